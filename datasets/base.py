@@ -1,0 +1,178 @@
+"""Samples and the one class that opens dataset files."""
+
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+
+from datasets.labels import IGNORE_LABEL, INVALID, TRAIN_ID_TO_TRAIN_ID
+
+
+class Sample(NamedTuple):
+    image: Path
+    label: Path | None
+    centroid: tuple[int, int] | None = None  # (x, y) px of the full image that the training crop must contain
+
+
+class Layout(NamedTuple):
+    """Where one arrangement of a dataset keeps its files; `{split}` stands for the split's folder."""
+
+    images: str
+    labels: str
+    image_suffix: str = ".png"
+    label_suffix: str = ".png"
+
+    def __str__(self) -> str:
+        return f"{self.images}/**/*{self.image_suffix} with {self.labels}/**/*{self.label_suffix}"
+
+
+def sample_rng(*key: int) -> np.random.Generator:
+    """Return the generator of one sample, a function of `key` = (seed, epoch, index, ...) alone, all >= 0."""
+    return np.random.default_rng(key)
+
+
+def found_in(folder: Path) -> str:
+    """Say in a few words what is in `folder`, or in its nearest parent that exists."""
+    if not folder.exists():
+        return f"{folder.name} does not exist, {found_in(folder.parent)}"
+    entries = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    more = f", ... ({len(entries)} entries)" if len(entries) > 5 else ""
+    return f"{folder} holds {', '.join(entries[:5]) or 'nothing'}{more}"
+
+
+class SegmentationDataset(Dataset):
+    """Images of one domain with labels in Cityscapes train ids.
+
+    A subclass says where its files are (`layouts`, `folders`) and how label values map to train ids (`table`).
+    `transform(image, label, centroid, rng)` gets the PIL RGB image and the PIL "L" label of train ids (or None) and
+    returns tensors (3, H, W) float32 and (H, W) int64 (or None). What a sample becomes depends on (seed, epoch,
+    index) only.
+
+    Raises FileNotFoundError for a root without this dataset or an image without its label, ValueError for a split
+    that the dataset does not have.
+    """
+
+    name: ClassVar[str]
+    splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
+    layouts: ClassVar[tuple[Layout, ...]]
+    folders: ClassVar[dict[str, str]] = {}  # split -> folder, where they differ
+    table: ClassVar[np.ndarray] = TRAIN_ID_TO_TRAIN_ID  # uint8 (256,): label value -> train id
+
+    def __init__(self, root, split: str, transform, *, seed: int = 0, strict: bool = False):
+        if split not in self.splits:
+            raise ValueError(f"{self.name} has no split {split!r}, it has {', '.join(self.splits)}")
+        self.root, self.split, self.transform = Path(root), split, transform
+        self.seed, self.strict, self.epoch = seed, strict, 0
+        self.samples = self.find_samples()
+
+    def find_samples(self) -> list[Sample]:
+        """Return the split's samples in the order of their paths."""
+        return self.list_split(self.split)
+
+    def list_split(self, split: str) -> list[Sample]:
+        folder = self.folders.get(split, split)
+        for layout in self.layouts:
+            images = self.root / layout.images.format(split=folder)
+            labels = self.root / layout.labels.format(split=folder)
+            if paths := sorted(images.rglob("*" + layout.image_suffix)):
+                return self._pair(paths, images, labels, layout, labels_optional=split == "test")
+        wanted = " or ".join(str(layout).format(split=folder) for layout in self.layouts)
+        found = found_in(self.root / self.layouts[0].images.format(split=folder))
+        raise FileNotFoundError(f"no {split} images of {self.name} in {self.root}: expected {wanted}; found: {found}")
+
+    def _pair(self, paths, images, labels, layout, labels_optional) -> list[Sample]:
+        if labels_optional and not labels.is_dir():
+            return [Sample(path, None) for path in paths]
+        present = set(labels.rglob("*" + layout.label_suffix))
+        samples = []
+        for path in paths:
+            label = labels / path.relative_to(images)
+            label = label.with_name(path.name.removesuffix(layout.image_suffix) + layout.label_suffix)
+            if label not in present:
+                raise FileNotFoundError(f"image without its label: {path} needs {label}, which does not exist")
+            samples.append(Sample(path, label))
+        return samples
+
+    def decode_label(self, image: Image.Image) -> np.ndarray:
+        """Return train ids or 255 as uint8 (H, W) from an opened label file; ValueError for an unknown id."""
+        values = np.asarray(image)
+        if values.ndim != 2 or values.dtype.kind not in "bu":
+            raise ValueError(f"a label has one channel of class ids, this one is a {image.mode} image")
+        if values.dtype != np.uint8:
+            values = np.minimum(values, 255).astype(np.uint8) if values.max(initial=0) < 256 else values
+        if values.dtype != np.uint8:
+            raise ValueError(self._unknown(values.max()))
+        label = self.table[values]
+        unknown = label == INVALID
+        if unknown.any():
+            raise ValueError(self._unknown(values[unknown][0]))
+        return label
+
+    def _unknown(self, value) -> str:
+        accepted = np.flatnonzero(self.table != INVALID)
+        return f"class id {value} is not one of {self.name}'s: {as_ranges(accepted)}"
+
+    def open_label(self, path: Path) -> Image.Image:
+        """Return the label file as the image that `decode_label` reads."""
+        image = Image.open(path)
+        image.load()
+        return image
+
+    def read_label(self, path: Path) -> np.ndarray:
+        """Return train ids or 255 as uint8 (H, W); ValueError naming the file if it is damaged or has unknown ids."""
+        try:
+            return self.decode_label(self.open_label(path))
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # decoders raise many types on damaged files
+            raise ValueError(f"label {path} cannot be read: {error}") from error
+
+    def read_image(self, path: Path) -> Image.Image:
+        """Return the image in RGB; ValueError naming the file if it is damaged."""
+        try:
+            return Image.open(path).convert("RGB")
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise ValueError(f"image {path} cannot be read: {error}") from error
+
+    def load(self, sample: Sample, rng: np.random.Generator) -> dict:
+        """Return {"image": float32 (3, H, W), "label": int64 (H, W), all 255 where there is none, "name": str}."""
+        image = self.read_image(sample.image)
+        label = None
+        if sample.label is not None:
+            label = Image.fromarray(self.read_label(sample.label))
+            if label.size != image.size:
+                raise ValueError(
+                    f"image and label differ in size: {sample.image} is {_size(image)}, {sample.label} is {_size(label)}"
+                )
+        image, label = self.transform(image, label, sample.centroid, rng)
+        if label is None:
+            label = torch.full(image.shape[-2:], IGNORE_LABEL)
+        return {"image": image, "label": label, "name": self.name_of(sample)}
+
+    def name_of(self, sample: Sample) -> str:
+        """Return the image's file name without the dataset's suffix."""
+        return sample.image.name.removesuffix(self.layouts[0].image_suffix)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict:
+        return self.load(self.samples[index], sample_rng(self.seed, self.epoch, index))
+
+
+def as_ranges(values) -> str:
+    """Write sorted whole numbers shortly: `as_ranges([0, 1, 2, 255])` is "0-2, 255"."""
+    runs = np.split(values, np.flatnonzero(np.diff(values) != 1) + 1)
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def _size(image: Image.Image) -> str:
+    return f"{image.width}x{image.height}"

@@ -1,0 +1,147 @@
+"""Class-uniform sampling: a share of every epoch is crops around pixels of classes drawn evenly."""
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch.distributed as dist
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from datasets.base import Sample, sample_rng
+from datasets.labels import NUM_CLASSES, TRAIN_ID_NAMES
+
+logger = logging.getLogger("robustnet")
+
+
+def tile_centroids(label: np.ndarray, tile: int, num_classes: int = NUM_CLASSES) -> np.ndarray:
+    """Return the mean pixel of each class in each tile, as rows (class, x, y), px rounded down.
+
+    `label` holds train ids (H, W). Tiles of `tile` x `tile` px start at the top left and cover the whole image, the
+    last ones of a row or column may be smaller. Rows are ordered by tile, row by row, then by class.
+    """
+    height, width = label.shape
+    across, bins = -(-width // tile), num_classes + 1  # the last bin takes what is not scored
+    tile_of = np.arange(height)[:, None] // tile * across + np.arange(width) // tile
+    key = (tile_of * bins + np.minimum(label, num_classes)).ravel()
+    count = np.bincount(key)
+    sum_x = np.bincount(key, np.broadcast_to(np.arange(width), label.shape).ravel())
+    sum_y = np.bincount(key, np.repeat(np.arange(height), width))
+    found = np.flatnonzero(count)
+    found = found[found % bins < num_classes]
+    return np.stack([found % bins, sum_x[found] // count[found], sum_y[found] // count[found]], 1).astype(np.int32)
+
+
+class ClassUniform(Dataset):
+    """The dataset `base` with a share `pct` of each epoch drawn evenly over the classes.
+
+    That share consists of samples with a centroid, which the training crop must contain; the rest are plain random
+    samples. The epoch keeps the length of `base` and depends on (seed, epoch) alone. From epoch `max_epoch` on the
+    epoch is plain. Centroids are those of tiles of `tile` px; they are cached in `cache_dir` (default: .cache in the
+    dataset's root). Raises ValueError for a share outside [0, 1] and a tile under 1 px.
+    """
+
+    def __init__(self, base, pct: float, tile: int, *, max_epoch=None, cache_dir=None, num_classes=NUM_CLASSES):
+        if not 0 <= pct <= 1 or tile < 1:
+            raise ValueError(f"class-uniform share {pct} must lie in [0, 1] and tile {tile} be at least 1 px")
+        self.base, self.name, self.seed = base, base.name, base.seed
+        self.pct, self.tile, self.max_epoch, self.num_classes = pct, tile, max_epoch, num_classes
+        self.centroids = from_first_rank(lambda: self._cached(Path(cache_dir or base.root / ".cache")))
+        self.classes = np.unique(self.centroids[:, 1])
+        if absent := sorted(set(range(num_classes)) - set(self.classes.tolist())):
+            names = ", ".join(TRAIN_ID_NAMES[i] if num_classes == NUM_CLASSES else str(i) for i in absent)
+            logger.info("class-uniform sampling of %s skips classes that never occur: %s", self.name, names)
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.base.set_epoch(epoch)
+        plain = self.max_epoch is not None and epoch >= self.max_epoch
+        self.samples = self.base.samples if plain else self.build_epoch(epoch)
+
+    def build_epoch(self, epoch: int) -> list[Sample]:
+        """Return the samples of `epoch`: plain ones, then those of each class."""
+        rng = sample_rng(self.seed, epoch)
+        uniform = int(self.pct * len(self.base.samples)) if len(self.classes) else 0
+        order = rng.permutation(len(self.base.samples))[: len(self.base.samples) - uniform]
+        samples = [self.base.samples[i] for i in order]
+        shares = np.bincount(np.arange(uniform) % max(1, len(self.classes)), minlength=len(self.classes))
+        for train_id, share in zip(rng.permutation(self.classes), shares, strict=True):
+            rows = rng.permutation(self.centroids[self.centroids[:, 1] == train_id])
+            for index, _, x, y in np.resize(rows, (share, 4)).tolist():  # starts over where there are too few
+                samples.append(self.base.samples[index]._replace(centroid=(x, y)))
+        return samples
+
+    def _cached(self, folder: Path) -> np.ndarray:
+        """Return rows (sample, class, x, y) for all of `base`, from `folder` if they are there and still true."""
+        files = [sample.label for sample in self.base.samples if sample.label is not None]
+        stats = [path.stat() for path in files]
+        content = [
+            [os.path.relpath(path, self.base.root), stat.st_size, stat.st_mtime_ns]
+            for path, stat in zip(files, stats, strict=True)
+        ]
+        key = hashlib.sha256(json.dumps([self.tile, self.num_classes, content]).encode()).hexdigest()
+        path = folder / f"centroids_{self.name}_{key[:32]}.npy"
+        if path.is_file():
+            return np.load(path)
+        centroids = self._compute()
+        try:
+            write_atomically(path, centroids)
+        except OSError as error:
+            logger.warning("class centroids are not cached, %s cannot be written: %s", path, error)
+        return centroids
+
+    def _compute(self) -> np.ndarray:
+        def rows(item):
+            index, sample = item
+            if sample.label is None:
+                return np.zeros((0, 4), np.int32)
+            found = tile_centroids(self.base.read_label(sample.label), self.tile, self.num_classes)
+            return np.insert(found, 0, index, axis=1)
+
+        with ThreadPoolExecutor() as pool:
+            parts = pool.map(rows, enumerate(self.base.samples))
+            return np.concatenate(list(tqdm(parts, f"class centroids of {self.name}", len(self.base.samples))))
+
+    def load(self, sample: Sample, rng: np.random.Generator) -> dict:
+        return self.base.load(sample, rng)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict:
+        return self.load(self.samples[index], sample_rng(self.seed, self.epoch, index))
+
+
+def write_atomically(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file that other processes see whole or not at all; OSError if the folder cannot be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, array)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def from_first_rank(compute):
+    """Return `compute()` of the first process, on every process; an error there is raised on all of them."""
+    if not dist.is_initialized():
+        return compute()
+    box = [None]
+    if dist.get_rank() == 0:
+        try:
+            box = [compute()]
+        except Exception as error:
+            box = [error]
+    dist.broadcast_object_list(box)
+    if isinstance(box[0], Exception):
+        raise box[0]
+    return box[0]

@@ -1,0 +1,52 @@
+"""GTAV, "Playing for Data" (Richter et al., ECCV 2016, arXiv 1608.02192)."""
+
+from functools import cache
+
+import numpy as np
+from PIL import Image
+
+from datasets.base import Layout, SegmentationDataset
+from datasets.labels import GTAV_COLOR_TO_TRAIN_ID, IGNORE_LABEL, INVALID, UNSCORED_COLORS
+
+
+class GTAV(SegmentationDataset):
+    """GTAV, whose labels are palette images in Cityscapes' colours; copies in plain RGB are read too.
+
+    Classes follow the colours, never the palette's indices.
+    """
+
+    name = "gtav"
+    folders = {"val": "valid"}
+    layouts = (Layout("images/{split}", "labels/{split}"),)
+
+    def decode_label(self, image: Image.Image) -> np.ndarray:
+        if image.mode not in ("P", "RGB", "RGBA"):
+            raise ValueError(f"a GTAV label is a palette or RGB image, this one is {image.mode}")
+        values = np.asarray(image if image.mode == "P" else image.convert("RGB"))
+        if image.mode == "P":
+            colors = np.array(image.getpalette("RGB")).reshape(-1, 3)
+            table = np.full(256, INVALID, np.uint8)
+            table[: len(colors)] = color_table()[pack(colors)]
+            label = table[values]
+        else:
+            label = color_table()[pack(values)]
+        unknown = label == INVALID
+        if unknown.any():
+            value = values[unknown][0]
+            color = colors[value] if image.mode == "P" and value < len(colors) else value
+            raise ValueError(f"colour {np.array(color).tolist()} is not one of the Cityscapes table")
+        return label
+
+
+def pack(colors: np.ndarray) -> np.ndarray:
+    """Return the 24-bit number of each colour: (..., 3) -> (...)."""
+    return colors.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+
+
+@cache
+def color_table() -> np.ndarray:
+    """Return uint8 (2^24,): 24-bit colour -> train id, 255 for an unscored class, INVALID for any other colour."""
+    table = np.full(1 << 24, INVALID, np.uint8)
+    table[pack(np.array(sorted(UNSCORED_COLORS)))] = IGNORE_LABEL
+    table[pack(np.array(list(GTAV_COLOR_TO_TRAIN_ID)))] = list(GTAV_COLOR_TO_TRAIN_ID.values())
+    return table

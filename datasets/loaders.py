@@ -1,0 +1,109 @@
+"""From the command line's flags to loaders."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from datasets import get_dataset_class
+from datasets.base import SegmentationDataset
+from datasets.class_uniform import ClassUniform
+from datasets.multi_source import ConcatSources, OnePerDomain, collate
+from datasets.samplers import EvalSampler, StatisticsSampler, TrainSampler
+from datasets.views import PhotometricPairs
+from transforms import presets
+
+TEST_MODE_IMAGES = 12
+ISW_CODE = 2
+
+
+class Loaders(NamedTuple):
+    """Call `set_epoch` of a loader's dataset and sampler before iterating; for `statistics`, with the trial."""
+
+    train: DataLoader
+    train_sampler: TrainSampler
+    val: dict[str, DataLoader]  # by the domain's name
+    statistics: dict[str, DataLoader]  # PhotometricPairs; none unless --wt_layer asks for ISW
+
+
+def setup_loaders(args) -> Loaders:
+    """Build train.py's loaders; ValueError for an unknown dataset or a training set under one global batch."""
+    if not args.dataset:
+        raise ValueError("--dataset names no source domain")
+    augment = presets.train(
+        args.crop_size,
+        scale_min=args.scale_min,
+        scale_max=args.scale_max,
+        pre_size=args.pre_size,
+        crop_nopad=args.crop_nopad,
+        rrotate=args.rrotate,
+        color_aug=args.color_aug,
+        gblur=args.gblur,
+        bblur=args.bblur,
+        image_in=args.image_in,
+    )
+    sources = [_dataset(args, name, _train_split(args, name), augment) for name in args.dataset]
+    whole = presets.val(args.image_in)
+    val = {name: _eval_loader(args, _dataset(args, name, "val", whole)) for name in args.val_dataset}
+    statistics = {
+        name: _statistics_loader(args, name) for name in args.covstat_val_dataset if ISW_CODE in args.wt_layer
+    }
+    if args.class_uniform_pct > 0:
+        options = {"max_epoch": args.max_cu_epoch, "cache_dir": args.cache_dir}
+        tile = args.class_uniform_tile
+        sources = [ClassUniform(source, args.class_uniform_pct, tile, **options) for source in sources]
+    dataset = sources[0]
+    if len(sources) > 1:
+        dataset = (ConcatSources if args.image_uniform_sampling else OnePerDomain)(sources, seed=args.seed)
+    sampler = TrainSampler(len(dataset), seed=args.seed)
+    if len(sampler) < args.bs_mult:
+        raise ValueError(
+            f"{' + '.join(args.dataset)} has {len(dataset)} training images, fewer than one batch of "
+            f"{args.bs_mult} on each of {sampler.world_size} processes; lower --bs_mult"
+        )
+    train = _loader(args, dataset, sampler, args.bs_mult, drop_last=True)
+    return Loaders(train, sampler, val, statistics)
+
+
+def setup_eval_loader(args, name: str) -> DataLoader:
+    """Build eval.py's loader of whole images, one at a time: slice `split_index` of `split_count` of a split."""
+    if not 0 <= args.split_index < args.split_count:
+        raise ValueError(f"--split_index {args.split_index} is not one of 0..{args.split_count - 1}")
+    dataset = _dataset(args, name, args.split, presets.val(args.image_in))
+    indices = np.array_split(np.arange(len(dataset)), args.split_count)[args.split_index].tolist()
+    return _loader(args, dataset, EvalSampler(indices[: TEST_MODE_IMAGES if args.test_mode else None]), 1)
+
+
+def _train_split(args, name: str) -> str:
+    return args.city_mode if name == "cityscapes" else "train"
+
+
+def _dataset(args, name: str, split: str, transform) -> SegmentationDataset:
+    dataset_class = get_dataset_class(name)
+    options = {"cv": getattr(args, "cv", None) or getattr(args, "cv_split", None) or 0} if name == "cityscapes" else {}
+    seed = getattr(args, "seed", 0)
+    return dataset_class(args.roots[name], split, transform, seed=seed, strict=args.strict_data, **options)
+
+
+def _loader(args, dataset, sampler, batch_size: int, drop_last: bool = False) -> DataLoader:
+    return DataLoader(
+        dataset,
+        batch_size,
+        sampler=sampler,
+        num_workers=args.num_workers,  # not persistent: they are started by iter(), so they see set_epoch
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        drop_last=drop_last,
+        generator=torch.Generator().manual_seed(getattr(args, "seed", 0)),  # of the workers' seeds
+    )
+
+
+def _eval_loader(args, dataset) -> DataLoader:
+    count = min(len(dataset), TEST_MODE_IMAGES) if args.test_mode else len(dataset)
+    return _loader(args, dataset, EvalSampler(range(count)), args.bs_mult_val)
+
+
+def _statistics_loader(args, name: str) -> DataLoader:
+    base = _dataset(args, name, _train_split(args, name), presets.statistics(args.image_in))
+    return _loader(args, PhotometricPairs(base), StatisticsSampler(len(base), seed=args.seed), 1)

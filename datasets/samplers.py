@@ -1,0 +1,84 @@
+"""Which process sees which images. `rank` and `world_size` default to those of torch.distributed."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch.distributed as dist
+from torch.utils.data import Sampler
+
+
+def process_place(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """Return (rank, world_size), with None replaced by torch.distributed's."""
+    joined = dist.is_initialized()
+    rank = (dist.get_rank() if joined else 0) if rank is None else rank
+    return rank, (dist.get_world_size() if joined else 1) if world_size is None else world_size
+
+
+class TrainSampler(Sampler[int]):
+    """Equal, disjoint shards of a permutation that depends on (seed, epoch); a remainder is dropped.
+
+    Loader workers fetch ahead, so the sampler cannot know what training has used: call `advance` with the number
+    of indices this process has trained on after each step. `state_dict` is the same on all processes and may be
+    loaded under another world size; iteration then starts behind what was used. The length stays that of the
+    whole epoch.
+    """
+
+    def __init__(self, length: int, *, seed: int = 0, rank: int | None = None, world_size: int | None = None):
+        self.length, self.seed = length, seed
+        self.rank, self.world_size = process_place(rank, world_size)
+        self.epoch, self.position = 0, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Start `epoch` from its beginning, or where it was left if it is the current one."""
+        if epoch != self.epoch:
+            self.epoch, self.position = epoch, 0
+
+    def advance(self, count: int) -> None:
+        self.position += count * self.world_size
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the epoch and the number of its indices that all processes together have used."""
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.epoch, self.position = state["epoch"], state["position"]
+
+    def __len__(self) -> int:
+        return self.length // self.world_size
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)[self.position :]
+        order = order[: len(order) // self.world_size * self.world_size]
+        return iter(order[self.rank :: self.world_size].tolist())
+
+
+class EvalSampler(Sampler[int]):
+    """Every one of `indices` exactly once over all processes; shards may differ in length by one."""
+
+    def __init__(self, indices: Sequence[int], *, rank: int | None = None, world_size: int | None = None):
+        rank, world_size = process_place(rank, world_size)
+        self.indices = list(indices)[rank::world_size]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+
+class StatisticsSampler(Sampler[int]):
+    """At most `limit` images drawn from (seed, trial), spread over the processes."""
+
+    def __init__(self, length: int, *, limit=500, seed=0, rank: int | None = None, world_size: int | None = None):
+        self.length, self.limit, self.seed, self.trial = length, limit, seed, 0
+        self.rank, self.world_size = process_place(rank, world_size)
+
+    def set_epoch(self, trial: int) -> None:
+        self.trial = trial
+
+    def __len__(self) -> int:
+        return len(range(self.rank, min(self.length, self.limit), self.world_size))
+
+    def __iter__(self) -> Iterator[int]:
+        drawn = np.random.default_rng((self.seed, self.trial)).permutation(self.length)[: self.limit]
+        return iter(drawn[self.rank :: self.world_size].tolist())

@@ -1,0 +1,132 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from network import ARCHS, DeepV3Plus, get_net
+from network.instance_whitening import Whitening
+
+PUBLISHED = json.loads((Path(__file__).parents[1] / "golden/state_dict.json").read_text())["archs"]
+SMALL = "DeepR18V3PlusD"
+
+
+def published_entries(arch, wt_layer):
+    """Entries (name: shape) of the published network; code 0 in full, other settings as a difference."""
+    plain = PUBLISHED[arch]["0 0 0 0 0 0 0"]
+    if wt_layer == "0 0 0 0 0 0 0":
+        return plain
+    change = PUBLISHED[arch][wt_layer]
+    return {k: v for k, v in plain.items() if k not in change["without"]} | change["with"]
+
+
+@pytest.mark.parametrize(
+    ("arch", "wt_layer"),
+    [(arch, codes) for arch in PUBLISHED if arch in ARCHS for codes in PUBLISHED[arch] if "5" not in codes],
+)
+def test_state_dict_entries_are_the_published_ones(arch, wt_layer):
+    with torch.device("meta"):
+        net = ARCHS[arch](wt_layer=tuple(map(int, wt_layer.split())))
+    assert {k: list(v.shape) for k, v in net.state_dict().items()} == published_entries(arch, wt_layer)
+
+
+WHITENED_CHANNELS = {"DeepR18V3PlusD": [64, 64, 128]}  # Bottleneck archs: 64, 256, 512
+
+
+@pytest.mark.parametrize(
+    ("arch", "code"), [*((SMALL, code) for code in range(5)), *((arch, 1) for arch in sorted(ARCHS) if arch != SMALL)]
+)
+def test_output_shapes_and_a_gradient_everywhere(arch, code):
+    if arch != SMALL and code != 1:
+        pytest.skip("every code once; the others differ in their backbone alone")
+    net = ARCHS[arch](wt_layer=(0, 0, code, code, code, 0, 0))
+    output = net(torch.randn(2, 3, 64, 96))
+    assert output.logits.shape == (2, 19, 64, 96)
+    assert output.aux_logits.shape[:2] == (2, 19)
+    channels = WHITENED_CHANNELS.get(arch, [64, 256, 512]) if code in (1, 2) else []
+    assert [maps.shape[1] for maps in output.whitened] == channels
+    whitening = Whitening.for_network(net, clusters=3, relax_denom=0)
+    loss = output.logits.square().mean() + output.aux_logits.square().mean()
+    (loss + whitening.loss(output.whitened) if output.whitened else loss).backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+
+
+@pytest.mark.parametrize(
+    ("arch", "strides", "rates"),
+    [
+        ("DeepR18V3PlusD", (4, 4, 8, 16, 32), [3, 6, 9]),
+        ("DeepR50V3PlusD", (4, 4, 8, 16, 16), [6, 12, 18]),
+        ("DeepR50V3PlusD_OS8", (4, 4, 8, 8, 8), [12, 24, 36]),
+    ],
+)
+def test_strides_and_rates(arch, strides, rates):
+    net = ARCHS[arch]().eval()
+    x, sizes = torch.randn(1, 3, 64, 64), []
+    for stage in (net.layer0, net.layer1, net.layer2, net.layer3, net.layer4):
+        x = stage(x)
+        sizes.append(64 // x.shape[-1])
+    assert tuple(sizes) == strides
+    assert [branch[0].dilation[0] for branch in net.aspp.features[1:]] == rates
+
+
+def test_dilation_reaches_the_first_block():
+    net = ARCHS["DeepR50V3PlusD_OS8"]()
+    dilations = [[block.conv2.dilation[0] for block in stage] for stage in (net.layer3, net.layer4)]
+    assert dilations == [[2] * 6, [4] * 3]
+
+
+def test_eval_mode_has_no_aux_and_keeps_odd_sizes():
+    net = ARCHS[SMALL](wt_layer=(0, 0, 2, 2, 2, 0, 0)).eval()
+    output = net(torch.randn(1, 3, 61, 75))
+    assert output.aux_logits is None
+    assert output.logits.shape == (1, 19, 61, 75)
+
+
+def test_whitened_maps_are_those_of_forward():
+    net = ARCHS[SMALL](wt_layer=(0, 0, 2, 2, 0, 0, 0)).eval()
+    image = torch.randn(2, 3, 64, 64)
+    for early, full in zip(net.whitened_maps(image), net(image).whitened, strict=True):
+        torch.testing.assert_close(early, full)
+
+
+def test_whitened_maps_are_taken_before_the_relu():
+    net = ARCHS[SMALL](wt_layer=(0, 0, 1, 1, 0, 0, 0))
+    for maps in net(torch.randn(2, 3, 64, 64)).whitened:
+        torch.testing.assert_close(maps.mean((2, 3)), torch.zeros(maps.shape[:2]), atol=1e-5, rtol=0)
+
+
+def test_fixed_pooling_window():
+    """A window of 2 on a 1 x 4 map slides to three means; the full window gives one mean everywhere."""
+    aspp = ARCHS[SMALL]().eval().aspp
+    aspp.img_conv = torch.nn.Identity()
+    x = torch.tensor([0.0, 2.0, 4.0, 6.0]).expand(1, 512, 1, 4)
+    assert aspp(x)[0, 0, 0].tolist() == [3, 3, 3, 3]
+    aspp.pool_window = 2
+    # means 1, 3, 5, stretched over four places with corners aligned: steps of 4/3
+    torch.testing.assert_close(aspp(x)[0, 0, 0], torch.tensor([1, 7 / 3, 11 / 3, 5]))
+
+
+class Args:
+    arch, wt_layer, pretrained = "network.deepv3.DeepR18V3PlusD", [0] * 7, "none"
+
+
+def test_get_net_takes_both_forms_of_the_name():
+    assert isinstance(get_net(Args()), DeepV3Plus)
+    short = Args()
+    short.arch = "DeepR18V3PlusD"
+    assert isinstance(get_net(short), DeepV3Plus)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arch": "DeepWV3Plus"}, "unknown --arch DeepWV3Plus; known are .*DeepR50V3PlusD"),
+        ({"wt_layer": [0, 0, 2]}, r"7 codes.* not 3: \[0, 0, 2\]"),
+        ({"wt_layer": [0, 0, 9, 0, 0, 0, 0]}, r"codes are 0 \(none\) and .*, not \[9\]"),
+    ],
+)
+def test_bad_choices_are_named(change, message):
+    args = Args()
+    vars(args).update(change)
+    with pytest.raises(ValueError, match=message):
+        get_net(args)

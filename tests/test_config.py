@@ -1,0 +1,108 @@
+"""The command line is a contract; origin of the golden files: the published programs and their scripts."""
+import argparse
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+import config
+
+GOLDEN = Path(__file__).parent / "golden"
+FLAGS = json.loads((GOLDEN / "flags.json").read_text())
+SCRIPTS = json.loads((GOLDEN / "scripts.json").read_text())
+DEPARTURES = {"--arch"}  # the published default, DeepWV3Plus, does not exist
+
+
+@pytest.mark.parametrize(
+    ("program", "flag"), [(program, flag) for program in FLAGS for flag in FLAGS[program]],
+    ids=lambda value: value if isinstance(value, str) else value["flags"][-1],
+)
+def test_flag_has_the_published_name_type_and_default(program, flag):
+    parser = config.get_parser(program.removesuffix(".py"))
+    actions = {option: action for action in parser._actions for option in action.option_strings}
+    action = actions[flag["flags"][-1]]
+    assert set(flag["flags"]) <= set(action.option_strings)
+    if not (set(flag["flags"]) & DEPARTURES and program == "train.py"):
+        assert action.default == flag["default"]
+    if flag.get("action") == "store_true":
+        assert isinstance(action, argparse._StoreTrueAction)
+    else:
+        assert action.type.__name__ == flag["type"]
+    assert action.required == flag.get("required", False)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_published_experiment_parses(name):
+    script = SCRIPTS[name]
+    argv = shlex.split(script["flags"].replace("${1}", "snapshot.pth").replace("${2}", "results"))
+    if script["program"] == "train.py":
+        args = config.parse_train_args(argv)
+        assert args.dataset and args.val_dataset and len(args.wt_layer) == 7
+    elif script["program"] == "eval.py":
+        assert config.parse_eval_args(argv).val_dataset == ["cityscapes"]
+    else:  # valid.py
+        args = config.parse_eval_args([*argv, "--inference_mode", "whole"])
+        assert args.val_dataset == ["bdd100k", "cityscapes", "synthia", "mapillary"]
+
+
+@pytest.mark.parametrize("spelling", ["--local_rank", "--local-rank"])
+def test_both_spellings_of_the_launchers_flag(spelling):
+    assert config.parse_train_args([f"{spelling}=3"]).local_rank == 3
+
+
+def test_roots_come_from_data_root_then_environment_then_constants(monkeypatch):
+    monkeypatch.setenv("GTAV_DIR", "elsewhere/gta")
+    roots = config.parse_train_args([]).roots
+    assert roots["gtav"] == Path("elsewhere/gta")
+    assert roots["cityscapes"] == Path(config.CITYSCAPES_DIR)
+    assert config.parse_train_args(["--data_root", "town"]).roots["gtav"] == Path("town/gtav")
+
+
+def test_dataset_dir_is_the_root_of_one_dataset():
+    needed = ["--arch", "a", "--snapshot", "s/c.pth"]
+    args = config.parse_eval_args([*needed, "--dataset", "gtav", "--dataset_dir", "here"])
+    assert args.roots["gtav"] == Path("here")
+    assert (args.ckpt_path, args.exp_name, args.scales) == ("s", "eval", [0.5, 1.0, 2.0])
+    with pytest.raises(ValueError, match="root of one dataset, but 2"):
+        config.parse_eval_args([*needed, "--dataset", "gtav", "synthia", "--dataset_dir", "here"])
+
+
+def test_global_batch_is_divided_among_processes(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert config.parse_train_args(["--global_batch_size", "16"]).bs_mult == 4
+    with pytest.raises(ValueError, match="--global_batch_size 6 cannot be divided among 4 processes"):
+        config.parse_train_args(["--global_batch_size", "6"])
+
+
+def test_flags_without_effect_warn():
+    with pytest.warns(UserWarning, match="no effect: --hardnm, --scf"):
+        config.parse_train_args(["--hardnm", "1", "--scf"])
+
+
+@pytest.mark.parametrize("argv", [["--maxSkip", "2"], ["--coarse_boost_classes", "3"]])
+def test_flags_not_available_yet_are_errors(argv):
+    with pytest.raises(ValueError, match=f"{argv[0]}: not available yet"):
+        config.parse_train_args(argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--strict_bdr_cls", "pole"], "train ids separated by commas, not 'pole'"),
+        (["--restore_optimizer"], "name its checkpoint with --snapshot"),
+    ],
+)
+def test_values_that_cannot_work_are_named(argv, message):
+    with pytest.raises(ValueError, match=message):
+        config.parse_train_args(argv)
+
+
+def test_scales_must_be_numbers():
+    with pytest.raises(ValueError, match="--scales takes numbers"):
+        config.parse_eval_args(["--arch", "a", "--snapshot", "s", "--scales", "0.5;1"])
+
+
+def test_test_mode_is_short_and_reaches_the_statistics():
+    args = config.parse_train_args(["--test_mode", "--trials", "10"])
+    assert (args.max_epoch, args.cov_stat_epoch, args.trials) == (2, 0, 2)

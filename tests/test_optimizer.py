@@ -1,0 +1,58 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from config import parse_train_args
+from network import ARCHS
+from optimizer import get_optimizer, poly, rescaled_poly
+
+GOLDEN = json.loads((Path(__file__).parent / "golden/misc.json").read_text())
+
+
+def test_poly_golden():
+    factor = poly(40000, 0.9)
+    for iteration, expected in GOLDEN["poly lr factor (max_iter 40000, exp 0.9)"].items():
+        assert factor(int(iteration)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_rescaled_poly_by_hand():
+    factor = rescaled_poly(100, 1.0, switch=20, rescale=0.5, repoly=2.0)
+    assert factor(20) == pytest.approx(0.8)  # still the first: 1 - 20 / 100
+    assert factor(60) == pytest.approx(0.5 * 0.25)  # 0.5 * (1 - 40 / 80) ** 2
+
+
+@pytest.fixture(scope="module")
+def net():
+    return ARCHS["DeepR18V3PlusD"]()
+
+
+def test_sgd_as_published(net):
+    optimizer, schedule = get_optimizer(parse_train_args(["--max_iter", "100"]), net)
+    group = optimizer.param_groups[0]
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.01, 0.9, 5e-4)
+    optimizer.step()
+    schedule.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01 * 0.99**0.9)
+
+
+def test_flags_the_published_code_ignored_work(net):
+    args = ["--adam", "--amsgrad", "--weight_decay", "0.1", "--freeze_trunk"]
+    optimizer, _ = get_optimizer(parse_train_args(args), net)
+    assert isinstance(optimizer, torch.optim.Adam)
+    assert optimizer.param_groups[0]["amsgrad"] and optimizer.param_groups[0]["weight_decay"] == 0.1
+    trained = {id(p) for p in optimizer.param_groups[0]["params"]}
+    assert not any(id(p) in trained for p in net.layer0.parameters())
+    assert all(id(p) in trained for p in net.final2.parameters())
+
+
+def test_unknown_schedule_is_named(net):
+    with pytest.raises(ValueError, match="unknown --lr_schedule cosine; known are poly, scl-poly"):
+        get_optimizer(parse_train_args(["--lr_schedule", "cosine"]), net)
+
+
+def test_scl_poly_needs_its_switch(net):
+    with pytest.raises(ValueError, match="--rlx_off_iter, which must lie in"):
+        get_optimizer(parse_train_args(["--lr_schedule", "scl-poly"]), net)

@@ -1,0 +1,90 @@
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from utils import checkpoint
+
+
+def small_net():
+    return nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+
+
+def test_round_trip_leaves_no_partial_file(tmp_path):
+    checkpoint.save(tmp_path / "a.pth", {"state_dict": small_net().state_dict(), "epoch": 3})
+    assert os.listdir(tmp_path) == ["a.pth"]
+    state = checkpoint.load(tmp_path / "a.pth")
+    assert (state["epoch"], state["version"]) == (3, checkpoint.VERSION)
+
+
+def rename_in_pickle(path, old, new):
+    """Replace a global's module name in the pickle inside a file that torch.save wrote."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data.replace(old, new) if name.endswith("data.pkl") else data)
+
+
+def test_published_form_loads(tmp_path):
+    """`module.` names, and NumPy 1 scalars beside the tensors."""
+    net = small_net()
+    state = {f"module.{key}": value for key, value in net.state_dict().items()}
+    path = tmp_path / "published.pth"
+    torch.save({"state_dict": state, "mean_iu": np.float64(0.4), "epoch": np.int64(7)}, path)
+    rename_in_pickle(path, b"numpy._core.multiarray", b"numpy.core.multiarray")
+    loaded = checkpoint.load(path)
+    assert (loaded["mean_iu"], loaded["epoch"]) == (0.4, 7)
+    other = small_net()
+    assert str(checkpoint.load_weights(other, loaded["state_dict"])) == "7 entries loaded"
+    torch.testing.assert_close(other.state_dict(), net.state_dict())
+
+
+class Payload:
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {}, "payload": Payload()}, "bad.pth")
+    with pytest.raises(ValueError, match="cannot be read safely|can be read safely"):
+        checkpoint.load("bad.pth")
+    assert not os.path.exists("executed")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", pickle.dumps([1])])
+def test_damaged_files_are_named(tmp_path, content):
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(ValueError, match="x.pth"):
+        checkpoint.load(tmp_path / "x.pth")
+
+
+def test_missing_file_is_named():
+    with pytest.raises(FileNotFoundError, match="no checkpoint at nowhere.pth"):
+        checkpoint.load("nowhere.pth")
+
+
+def test_a_bare_state_dict_is_no_checkpoint(tmp_path):
+    torch.save(small_net().state_dict(), tmp_path / "bare.pth")
+    with pytest.raises(ValueError, match="holds no state_dict"):
+        checkpoint.load(tmp_path / "bare.pth")
+
+
+def test_nothing_matching_is_an_error():
+    with pytest.raises(ValueError, match="fits no entry"):
+        checkpoint.load_weights(small_net(), {"foo": torch.zeros(1)}, allow_partial=True)
+
+
+def test_what_does_not_fit_is_named():
+    state = small_net().state_dict()
+    state["0.weight"] = torch.zeros(5, 1, 1, 1)
+    state["extra"] = state.pop("1.bias")
+    with pytest.raises(ValueError, match="1 missing: 1.bias; 1 unexpected: extra; 1 mismatched: 0.weight"):
+        checkpoint.load_weights(small_net(), state)
+    report = checkpoint.load_weights(small_net(), state, allow_partial=True)
+    assert len(report.loaded) == 5

@@ -1,0 +1,62 @@
+import numpy as np
+import torch
+from PIL import Image
+
+from utils import visualize
+
+PALETTE = [(128, 64, 128), (244, 35, 232), (70, 70, 70)]
+
+
+def test_colorize_keeps_ids_and_shows_colours():
+    picture = visualize.colorize(torch.tensor([[0, 1, 2, 255, 3]]), PALETTE)
+    assert picture.mode == "P"
+    assert np.asarray(picture).tolist() == [[0, 1, 2, 255, 3]]
+    assert np.asarray(picture.convert("RGB")).tolist() == [[*map(list, PALETTE), [0, 0, 0], [0, 0, 0]]]
+
+
+def test_colorize_takes_arrays():
+    ids = np.array([[2, 0]], np.int64)
+    expected = visualize.colorize(torch.from_numpy(ids), PALETTE)
+    assert visualize.colorize(ids, np.array(PALETTE, np.uint8)).tobytes() == expected.tobytes()
+
+
+def test_denormalize_returns_the_photo():
+    photo = torch.arange(256 * 3).remainder(256).view(16, 16, 3)
+    mean, std = torch.tensor(visualize.IMAGENET_MEAN), torch.tensor(visualize.IMAGENET_STD)
+    image = ((photo / 255 - mean) / std).permute(2, 0, 1)
+    assert np.array_equal(np.asarray(visualize.denormalize(image)), photo.numpy())
+    assert np.asarray(visualize.denormalize(image * 100)).max() == 255
+
+
+def test_blend_is_the_mean():
+    """(100 + 128) / 2 = 114, (200 + 64) / 2 = 132, (0 + 128) / 2 = 64."""
+    photo = Image.new("RGB", (2, 1), (100, 200, 0))
+    mixed = visualize.blend(photo, visualize.colorize(torch.tensor([[0, 0]]), PALETTE))
+    assert mixed.getpixel((1, 0)) == (114, 132, 64)
+
+
+def test_error_map_leaves_out_what_is_not_labelled():
+    errors = visualize.error_map(torch.tensor([[0, 1, 255, 2]]), torch.tensor([[0, 2, 1, 2]]))
+    assert np.asarray(errors).tolist() == [[0, 255, 0, 0]]
+
+
+def test_strip_is_image_truth_prediction():
+    row = visualize.strip(torch.zeros(3, 2, 4), torch.full((2, 4), 255), torch.ones(2, 4, dtype=int), PALETTE)
+    assert row.shape == (3, 2, 12) and row.dtype == torch.uint8
+    assert row[:, 0, 0].tolist() == [124, 116, 104]  # ImageNet's mean
+    assert row[:, 0, 4].tolist() == [0, 0, 0]
+    assert row[:, 0, 8].tolist() == [244, 35, 232]
+
+
+def test_heatmap_colours_by_sign():
+    """Values over the largest, 2: 1 red, 0 white, -1/2 half blue."""
+    picture = visualize.heatmap(torch.tensor([[2.0, 0.0], [-1.0, 2.0]]))
+    assert picture.shape == (3, 2, 2)
+    assert picture[:, 0, 0].tolist() == [1, 0, 0]
+    assert picture[:, 0, 1].tolist() == [1, 1, 1]
+    assert picture[:, 1, 0].tolist() == [0.5, 0.5, 1]
+
+
+def test_heatmap_of_nothing_is_white():
+    assert torch.equal(visualize.heatmap(torch.zeros(3, 3)), torch.ones(3, 3, 3))
+    assert visualize.heatmap(torch.full((2, 2), float("nan"))).isfinite().all()

@@ -1,0 +1,302 @@
+"""Train a segmentation network on source domains and validate it on domains it never sees.
+
+    torchrun --nproc_per_node=N train.py --dataset gtav --val_dataset cityscapes bdd100k ...
+
+Also `python -m torch.distributed.launch --nproc_per_node=N train.py ...` and plain `python train.py ...`.
+"""
+
+import sys
+import time
+from dataclasses import dataclass, field
+
+import torch
+from datasets.loaders import Loaders, setup_loaders
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+import config
+from datasets import NUM_CLASSES
+from datasets.labels import TRAIN_ID_COLORS
+from loss import CLASS_WEIGHTS, MainLoss, aux_cross_entropy, cross_entropy
+from network import get_net
+from network.instance_whitening import Whitening, covariance
+from network.normalization import synchronize_batch_norm
+from optimizer import get_optimizer
+from utils import checkpoint, distributed, visualize
+from utils.inference import predict
+from utils.logging import Run, exit_cleanly, logger, setup
+from utils.metrics import ConfusionMatrix, Summary
+
+LOG_EVERY = 50  # iterations
+AUX_WEIGHT = 0.4
+TEST_MODE_ITERATIONS = 7
+
+
+@dataclass
+class Training:
+    """Everything that training changes, and so everything a checkpoint holds."""
+
+    net: nn.Module
+    whitening: Whitening
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    scaler: torch.amp.GradScaler
+    loaders: Loaders
+    epoch: int = 0  # the next to run
+    iteration: int = 0  # optimizer steps done
+    best: dict[str, float] = field(default_factory=dict)  # mean IU by validation dataset
+
+    def state_dict(self) -> dict:
+        return {
+            "state_dict": {f"module.{key}": value for key, value in self.net.state_dict().items()},
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "whitening": self.whitening.state_dict(),
+            "sampler": self.loaders.train_sampler.state_dict(),
+            "rng": {"torch": torch.get_rng_state()},
+            "epoch": self.epoch - 1,  # the last finished
+            "iteration": self.iteration,
+            "best": self.best,
+            "command": " ".join(sys.argv),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue from `state`; raises ValueError when it lacks what continuing needs."""
+        if lacking := [
+            key for key in ("optimizer", "scheduler", "whitening", "iteration") if key not in state
+        ]:
+            raise ValueError(
+                f"the checkpoint cannot be continued, it lacks {', '.join(lacking)}; leave out "
+                "--restore_optimizer to start from its weights"
+            )
+        logger.info("weights: %s", checkpoint.load_weights(self.net, state["state_dict"]))
+        for name, part in (
+            ("optimizer", self.optimizer),
+            ("scheduler", self.schedule),
+            ("scaler", self.scaler),
+            ("whitening", self.whitening),
+            ("sampler", self.loaders.train_sampler),
+        ):
+            part.load_state_dict(state[name])
+        torch.set_rng_state(state["rng"]["torch"])
+        self.epoch, self.iteration, self.best = state["epoch"] + 1, state["iteration"], state["best"]
+
+
+def main(args) -> None:
+    device = distributed.init(args.local_rank)
+    setup()
+    torch.manual_seed(args.seed)
+
+    loaders = setup_loaders(args)
+    net = get_net(args).to(device)
+    whitening = Whitening.for_network(net, clusters=args.clusters, relax_denom=args.relax_denom).to(device)
+    optimizer, schedule = get_optimizer(args, net)
+    scaler = torch.amp.GradScaler(device.type, enabled=args.fp16 and device.type == "cuda")
+    training = Training(net, whitening, optimizer, schedule, scaler, loaders)
+    main_loss = MainLoss(
+        class_weighted=args.cls_wt_loss,
+        image_weighted=args.img_wt_loss,
+        relax_boundary=args.jointwtborder,
+        upper_bound=args.wt_bound,
+        batch_weighting=args.batch_weighting,
+        strict_classes=args.strict_classes,
+        relax_off_iter=args.rlx_off_iter,
+    )
+    if args.snapshot:
+        state = checkpoint.load(args.snapshot)
+        if args.restore_optimizer:
+            training.load_state_dict(state)
+        else:
+            logger.info("weights: %s", checkpoint.load_weights(net, state["state_dict"], allow_partial=True))
+
+    model = net
+    if distributed.world_size() > 1:
+        synchronize_batch_norm(net)
+        model = DistributedDataParallel(
+            net, [device] if device.type == "cuda" else None, broadcast_buffers=False
+        )
+    run = Run(args.ckpt, args.tb_path, args.date, args.exp, args.tb_tag)
+    logger.info(
+        "%s on %d x %s, %d images per process and step",
+        args.arch,
+        distributed.world_size(),
+        device.type,
+        loaders.train.batch_size,
+    )
+
+    while training.epoch < args.max_epoch and training.iteration < args.max_iter:
+        train_epoch(args, training, model, main_loss, run, device)
+        if whitening.selective and statistics_due(args, training.epoch):
+            estimate_masks(args, training, run, device)
+        scores = {
+            name: validate(args, training, name, loader, run, device) for name, loader in loaders.val.items()
+        }
+        training.epoch += 1
+        save(training, scores, run)
+    run.writer.close()
+    logger.info("checkpoints and log in %s, TensorBoard in %s", run.checkpoints, run.tensorboard)
+
+
+def train_epoch(
+    args, training: Training, model: nn.Module, main_loss: MainLoss, run: Run, device: torch.device
+) -> None:
+    """Step through the training images once, or until args.max_iter; the host waits only for log lines."""
+    loader = training.loaders.train
+    loader.dataset.set_epoch(training.epoch)
+    loader.sampler.set_epoch(training.epoch)
+    torch.manual_seed(hash((args.seed, training.epoch, distributed.rank())))  # dropout
+    model.train()
+    steps = min(
+        len(loader),
+        args.max_iter - training.iteration,
+        TEST_MODE_ITERATIONS if args.test_mode else sys.maxsize,
+    )
+    logged, since = 0, time.perf_counter()
+    sums: dict[str, torch.Tensor] = {}
+    bar = tqdm(loader, f"epoch {training.epoch}", steps, disable=not distributed.is_main(), leave=False)
+    for step, batch in enumerate(bar, start=1):
+        image = batch["image"].to(device, non_blocking=True)  # (B, 3, H, W)
+        label = batch["label"].to(device, non_blocking=True)  # (B, H, W)
+        with torch.autocast(
+            device.type, torch.float16 if device.type == "cuda" else torch.bfloat16, args.fp16
+        ):
+            output = model(image)
+        losses = {
+            "main": main_loss(output.logits, label, training.iteration),
+            "aux": AUX_WEIGHT
+            * aux_cross_entropy(output.aux_logits, label, CLASS_WEIGHTS if args.cls_wt_loss else None),
+        }
+        if output.whitened:
+            losses["whitening"] = args.wt_reg_weight * training.whitening.loss(output.whitened)
+        losses["train"] = sum(losses.values())
+
+        training.optimizer.zero_grad(set_to_none=True)
+        training.scaler.scale(losses["train"]).backward()
+        training.scaler.step(training.optimizer)
+        training.scaler.update()
+        training.schedule.step()
+        training.iteration += 1
+
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0) + value.detach()
+        if step % LOG_EVERY == 0 or step == steps:
+            means = {
+                name: (distributed.all_reduce_sum(total) / distributed.world_size()).item() / (step - logged)
+                for name, total in sums.items()
+            }
+            seconds = (time.perf_counter() - since) / (step - logged)
+            lr = training.schedule.get_last_lr()[0]
+            logger.info(
+                "[epoch %d], [iter %d / %d : %d], [loss %.6f], [lr %.6f], [time %.4f]",
+                training.epoch,
+                step,
+                len(loader),
+                training.iteration,
+                means["train"],
+                lr,
+                seconds,
+            )
+            for name, mean in means.items():
+                run.writer.add_scalar(f"loss/{name}_loss", mean, training.iteration)
+            run.writer.add_scalar("lr", lr, training.iteration)
+            if not torch.isfinite(torch.tensor(means["train"])):
+                raise RuntimeError(f"the loss is {means['train']} by iteration {training.iteration}: {means}")
+            sums, logged, since = {}, step, time.perf_counter()
+        if step == steps:
+            break
+
+
+def statistics_due(args, epoch: int) -> bool:
+    """Whether ISW masks are estimated after `epoch`: once, or (--dynamic) every cov_stat_epoch + 1 epochs."""
+    if args.dynamic:
+        return epoch % (args.cov_stat_epoch + 1) == args.cov_stat_epoch
+    return epoch == args.cov_stat_epoch
+
+
+@torch.no_grad()
+def estimate_masks(args, training: Training, run: Run, device: torch.device) -> None:
+    """Find the covariances that photometric change moves, intersected over args.trials passes (ISW)."""
+    training.net.eval()
+    training.whitening.reset()
+    for trial in range(args.trials):
+        for name, loader in training.loaders.statistics.items():
+            loader.sampler.set_epoch(trial)
+            loader.dataset.set_epoch(trial)
+            for batch in tqdm(
+                loader, f"trial {trial} {name}", disable=not distributed.is_main(), leave=False
+            ):
+                pair = torch.cat([batch["view"], batch["image"]]).to(device)  # all views, then all originals
+                training.whitening.observe(training.net.whitened_maps(pair))
+        training.whitening.finish_trial()
+    for i, mask in enumerate(training.whitening.masks):
+        share = mask.num_selected / mask.mask.triu(1).new_ones(mask.mask.shape).triu(1).sum()
+        logger.info(
+            "whitened map %d: %d covariances are sensitive, %.2f%%", i, mask.num_selected, 100 * share
+        )
+        run.writer.add_scalar(f"whitening/kept-{i}", share, training.iteration)
+        run.writer.add_image(f"whitening/mask-{i}", mask.mask[None].float(), training.iteration)
+        run.writer.add_image(f"whitening/variance-{i}", visualize.heatmap(mask.variance), training.iteration)
+
+
+@torch.no_grad()
+def validate(
+    args, training: Training, name: str, loader: DataLoader, run: Run, device: torch.device
+) -> Summary:
+    """Score whole images of one dataset and log loss, metrics and a picture."""
+    training.net.eval()
+    confusion = ConfusionMatrix(NUM_CLASSES)
+    loss_sum, images = torch.zeros(2, device=device).unbind()
+    for i, batch in enumerate(
+        tqdm(loader, f"validate {name}", disable=not distributed.is_main(), leave=False)
+    ):
+        image, label = batch["image"].to(device), batch["label"].to(device)
+        logits = predict(training.net, image, mode="whole")
+        pred = logits.argmax(1)
+        loss_sum += cross_entropy(logits, label) * len(image)
+        images += len(image)
+        confusion.update(label, pred)
+        if i == 0:
+            strip = visualize.strip(image[0], label[0], pred[0], TRAIN_ID_COLORS)
+            run.writer.add_image(f"{name}/image-truth-prediction", strip, training.epoch)
+            if args.visualize_feature:
+                for j, maps in enumerate(training.net.whitened_maps(image)):
+                    picture = visualize.heatmap(covariance(maps)[0])
+                    run.writer.add_image(f"valid/Covariance/Feature-{j}", picture, training.epoch)
+    confusion.all_reduce()
+    loss = (distributed.all_reduce_sum(loss_sum) / distributed.all_reduce_sum(images)).item()
+    summary = confusion.summary()
+    scores = {"acc": summary.acc, "acc_cls": summary.acc_cls, "mean_iu": summary.mean_iu, "val_loss": loss}
+    for tag, value in scores.items():
+        run.writer.add_scalar(f"{name}/{tag}", value, training.epoch)
+    logger.info(
+        "[epoch %d], %s: %s", training.epoch, name, ", ".join(f"{t} {v:.5f}" for t, v in scores.items())
+    )
+    return summary
+
+
+def save(training: Training, scores: dict[str, Summary], run: Run) -> None:
+    """Write `last_...` (scored on the first validation dataset) and a `best_...` per dataset that improved.
+
+    The file a new one replaces goes only after the new one is complete.
+    """
+    improved = [name for name, score in scores.items() if score.mean_iu > training.best.get(name, -1)]
+    training.best |= {name: scores[name].mean_iu for name in improved}
+    if not distributed.is_main():
+        return
+    first = next(iter(scores), "none")
+    for kind, name in [("last", first), *(("best", name) for name in improved)]:
+        mean_iu = scores[name].mean_iu if name in scores else 0.0
+        stem = f"{kind}_{name}_epoch_"
+        file = run.checkpoints / f"{stem}{training.epoch - 1}_mean-iu_{mean_iu:.5f}.pth"
+        checkpoint.save(file, {**training.state_dict(), "mean_iu": mean_iu})
+        for old in run.checkpoints.glob(f"{stem}*.pth"):
+            if old != file:
+                old.unlink()
+
+
+if __name__ == "__main__":
+    with exit_cleanly():
+        main(config.parse_train_args())

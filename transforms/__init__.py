@@ -1,0 +1,1 @@
+"""Transforms of images and labels; every random number comes from the numpy generator passed in."""

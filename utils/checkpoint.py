@@ -1,0 +1,88 @@
+"""Checkpoints: written so that a crash cannot spoil one, read without executing anything."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+VERSION = 1
+# NumPy scalars are what the published checkpoints hold beside tensors (mean_iu), under NumPy 1's module name;
+# nothing else is let in.
+_scalar = np._core.multiarray.scalar
+NUMPY_SCALARS = [
+    _scalar,
+    (_scalar, "numpy.core.multiarray.scalar"),
+    np.dtype,
+    *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
+]
+
+
+class LoadReport(NamedTuple):
+    """How the entries of a checkpoint met those of a network."""
+
+    loaded: list[str]
+    missing: list[str]  # in the network alone
+    unexpected: list[str]  # in the checkpoint alone
+    mismatched: list[str]  # in both, of different shapes
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.loaded)} entries loaded"]
+        for kind in ("missing", "unexpected", "mismatched"):
+            if names := getattr(self, kind):
+                parts.append(
+                    f"{len(names)} {kind}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
+                )
+        return "; ".join(parts)
+
+
+def save(path: Path, state: dict) -> None:
+    """Write `state` to `path` whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    torch.save({**state, "version": VERSION}, partial)
+    os.replace(partial, path)
+
+
+def load(path: str | Path) -> dict:
+    """Return the checkpoint at `path`, on the CPU; tensors, numbers and strings only.
+
+    Raises FileNotFoundError, or ValueError for no checkpoint or one that holds anything that would run code.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        with torch.serialization.safe_globals(NUMPY_SCALARS):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged or unsafe file
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{path} is not a checkpoint that can be read safely: {reason}") from error
+    if not isinstance(state, dict) or "state_dict" not in state:
+        raise ValueError(
+            f"{path} holds no state_dict; expected a checkpoint of this project or the published code"
+        )
+    return state
+
+
+def load_weights(
+    net: nn.Module, state_dict: dict[str, torch.Tensor], allow_partial: bool = False
+) -> LoadReport:
+    """Fill `net` from `state_dict` (a `module.` prefix is dropped) and report how the entries met.
+
+    Raises ValueError when nothing matches and, unless `allow_partial`, when anything is left over.
+    """
+    own = net.state_dict()
+    given = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    shared = [key for key in given if key in own]
+    mismatched = [key for key in shared if given[key].shape != own[key].shape]
+    loaded = [key for key in shared if key not in set(mismatched)]
+    report = LoadReport(
+        loaded, [key for key in own if key not in given], [key for key in given if key not in own], mismatched
+    )
+    if not loaded:
+        raise ValueError(f"the checkpoint fits no entry of this network ({report}); check --arch")
+    if not allow_partial and len(loaded) < max(len(own), len(given)):
+        raise ValueError(f"the checkpoint does not fit this network ({report}); check --arch and --wt_layer")
+    net.load_state_dict({key: given[key] for key in loaded}, strict=False)
+    return report

@@ -1,0 +1,64 @@
+"""Pictures of what a network sees and predicts. A palette is K rows (red, green, blue) of 0..255."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+Palette = Sequence[Sequence[int]] | np.ndarray
+
+
+def _ids(ids: Tensor | np.ndarray) -> np.ndarray:
+    """(H, W) integers 0..255 on any device -> uint8."""
+    return np.asarray(ids.cpu() if isinstance(ids, Tensor) else ids).astype(np.uint8)
+
+
+def colorize(ids: Tensor | np.ndarray, palette: Palette) -> Image.Image:
+    """Paint train ids (H, W) as a palette image (mode "P": pixels stay the ids); ids from K up are black."""
+    picture = Image.fromarray(_ids(ids))
+    picture.putpalette([*np.asarray(palette, np.uint8).flatten().tolist(), *[0] * (768 - 3 * len(palette))])
+    return picture
+
+
+def denormalize(
+    image: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+) -> Image.Image:
+    """Turn a normalized image (3, H, W) back into the RGB picture it came from, rounded and clipped."""
+    pixels = image.detach().float().cpu().permute(1, 2, 0) * torch.tensor(std) + torch.tensor(mean)
+    return Image.fromarray((pixels * 255).round().clamp(0, 255).byte().numpy())
+
+
+def blend(photo: Image.Image, colors: Image.Image, alpha: float = 0.5) -> Image.Image:
+    """Lay a colour picture over a photo of the same size; `alpha` is the colours' share."""
+    return Image.blend(photo.convert("RGB"), colors.convert("RGB"), alpha)
+
+
+def error_map(label: Tensor | np.ndarray, pred: Tensor | np.ndarray, ignore: int = 255) -> Image.Image:
+    """Draw (mode "L") where train ids (H, W) disagree: 255 wrong, 0 right or unlabelled."""
+    label, pred = _ids(label), _ids(pred)
+    return Image.fromarray(np.where((label != pred) & (label != ignore), 255, 0).astype(np.uint8))
+
+
+def strip(image: Tensor, label: Tensor, pred: Tensor, palette: Palette) -> Tensor:
+    """Put image | truth | prediction side by side for TensorBoard: uint8 (3, H, 3 * W).
+
+    `image` is (3, H, W) normalized, `label` and `pred` are train ids (H, W).
+    """
+    panels = denormalize(image), colorize(label, palette), colorize(pred, palette)
+    row = np.concatenate([np.asarray(panel.convert("RGB")) for panel in panels], axis=1)
+    return torch.from_numpy(row).permute(2, 0, 1)
+
+
+def heatmap(matrix: Tensor) -> Tensor:
+    """Draw a matrix (C, C), such as a covariance, as (3, C, C) in [0, 1] for TensorBoard.
+
+    White is 0, red positive, blue negative, at full strength where the absolute value is largest. Covariances
+    of standardized features have 1 on the diagonal, so that their pictures share one scale.
+    """
+    value = matrix.detach().float().cpu().nan_to_num(0.0)
+    value = value / value.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
+    return torch.stack([1 + value.clamp(max=0), 1 - value.abs(), 1 - value.clamp(min=0)])

@@ -146,9 +146,6 @@ def _shared_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="a short run: 2 epochs of 7 training iterations, 12 validation images",
     )
-    launch.add_argument(
-        "--visualize_feature", action="store_true", help="log pictures of the feature covariances"
-    )
 
 
 def _train_flags(parser: argparse.ArgumentParser) -> None:
@@ -274,6 +271,7 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
     logs.add_argument("--date", type=str, default="default", help="first folder under ckpt and tb_path")
     logs.add_argument("--exp", type=str, default="default", help="second folder")
     logs.add_argument("--tb_tag", type=str, default="", help="suffix of the TensorBoard folder (works here)")
+    logs.add_argument("--visualize_feature", action="store_true", help="log pictures of feature covariances")
     logs.add_argument("--ckpt", type=str, default="logs/ckpt")
     logs.add_argument("--tb_path", type=str, default="logs/tb")
     _shared_flags(parser)
@@ -307,6 +305,7 @@ def _eval_flags(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--dataset_dir", type=str, help="root of the one --dataset (works here)")
     data.add_argument("--split", type=str, default="val")
+    data.add_argument("--cv_split", type=int, help="Cityscapes cross-validation split by cities, 0..2")
     data.add_argument("--split_index", type=int, default=0, help="evaluate this slice of ..")
     data.add_argument("--split_count", type=int, default=1, help=".. this many equal ones")
     data.add_argument("--num_workers", type=int, default=8, help="loader processes per evaluating process")
@@ -336,9 +335,11 @@ def _eval_flags(parser: argparse.ArgumentParser) -> None:
         "--date", type=str, default="default", help="as the published valid scripts pass it; unused"
     )
     records.add_argument("--exp", type=str, help="the same as --exp_name, for the published valid scripts")
-    records.add_argument("--resume", action="store_true", help="skip what an interrupted evaluation finished")
     records.add_argument("--profile", action="store_true", help="print the time per image")
     _shared_flags(parser)
+
+    later = parser.add_argument_group(NOT_YET)
+    later.add_argument("--resume", action="store_true", help="skip what an interrupted evaluation finished")
 
     unused = parser.add_argument_group(NO_EFFECT)
     unused.add_argument("--dataset_cls", type=str, default="cityscapes")
@@ -346,7 +347,7 @@ def _eval_flags(parser: argparse.ArgumentParser) -> None:
     unused.add_argument("--dist_bn", action="store_true")
     unused.add_argument("--syncbn", action="store_true")
     unused.add_argument("--dist_url", type=str, default="tcp://127.0.0.1:")
-    unused.add_argument("--cv_split", type=int)
+    unused.add_argument("--visualize_feature", action="store_true", help="train.py logs covariances")
     unused.add_argument("--mode", type=str, default="fine")
     unused.add_argument("--relax_denom", type=float, default=0.0)
     unused.add_argument("--clusters", type=int, default=0.0)

@@ -58,7 +58,7 @@ def main(args) -> None:
         dump = results / split if args.dump_images else None
         confusion = evaluate(net, loader, device, protocol, name, dump)
         if args.profile:
-            logger.info("%s: %.3f s per image", name, (time.perf_counter() - start) / len(loader))
+            logger.info("%s: %.3f s per image", name, (time.perf_counter() - start) / max(1, len(loader)))
         confusion.all_reduce()
         summary = confusion.summary()
         summaries[name] = summary if summary.present else None
@@ -97,7 +97,7 @@ def evaluate(
 
 
 def dump_images(folder: Path, name: str, image: Tensor, label: Tensor, pred: Tensor) -> None:
-    """Write pred/ (Cityscapes label ids), rgb/ (palette colours), compose/ (half photo), diff/ (if labelled)."""
+    """Write pred/ (Cityscapes label ids), rgb/ (colours), compose/ (half photo) and, if labelled, diff/."""
     colors = visualize.colorize(pred, TRAIN_ID_COLORS)
     pictures = {
         "pred": (f"{name}.png", Image.fromarray(TRAIN_ID_TO_ID[pred.numpy()])),
@@ -113,7 +113,7 @@ def dump_images(folder: Path, name: str, image: Tensor, label: Tensor, pred: Ten
 
 def trained_on(command: str) -> list[str]:
     """Read the source domains from a checkpoint's training command; none if it does not say."""
-    flag = re.search(r"--dataset((?:\s+[^-\s]\S*)+)", command)
+    flag = re.search(r"--dataset((?:\s+[^-\s]\S*)+)", command.replace("=", " "))
     return flag[1].split() if flag else []
 
 

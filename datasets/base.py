@@ -46,13 +46,13 @@ def found_in(folder: Path) -> str:
 class SegmentationDataset(Dataset):
     """Images of one domain with labels in Cityscapes train ids.
 
-    A subclass says where its files are (`layouts`, `folders`) and how label values map to train ids (`table`).
-    `transform(image, label, centroid, rng)` gets the PIL RGB image and the PIL "L" label of train ids (or None) and
-    returns tensors (3, H, W) float32 and (H, W) int64 (or None). What a sample becomes depends on (seed, epoch,
-    index) only.
+    A subclass says where its files are (`layouts`, `folders`) and how label values map to train ids
+    (`table`). `transform(image, label, centroid, rng)` gets the PIL RGB image and the PIL "L" label of
+    train ids (or None) and returns tensors (3, H, W) float32 and (H, W) int64 (or None). What a sample
+    becomes depends on (seed, epoch, index) only.
 
-    Raises FileNotFoundError for a root without this dataset or an image without its label, ValueError for a split
-    that the dataset does not have.
+    Raises FileNotFoundError for a root without this dataset or an image without its label, ValueError for a
+    split that the dataset does not have.
     """
 
     name: ClassVar[str]
@@ -81,7 +81,9 @@ class SegmentationDataset(Dataset):
                 return self._pair(paths, images, labels, layout, labels_optional=split == "test")
         wanted = " or ".join(str(layout).format(split=folder) for layout in self.layouts)
         found = found_in(self.root / self.layouts[0].images.format(split=folder))
-        raise FileNotFoundError(f"no {split} images of {self.name} in {self.root}: expected {wanted}; found: {found}")
+        raise FileNotFoundError(
+            f"no {split} images of {self.name} in {self.root}: expected {wanted}; found: {found}"
+        )
 
     def _pair(self, paths, images, labels, layout, labels_optional) -> list[Sample]:
         if labels_optional and not labels.is_dir():
@@ -92,37 +94,31 @@ class SegmentationDataset(Dataset):
             label = labels / path.relative_to(images)
             label = label.with_name(path.name.removesuffix(layout.image_suffix) + layout.label_suffix)
             if label not in present:
-                raise FileNotFoundError(f"image without its label: {path} needs {label}, which does not exist")
+                raise FileNotFoundError(f"image without its label: {path} needs {label}, which is not there")
             samples.append(Sample(path, label))
         return samples
 
     def decode_label(self, image: Image.Image) -> np.ndarray:
         """Return train ids or 255 as uint8 (H, W) from an opened label file; ValueError for an unknown id."""
         values = np.asarray(image)
-        if values.ndim != 2 or values.dtype.kind not in "bu":
+        if values.ndim != 2 or values.dtype not in (np.uint8, np.uint16):
             raise ValueError(f"a label has one channel of class ids, this one is a {image.mode} image")
-        if values.dtype != np.uint8:
-            values = np.minimum(values, 255).astype(np.uint8) if values.max(initial=0) < 256 else values
-        if values.dtype != np.uint8:
-            raise ValueError(self._unknown(values.max()))
-        label = self.table[values]
-        unknown = label == INVALID
+        unknown = values > 255 if values.dtype == np.uint16 else np.False_
+        label = self.table[values.astype(np.uint8)]
+        unknown = unknown | (label == INVALID)
         if unknown.any():
-            raise ValueError(self._unknown(values[unknown][0]))
+            accepted = as_ranges(np.flatnonzero(self.table != INVALID))
+            raise ValueError(f"class id {values[unknown][0]} is not one of {self.name}'s: {accepted}")
         return label
-
-    def _unknown(self, value) -> str:
-        accepted = np.flatnonzero(self.table != INVALID)
-        return f"class id {value} is not one of {self.name}'s: {as_ranges(accepted)}"
 
     def open_label(self, path: Path) -> Image.Image:
         """Return the label file as the image that `decode_label` reads."""
-        image = Image.open(path)
-        image.load()
-        return image
+        with Image.open(path) as image:
+            image.load()
+            return image
 
     def read_label(self, path: Path) -> np.ndarray:
-        """Return train ids or 255 as uint8 (H, W); ValueError naming the file if it is damaged or has unknown ids."""
+        """Return train ids or 255 as uint8 (H, W); ValueError naming a damaged file or an unknown id."""
         try:
             return self.decode_label(self.open_label(path))
         except FileNotFoundError:
@@ -133,21 +129,23 @@ class SegmentationDataset(Dataset):
     def read_image(self, path: Path) -> Image.Image:
         """Return the image in RGB; ValueError naming the file if it is damaged."""
         try:
-            return Image.open(path).convert("RGB")
+            with Image.open(path) as image:
+                return image.convert("RGB")
         except FileNotFoundError:
             raise
         except Exception as error:
             raise ValueError(f"image {path} cannot be read: {error}") from error
 
     def load(self, sample: Sample, rng: np.random.Generator) -> dict:
-        """Return {"image": float32 (3, H, W), "label": int64 (H, W), all 255 where there is none, "name": str}."""
+        """Return {"image": float32 (3, H, W), "label": int64 (H, W), 255 without one, "name": str}."""
         image = self.read_image(sample.image)
         label = None
         if sample.label is not None:
             label = Image.fromarray(self.read_label(sample.label))
             if label.size != image.size:
                 raise ValueError(
-                    f"image and label differ in size: {sample.image} is {_size(image)}, {sample.label} is {_size(label)}"
+                    f"image and label differ in size: {sample.image} is {image.width}x{image.height}, "
+                    f"{sample.label} is {label.width}x{label.height}"
                 )
         image, label = self.transform(image, label, sample.centroid, rng)
         if label is None:
@@ -172,7 +170,3 @@ def as_ranges(values) -> str:
     """Write sorted whole numbers shortly: `as_ranges([0, 1, 2, 255])` is "0-2, 255"."""
     runs = np.split(values, np.flatnonzero(np.diff(values) != 1) + 1)
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
-
-
-def _size(image: Image.Image) -> str:
-    return f"{image.width}x{image.height}"

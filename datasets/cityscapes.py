@@ -9,15 +9,19 @@ CV_SPLITS = 3
 class Cityscapes(SegmentationDataset):
     """Cityscapes with labelIds PNGs.
 
-    `cv` 0 is the official split. 1 and 2 redistribute its train and val cities: with the val cities first, both
-    sorted, and n cities in all, split k validates on as many cities as val has, from number k * n // 3 on.
+    `cv` 0 is the official split. 1 and 2 redistribute its train and val cities: with the val cities first,
+    both sorted, and n cities in all, split k validates on as many cities as val has, from number k * n // 3
+    on.
     """
 
     name = "cityscapes"
     splits = ("train", "val", "test", "trainval")
     layouts = tuple(
-        Layout(f"{left}leftImg8bit/{{split}}", f"{fine}gtFine/{{split}}", "_leftImg8bit.png", "_gtFine_labelIds.png")
-        for left, fine in (("leftImg8bit_trainvaltest/", "gtFine_trainvaltest/"), ("", ""))
+        Layout(images + "/{split}", labels + "/{split}", "_leftImg8bit.png", "_gtFine_labelIds.png")
+        for images, labels in (
+            ("leftImg8bit_trainvaltest/leftImg8bit", "gtFine_trainvaltest/gtFine"),
+            ("leftImg8bit", "gtFine"),
+        )
     )
     table = ID_TO_TRAIN_ID
 

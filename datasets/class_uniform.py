@@ -4,9 +4,9 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import torch.distributed as dist
@@ -22,8 +22,9 @@ logger = logging.getLogger("robustnet")
 def tile_centroids(label: np.ndarray, tile: int, num_classes: int = NUM_CLASSES) -> np.ndarray:
     """Return the mean pixel of each class in each tile, as rows (class, x, y), px rounded down.
 
-    `label` holds train ids (H, W). Tiles of `tile` x `tile` px start at the top left and cover the whole image, the
-    last ones of a row or column may be smaller. Rows are ordered by tile, row by row, then by class.
+    `label` holds train ids (H, W). Tiles of `tile` x `tile` px start at the top left and cover the whole
+    image, the last ones of a row or column may be smaller. Rows are ordered by tile, row by row, then by
+    class.
     """
     height, width = label.shape
     across, bins = -(-width // tile), num_classes + 1  # the last bin takes what is not scored
@@ -34,19 +35,21 @@ def tile_centroids(label: np.ndarray, tile: int, num_classes: int = NUM_CLASSES)
     sum_y = np.bincount(key, np.repeat(np.arange(height), width))
     found = np.flatnonzero(count)
     found = found[found % bins < num_classes]
-    return np.stack([found % bins, sum_x[found] // count[found], sum_y[found] // count[found]], 1).astype(np.int32)
+    x, y = sum_x[found] // count[found], sum_y[found] // count[found]
+    return np.stack([found % bins, x, y], 1).astype(np.int32)
 
 
 class ClassUniform(Dataset):
     """The dataset `base` with a share `pct` of each epoch drawn evenly over the classes.
 
-    That share consists of samples with a centroid, which the training crop must contain; the rest are plain random
-    samples. The epoch keeps the length of `base` and depends on (seed, epoch) alone. From epoch `max_epoch` on the
-    epoch is plain. Centroids are those of tiles of `tile` px; they are cached in `cache_dir` (default: .cache in the
-    dataset's root). Raises ValueError for a share outside [0, 1] and a tile under 1 px.
+    That share consists of samples with a centroid, which the training crop must contain; the rest are plain
+    random samples. The epoch keeps the length of `base` and depends on (seed, epoch) alone. From epoch
+    `max_epoch` on the epoch is plain. Centroids are those of tiles of `tile` px; they are cached in
+    `cache_dir` (default: .cache in the dataset's root). Raises ValueError for a share outside [0, 1] and a
+    tile under 1 px.
     """
 
-    def __init__(self, base, pct: float, tile: int, *, max_epoch=None, cache_dir=None, num_classes=NUM_CLASSES):
+    def __init__(self, base, pct, tile, *, max_epoch=None, cache_dir=None, num_classes=NUM_CLASSES):
         if not 0 <= pct <= 1 or tile < 1:
             raise ValueError(f"class-uniform share {pct} must lie in [0, 1] and tile {tile} be at least 1 px")
         self.base, self.name, self.seed = base, base.name, base.seed
@@ -78,7 +81,7 @@ class ClassUniform(Dataset):
         return samples
 
     def _cached(self, folder: Path) -> np.ndarray:
-        """Return rows (sample, class, x, y) for all of `base`, from `folder` if they are there and still true."""
+        """Return rows (sample, class, x, y) for all of `base`, from `folder` if they are there and hold."""
         files = [sample.label for sample in self.base.samples if sample.label is not None]
         stats = [path.stat() for path in files]
         content = [
@@ -88,7 +91,10 @@ class ClassUniform(Dataset):
         key = hashlib.sha256(json.dumps([self.tile, self.num_classes, content]).encode()).hexdigest()
         path = folder / f"centroids_{self.name}_{key[:32]}.npy"
         if path.is_file():
-            return np.load(path)
+            try:
+                return np.load(path)
+            except (ValueError, EOFError, OSError) as error:
+                logger.warning("class centroids are gathered anew, %s cannot be read: %s", path, error)
         centroids = self._compute()
         try:
             write_atomically(path, centroids)
@@ -104,9 +110,11 @@ class ClassUniform(Dataset):
             found = tile_centroids(self.base.read_label(sample.label), self.tile, self.num_classes)
             return np.insert(found, 0, index, axis=1)
 
+        samples = self.base.samples
         with ThreadPoolExecutor() as pool:
-            parts = pool.map(rows, enumerate(self.base.samples))
-            return np.concatenate(list(tqdm(parts, f"class centroids of {self.name}", len(self.base.samples))))
+            parts = pool.map(rows, enumerate(samples))
+            title = f"class centroids of {self.name}"
+            return np.concatenate(list(tqdm(parts, title, len(samples), unit="image")))
 
     def load(self, sample: Sample, rng: np.random.Generator) -> dict:
         return self.base.load(sample, rng)
@@ -119,16 +127,15 @@ class ClassUniform(Dataset):
 
 
 def write_atomically(path: Path, array: np.ndarray) -> None:
-    """Write a .npy file that other processes see whole or not at all; OSError if the folder cannot be written."""
+    """Write a .npy file that other processes see whole or not at all; OSError where that is not allowed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    temporary = path.with_suffix(f".{uuid4().hex}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             np.save(file, array)
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def from_first_rank(compute):

@@ -33,8 +33,10 @@ class GTAV(SegmentationDataset):
         unknown = label == INVALID
         if unknown.any():
             value = values[unknown][0]
-            color = colors[value] if image.mode == "P" and value < len(colors) else value
-            raise ValueError(f"colour {np.array(color).tolist()} is not one of the Cityscapes table")
+            if image.mode == "P" and value >= len(colors):
+                raise ValueError(f"it uses index {value}, which its palette does not have")
+            color = colors[value] if image.mode == "P" else value
+            raise ValueError(f"colour {color.tolist()} is not one of the Cityscapes table")
         return label
 
 
@@ -45,7 +47,7 @@ def pack(colors: np.ndarray) -> np.ndarray:
 
 @cache
 def color_table() -> np.ndarray:
-    """Return uint8 (2^24,): 24-bit colour -> train id, 255 for an unscored class, INVALID for any other colour."""
+    """Return uint8 (2^24,): 24-bit colour -> train id, 255 if unscored, INVALID if no class has it."""
     table = np.full(1 << 24, INVALID, np.uint8)
     table[pack(np.array(sorted(UNSCORED_COLORS)))] = IGNORE_LABEL
     table[pack(np.array(list(GTAV_COLOR_TO_TRAIN_ID)))] = list(GTAV_COLOR_TO_TRAIN_ID.values())

@@ -1,7 +1,7 @@
 """Cityscapes' label table and what every other dataset's classes become in it. Data only.
 
-A lookup table is uint8 of shape (256,): `table[label]` holds train ids 0..18, IGNORE_LABEL for a known class that
-is not scored, INVALID for a value that the dataset does not have.
+A lookup table is uint8 of shape (256,): `table[label]` holds train ids 0..18, IGNORE_LABEL for a known class
+that is not scored, INVALID for a value that the dataset does not have.
 """
 
 from typing import NamedTuple
@@ -61,7 +61,7 @@ CITYSCAPES = (
     Label("license plate", -1, 255, "vehicle", False, True, (0, 0, 143)),
 )
 
-_SCORED = sorted((label for label in CITYSCAPES if not label.ignore_in_eval), key=lambda label: label.train_id)
+_SCORED = sorted((row for row in CITYSCAPES if row.train_id != IGNORE_LABEL), key=lambda row: row.train_id)
 TRAIN_ID_NAMES = tuple(label.name for label in _SCORED)
 TRAIN_ID_COLORS = tuple(label.color for label in _SCORED)
 PALETTE = [value for color in TRAIN_ID_COLORS for value in color] + [0] * (768 - 3 * NUM_CLASSES)

@@ -19,7 +19,7 @@ ISW_CODE = 2
 
 
 class Loaders(NamedTuple):
-    """Call `set_epoch` of a loader's dataset and sampler before iterating; for `statistics`, with the trial."""
+    """Call `set_epoch` of a loader's dataset and sampler before iterating (statistics: the trial)."""
 
     train: DataLoader
     train_sampler: TrainSampler
@@ -28,7 +28,7 @@ class Loaders(NamedTuple):
 
 
 def setup_loaders(args) -> Loaders:
-    """Build train.py's loaders; ValueError for an unknown dataset or a training set under one global batch."""
+    """Build train.py's loaders; ValueError for an unknown dataset or fewer training images than a batch."""
     if not args.dataset:
         raise ValueError("--dataset names no source domain")
     augment = presets.train(
@@ -43,12 +43,10 @@ def setup_loaders(args) -> Loaders:
         bblur=args.bblur,
         image_in=args.image_in,
     )
-    sources = [_dataset(args, name, _train_split(args, name), augment) for name in args.dataset]
-    whole = presets.val(args.image_in)
-    val = {name: _eval_loader(args, _dataset(args, name, "val", whole)) for name in args.val_dataset}
-    statistics = {
-        name: _statistics_loader(args, name) for name in args.covstat_val_dataset if ISW_CODE in args.wt_layer
-    }
+    sources = [_train_dataset(args, name, augment) for name in args.dataset]
+    val = {name: _val_loader(args, name) for name in args.val_dataset}
+    covstat = args.covstat_val_dataset if ISW_CODE in args.wt_layer else ()
+    statistics = {name: _statistics_loader(args, name) for name in covstat}
     if args.class_uniform_pct > 0:
         options = {"max_epoch": args.max_cu_epoch, "cache_dir": args.cache_dir}
         tile = args.class_uniform_tile
@@ -62,31 +60,35 @@ def setup_loaders(args) -> Loaders:
             f"{' + '.join(args.dataset)} has {len(dataset)} training images, fewer than one batch of "
             f"{args.bs_mult} on each of {sampler.world_size} processes; lower --bs_mult"
         )
-    train = _loader(args, dataset, sampler, args.bs_mult, drop_last=True)
+    train = _loader(args, dataset, sampler, args.bs_mult, seed=args.seed, drop_last=True)
     return Loaders(train, sampler, val, statistics)
 
 
 def setup_eval_loader(args, name: str) -> DataLoader:
-    """Build eval.py's loader of whole images, one at a time: slice `split_index` of `split_count` of a split."""
+    """Build eval.py's loader of one whole image at a time, slice split_index of split_count of the split."""
     if not 0 <= args.split_index < args.split_count:
         raise ValueError(f"--split_index {args.split_index} is not one of 0..{args.split_count - 1}")
-    dataset = _dataset(args, name, args.split, presets.val(args.image_in))
+    dataset = _dataset(args, name, args.split, presets.val(args.image_in), cv=args.cv_split or 0)
     indices = np.array_split(np.arange(len(dataset)), args.split_count)[args.split_index].tolist()
-    return _loader(args, dataset, EvalSampler(indices[: TEST_MODE_IMAGES if args.test_mode else None]), 1)
+    return _loader(args, dataset, EvalSampler(_limit(args, indices)), 1)
 
 
-def _train_split(args, name: str) -> str:
-    return args.city_mode if name == "cityscapes" else "train"
-
-
-def _dataset(args, name: str, split: str, transform) -> SegmentationDataset:
+def _dataset(args, name: str, split: str, transform, *, cv: int, seed: int = 0) -> SegmentationDataset:
     dataset_class = get_dataset_class(name)
-    options = {"cv": getattr(args, "cv", None) or getattr(args, "cv_split", None) or 0} if name == "cityscapes" else {}
-    seed = getattr(args, "seed", 0)
+    options = {"cv": cv} if name == "cityscapes" else {}
     return dataset_class(args.roots[name], split, transform, seed=seed, strict=args.strict_data, **options)
 
 
-def _loader(args, dataset, sampler, batch_size: int, drop_last: bool = False) -> DataLoader:
+def _train_dataset(args, name: str, transform) -> SegmentationDataset:
+    split = args.city_mode if name == "cityscapes" else "train"
+    return _dataset(args, name, split, transform, cv=args.cv, seed=args.seed)
+
+
+def _limit(args, indices):
+    return indices[:TEST_MODE_IMAGES] if args.test_mode else indices
+
+
+def _loader(args, dataset, sampler, batch_size: int, *, seed: int = 0, drop_last: bool = False) -> DataLoader:
     return DataLoader(
         dataset,
         batch_size,
@@ -95,15 +97,15 @@ def _loader(args, dataset, sampler, batch_size: int, drop_last: bool = False) ->
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         drop_last=drop_last,
-        generator=torch.Generator().manual_seed(getattr(args, "seed", 0)),  # of the workers' seeds
+        generator=torch.Generator().manual_seed(seed),  # of the workers' seeds
     )
 
 
-def _eval_loader(args, dataset) -> DataLoader:
-    count = min(len(dataset), TEST_MODE_IMAGES) if args.test_mode else len(dataset)
-    return _loader(args, dataset, EvalSampler(range(count)), args.bs_mult_val)
+def _val_loader(args, name: str) -> DataLoader:
+    dataset = _dataset(args, name, "val", presets.val(args.image_in), cv=args.cv)
+    return _loader(args, dataset, EvalSampler(_limit(args, range(len(dataset)))), args.bs_mult_val)
 
 
 def _statistics_loader(args, name: str) -> DataLoader:
-    base = _dataset(args, name, _train_split(args, name), presets.statistics(args.image_in))
+    base = _train_dataset(args, name, presets.statistics(args.image_in))
     return _loader(args, PhotometricPairs(base), StatisticsSampler(len(base), seed=args.seed), 1)

@@ -1,7 +1,7 @@
 """Several source domains as one dataset, and how their samples become a batch.
 
-A source is anything with `samples`, `load(sample, rng)` and `set_epoch(epoch)`. What an item becomes depends on
-(seed, epoch, index of the item).
+A source is anything with `samples`, `load(sample, rng)` and `set_epoch(epoch)`. What an item becomes depends
+on (seed, epoch, index of the item).
 """
 
 from bisect import bisect
@@ -32,7 +32,8 @@ class ConcatSources(Dataset):
             raise IndexError(f"item {index} of {len(self)}")
         number = bisect(self.starts, index) - 1
         source = self.sources[number]
-        return source.load(source.samples[index - self.starts[number]], sample_rng(self.seed, self.epoch, index))
+        sample = source.samples[index - self.starts[number]]
+        return source.load(sample, sample_rng(self.seed, self.epoch, index))
 
 
 class OnePerDomain(Dataset):
@@ -49,8 +50,8 @@ class OnePerDomain(Dataset):
         self.epoch = epoch
         for source in self.sources:
             source.set_epoch(epoch)
-        numbered = enumerate(self.sources)
-        self.orders = [sample_rng(self.seed, epoch, number).permutation(len(source)) for number, source in numbered]
+        lengths = enumerate(map(len, self.sources))
+        self.orders = [sample_rng(self.seed, epoch, i).permutation(length) for i, length in lengths]
 
     def __len__(self) -> int:
         return max(map(len, self.sources))
@@ -66,14 +67,14 @@ class OnePerDomain(Dataset):
 
 
 def collate(items: list) -> dict:
-    """Stack items, or lists of items, into one batch: {"image": (B, 3, H, W), "label": (B, H, W), "name": list}.
+    """Stack items, or lists of items, into a batch {"image": (B, 3, H, W), "label": (B, H, W), "name": list}.
 
-    Lists are laid out one after the other, so that image b is of domain b % number of domains. Raises ValueError
-    for images of different sizes.
+    Lists are laid out one after the other, so that image b is of domain b % number of domains. Raises
+    ValueError for images of different sizes.
     """
     if isinstance(items[0], list):
         items = [item for group in items for item in group]
     if len({item["image"].shape for item in items}) > 1:
         sizes = ", ".join("{} {}x{}".format(item["name"], *item["image"].shape[:0:-1]) for item in items)
-        raise ValueError(f"images of one batch must have one size, these differ: {sizes}; use a batch size of 1")
+        raise ValueError(f"images of one batch must have one size: {sizes}; use --bs_mult_val 1")
     return default_collate(items)

@@ -17,10 +17,10 @@ def process_place(rank: int | None, world_size: int | None) -> tuple[int, int]:
 class TrainSampler(Sampler[int]):
     """Equal, disjoint shards of a permutation that depends on (seed, epoch); a remainder is dropped.
 
-    Loader workers fetch ahead, so the sampler cannot know what training has used: call `advance` with the number
-    of indices this process has trained on after each step. `state_dict` is the same on all processes and may be
-    loaded under another world size; iteration then starts behind what was used. The length stays that of the
-    whole epoch.
+    Loader workers fetch ahead, so the sampler cannot know what training has used: call `advance` with the
+    number of indices this process has trained on after each step. `state_dict` is the same on all processes
+    and may be loaded under another world size; iteration then starts behind what was used. The length stays
+    that of the whole epoch.
     """
 
     def __init__(self, length: int, *, seed: int = 0, rank: int | None = None, world_size: int | None = None):
@@ -69,7 +69,7 @@ class EvalSampler(Sampler[int]):
 class StatisticsSampler(Sampler[int]):
     """At most `limit` images drawn from (seed, trial), spread over the processes."""
 
-    def __init__(self, length: int, *, limit=500, seed=0, rank: int | None = None, world_size: int | None = None):
+    def __init__(self, length: int, *, seed: int = 0, limit: int = 500, rank=None, world_size=None):
         self.length, self.limit, self.seed, self.trial = length, limit, seed, 0
         self.rank, self.world_size = process_place(rank, world_size)
 

@@ -19,7 +19,7 @@ class SYNTHIA(SegmentationDataset):
     table = SYNTHIA_TO_TRAIN_ID
 
     def open_label(self, path: Path) -> Image.Image:
-        # Pillow keeps only the high byte of 16-bit colour, which is 0 for every class; torchvision keeps both.
+        # Pillow keeps one byte of 16-bit colour, which is 0 for every class; torchvision keeps both.
         if not path.is_file():
             raise FileNotFoundError(f"label {path} does not exist")
         values = decode_png(read_file(str(path)), ImageReadMode.UNCHANGED)[0].numpy()

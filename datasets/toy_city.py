@@ -1,9 +1,9 @@
-"""Render a small town in five domain styles and write it in the layouts and encodings of the real datasets.
+"""Render a small town in five domain styles, in the layouts and encodings of the real datasets.
 
     python -m datasets.toy_city --out DIR
 
-One generator (`draw_scene`) makes the geometry: flat parts painted back to front in a pinhole camera. Five styles
-(`STYLES`) turn a scene into a picture. Everything is a function of (seed, domain, split, number of the image).
+One generator (`draw_scene`) makes the geometry: flat parts painted back to front in a pinhole camera. Five
+styles (`STYLES`) turn a scene into a picture. All is a function of (seed, domain, split, image number).
 """
 
 import argparse
@@ -27,79 +27,76 @@ MARKER = "toy_city.json"
 LABELS = {name: train_id for train_id, name in enumerate(TRAIN_ID_NAMES)} | {"void": IGNORE_LABEL}
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Materials: what a part is made of. Colours are those of bright daylight; a style may replace them.
 
 
 class Material(NamedTuple):
-    colors: tuple[tuple[int, int, int], ...]  # a part picks one
+    colors: str  # rrggbb, a part picks one
     vary: float = 0.08  # per-part deviation from it
     texture: tuple[float, float, float] = (0.04, 0.04, 0.0)  # amplitude of fine, middle and coarse grain
     glow: float = 0.0  # light it gives at night
 
 
-FACADES = ((196, 160, 112), (178, 92, 66), (222, 206, 172), (164, 142, 128), (206, 128, 92), (150, 108, 84))
-PAINTS = ((196, 24, 28), (24, 60, 170), (230, 230, 234), (22, 22, 26), (150, 154, 160), (20, 112, 60), (92, 16, 40))
-CLOTHES = ((190, 30, 60), (36, 44, 100), (236, 220, 220), (180, 70, 160), (30, 30, 34), (214, 90, 40))
 MATERIALS = {
-    "sky": Material(((0, 0, 0),)),
-    "asphalt": Material(((84, 84, 90),), 0.05, (0.07, 0.03, 0.05)),
-    "marking": Material(((224, 222, 210),), 0.04),
-    "paving": Material(((188, 172, 156), (176, 164, 154)), 0.05, (0.05, 0.05, 0.04)),
-    "joint": Material(((138, 126, 114),), 0.04),
-    "kerb": Material(((208, 200, 190),), 0.04),
-    "grass": Material(((150, 168, 62), (160, 158, 74)), 0.06, (0.10, 0.10, 0.08)),
-    "ballast": Material(((116, 100, 88),), 0.05, (0.22, 0.12, 0.0)),
-    "rail": Material(((70, 62, 60),), 0.05),
-    "facade": Material(FACADES, 0.10, (0.04, 0.03, 0.06)),
-    "roof": Material(((128, 60, 46), (86, 76, 76)), 0.08, (0.06, 0.05, 0.0)),
-    "window": Material(((58, 74, 96), (84, 104, 126), (44, 50, 62)), 0.10, (0.02, 0.08, 0.10)),
-    "lit window": Material(((120, 130, 136), (66, 82, 100)), 0.10, (0.02, 0.06, 0.06), 0.9),
-    "door": Material(((88, 52, 34), (48, 70, 62), (60, 60, 66)), 0.10),
-    "stone": Material(((146, 136, 158), (128, 124, 142)), 0.05, (0.10, 0.14, 0.05)),
-    "mortar": Material(((98, 92, 108),), 0.05),
-    "picket": Material(((206, 186, 160), (120, 82, 56)), 0.08),
-    "fence gap": Material(((96, 84, 66),), 0.06, (0.08, 0.12, 0.0)),
-    "steel": Material(((62, 66, 66), (74, 74, 70)), 0.06, (0.02, 0.0, 0.0)),
-    "lamp": Material(((226, 222, 190),), 0.03, (0.0, 0.0, 0.0), 3.0),
-    "signal box": Material(((20, 22, 18), (44, 40, 14)), 0.04, (0.0, 0.0, 0.0)),
-    "red light": Material(((255, 40, 24),), 0.02, (0.0, 0.0, 0.0), 1.6),
-    "amber light": Material(((255, 180, 30),), 0.02, (0.0, 0.0, 0.0), 1.4),
-    "green light": Material(((40, 240, 130),), 0.02, (0.0, 0.0, 0.0), 1.4),
-    "dark light": Material(((52, 44, 40),), 0.04),
-    "sign red": Material(((222, 28, 34),), 0.03, (0.0, 0.0, 0.0)),
-    "sign blue": Material(((20, 84, 214),), 0.03, (0.0, 0.0, 0.0)),
-    "sign yellow": Material(((250, 206, 20),), 0.03, (0.0, 0.0, 0.0)),
-    "sign white": Material(((246, 246, 244),), 0.02, (0.0, 0.0, 0.0)),
-    "leaves": Material(((42, 98, 30), (58, 116, 36), (36, 82, 36), (84, 118, 30)), 0.10, (0.16, 0.26, 0.08)),
-    "trunk": Material(((82, 60, 42),), 0.08, (0.10, 0.06, 0.0)),
-    "skin": Material(((224, 172, 140), (148, 98, 70), (92, 60, 44)), 0.06),
-    "hair": Material(((40, 28, 20), (120, 86, 50), (70, 70, 70)), 0.08),
-    "clothes": Material(CLOTHES, 0.12, (0.03, 0.05, 0.0)),
-    "trousers": Material(((40, 48, 84), (52, 46, 44), (96, 88, 80)), 0.08),
-    "jersey": Material(((250, 120, 16), (214, 240, 30), (250, 60, 120)), 0.06),
-    "helmet": Material(((240, 240, 240), (230, 30, 30), (250, 210, 30)), 0.05, (0.0, 0.0, 0.0)),
-    "paint": Material(PAINTS, 0.08, (0.01, 0.02, 0.0)),
-    "glass": Material(((48, 58, 70), (66, 80, 94)), 0.06, (0.01, 0.04, 0.06)),
-    "tyre": Material(((26, 26, 28),), 0.05, (0.03, 0.0, 0.0)),
-    "hub": Material(((166, 166, 170),), 0.06),
-    "headlight": Material(((252, 248, 226),), 0.02, (0.0, 0.0, 0.0), 4.0),
-    "taillight": Material(((206, 18, 20),), 0.03, (0.0, 0.0, 0.0), 1.2),
-    "cargo": Material(((236, 236, 232), (214, 196, 150), (120, 160, 190), (190, 208, 190)), 0.06, (0.02, 0.02, 0.04)),
-    "cab": Material(((40, 90, 170), (190, 40, 36), (240, 190, 40), (238, 238, 238)), 0.06),
-    "bus": Material(((242, 176, 20), (234, 140, 24), (226, 196, 60)), 0.06, (0.01, 0.02, 0.0)),
-    "train": Material(((186, 198, 206), (160, 186, 190)), 0.05, (0.02, 0.02, 0.0)),
-    "train band": Material(((200, 20, 60), (0, 116, 140)), 0.05),
-    "motorcycle": Material(((30, 30, 34), (136, 16, 24), (20, 30, 90)), 0.08, (0.10, 0.0, 0.0)),
-    "frame": Material(((30, 160, 190), (210, 60, 170), (90, 200, 70)), 0.08),
-    "spokes": Material(((134, 136, 140),), 0.04, (0.14, 0.0, 0.0)),
-    "box": Material(((60, 104, 74), (108, 90, 70), (150, 150, 60)), 0.12),
-    "hood": Material(((46, 46, 52), (120, 20, 22), (110, 114, 120)), 0.08, (0.0, 0.0, 0.08)),
+    "sky": Material("000000"),
+    "asphalt": Material("54545a", 0.05, (0.07, 0.03, 0.05)),
+    "marking": Material("e0ded2", 0.04),
+    "paving": Material("bcac9c b0a49a", 0.05, (0.05, 0.05, 0.04)),
+    "joint": Material("8a7e72", 0.04),
+    "kerb": Material("d0c8be", 0.04),
+    "grass": Material("96a83e a09e4a", 0.06, (0.10, 0.10, 0.08)),
+    "ballast": Material("746458", 0.05, (0.22, 0.12, 0.0)),
+    "rail": Material("463e3c", 0.05),
+    "facade": Material("c4a070 b25c42 deceac a48e80 ce805c 966c54", 0.10, (0.04, 0.03, 0.06)),
+    "roof": Material("803c2e 564c4c", 0.08, (0.06, 0.05, 0.0)),
+    "window": Material("3a4a60 54687e 2c323e", 0.10, (0.02, 0.08, 0.10)),
+    "lit window": Material("788288 425264", 0.10, (0.02, 0.06, 0.06), 0.9),
+    "door": Material("583422 30463e 3c3c42", 0.10),
+    "stone": Material("92889e 807c8e", 0.05, (0.10, 0.14, 0.05)),
+    "mortar": Material("625c6c", 0.05),
+    "picket": Material("cebaa0 785238", 0.08),
+    "fence gap": Material("605442", 0.06, (0.08, 0.12, 0.0)),
+    "steel": Material("3e4242 4a4a46", 0.06, (0.02, 0.0, 0.0)),
+    "lamp": Material("e2debe", 0.03, (0.0, 0.0, 0.0), 3.0),
+    "signal box": Material("141612 2c280e", 0.04, (0.0, 0.0, 0.0)),
+    "red light": Material("ff2818", 0.02, (0.0, 0.0, 0.0), 1.6),
+    "amber light": Material("ffb41e", 0.02, (0.0, 0.0, 0.0), 1.4),
+    "green light": Material("28f082", 0.02, (0.0, 0.0, 0.0), 1.4),
+    "dark light": Material("342c28", 0.04),
+    "sign red": Material("de1c22", 0.03, (0.0, 0.0, 0.0)),
+    "sign blue": Material("1454d6", 0.03, (0.0, 0.0, 0.0)),
+    "sign yellow": Material("face14", 0.03, (0.0, 0.0, 0.0)),
+    "sign white": Material("f6f6f4", 0.02, (0.0, 0.0, 0.0)),
+    "leaves": Material("2a621e 3a7424 245224 54761e", 0.10, (0.16, 0.26, 0.08)),
+    "trunk": Material("523c2a", 0.08, (0.10, 0.06, 0.0)),
+    "skin": Material("e0ac8c 946246 5c3c2c", 0.06),
+    "hair": Material("281c14 785632 464646", 0.08),
+    "clothes": Material("be1e3c 242c64 ecdcdc b446a0 1e1e22 d65a28", 0.12, (0.03, 0.05, 0.0)),
+    "trousers": Material("283054 342e2c 605850", 0.08),
+    "jersey": Material("fa7810 d6f01e fa3c78", 0.06),
+    "helmet": Material("f0f0f0 e61e1e fad21e", 0.05, (0.0, 0.0, 0.0)),
+    "paint": Material("c4181c 183caa e6e6ea 16161a 969aa0 14703c 5c1028", 0.08, (0.01, 0.02, 0.0)),
+    "glass": Material("303a46 42505e", 0.06, (0.01, 0.04, 0.06)),
+    "tyre": Material("1a1a1c", 0.05, (0.03, 0.0, 0.0)),
+    "hub": Material("a6a6aa", 0.06),
+    "headlight": Material("fcf8e2", 0.02, (0.0, 0.0, 0.0), 4.0),
+    "taillight": Material("ce1214", 0.03, (0.0, 0.0, 0.0), 1.2),
+    "cargo": Material("f0f0ec dce4ee 82aad2", 0.06, (0.02, 0.02, 0.04)),
+    "cab": Material("285aaa be2824 f0be28 eeeeee", 0.06),
+    "bus": Material("f2b014 ea8c18 e2c43c", 0.06, (0.01, 0.02, 0.0)),
+    "train": Material("bac6ce a0babe", 0.05, (0.02, 0.02, 0.0)),
+    "train band": Material("c8143c 00748c", 0.05),
+    "motorcycle": Material("1e1e22 881018 141e5a", 0.08, (0.10, 0.0, 0.0)),
+    "frame": Material("1ea0be d23caa 5ac846", 0.08),
+    "spokes": Material("86888c", 0.04, (0.14, 0.0, 0.0)),
+    "box": Material("3c684a 6c5a46 96963c", 0.12),
+    "hood": Material("2e2e34 781416 6e7278", 0.08, (0.0, 0.0, 0.08)),
 }
 MATERIAL_NUMBERS = {name: number for number, name in enumerate(MATERIALS)}
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Scene: world coordinates in metres, x to the right, y up from the ground, z away from the camera.
 
 
@@ -115,9 +112,9 @@ class Face(NamedTuple):
 class Scene:
     """Flat parts painted back to front.
 
-    `parts` (H, W) holds row numbers of the table `label`, `instance`, `material`, `tint`, `depth`, `lit`; depth is in
-    metres, 0 for the ground, whose depth follows from the row of the picture. `shadow` (H, W) is 255 where an object
-    keeps the sun from the ground.
+    `parts` (H, W) holds row numbers of the table `label`, `instance`, `material`, `tint`, `depth`, `lit`;
+    depth is in metres, 0 for the ground, whose depth follows from the row of the picture. `shadow` (H, W) is
+    255 where an object keeps the sun from the ground.
     """
 
     def __init__(self, size: tuple[int, int], rng: np.random.Generator):
@@ -125,9 +122,10 @@ class Scene:
         self.rng = rng
         self.focal = 0.95 * min(self.height, self.width / 2)  # px
         self.camera = rng.uniform(1.4, 1.9)  # metres above the ground
-        self.horizon, self.center = self.height * rng.uniform(0.40, 0.50), self.width * rng.uniform(0.40, 0.60)  # px
-        self.sun = rng.choice((-1, 1)) * rng.uniform(0.4, 1.1), rng.uniform(-0.2, 0.5)  # shadow (x, z) per metre
-        self.thin = 0.0165 * self.height  # px, the least width of a pole
+        self.horizon = self.height * rng.uniform(0.40, 0.50)  # px
+        self.center = self.width * rng.uniform(0.40, 0.60)  # px
+        self.sun = rng.choice((-1, 1)) * rng.uniform(0.4, 1.1), rng.uniform(-0.2, 0.5)  # shadow per metre
+        self.thin = 0.018 * self.height  # px, the least width of a pole
         self.shadow = Image.new("L", (self.width, self.height))
         self._parts = Image.new("I", (self.width, self.height))
         self._draw, self._draw_shadow = ImageDraw.Draw(self._parts), ImageDraw.Draw(self.shadow)
@@ -138,7 +136,8 @@ class Scene:
     def finish(self) -> "Scene":
         self.parts = np.asarray(self._parts)
         label, instance, material, tint, depth, lit = zip(*self._rows, strict=True)
-        self.label, self.instance, self.material = np.array(label, np.uint8), np.array(instance), np.array(material)
+        self.label, self.instance = np.array(label, np.uint8), np.array(instance, np.uint16)
+        self.material = np.array(material)
         self.tint, self.depth, self.lit = (np.array(column, np.float32) for column in (tint, depth, lit))
         return self
 
@@ -150,8 +149,8 @@ class Scene:
         key = self._instance, material, lit
         if key not in self._numbers:
             self._numbers[key] = len(self._rows)
-            self._rows.append((LABELS[self._label], self._instance, MATERIAL_NUMBERS[material], self.rng.random(4),
-                               self._depth, lit))
+            number, tint = MATERIAL_NUMBERS[material], self.rng.random(4)
+            self._rows.append((LABELS[self._label], self._instance, number, tint, self._depth, lit))
         return self._numbers[key]
 
     def pixel(self, x: float, y: float, z: float) -> tuple[float, float]:
@@ -170,20 +169,23 @@ class Scene:
             (u0, v0), (u1, v1) = points or ((0, 0), (1, 1))
             points = (u0, v0), (u1, v0), (u1, v1), (u0, v1)
         (x, y, z), (ax, ay, az), (bx, by, bz), lit = face
-        self.polygon([(x + u * ax + v * bx, y + u * ay + v * by, z + u * az + v * bz) for u, v in points], material, lit)
+        world = [(x + u * ax + v * bx, y + u * ay + v * by, z + u * az + v * bz) for u, v in points]
+        self.polygon(world, material, lit)
 
     def stamp(self, face: Face, shape: str) -> None:
         for material, *points in SHAPES[shape]:
             self.paint(face, material, *points)
 
     def disc(self, x: float, y: float, z: float, radius: float, material: str, lit: float = 0.8) -> None:
-        (left, top), (right, bottom) = self.pixel(x - radius, y + radius, z), self.pixel(x + radius, y - radius, z)
-        self._draw.ellipse((left, top, max(right, left + 1), max(bottom, top + 1)), fill=self._number(material, lit))
+        (left, top), (right, bottom) = (self.pixel(x + s * radius, y - s * radius, z) for s in (-1, 1))
+        box = left, top, max(right, left + 1), max(bottom, top + 1)
+        self._draw.ellipse(box, fill=self._number(material, lit))
 
-    def rod(self, z: float, width: float, material: str, *points: tuple[float, float], thin: float = 1.0) -> None:
+    def rod(self, z: float, width: float, material: str, *points: tuple[float, float], thin: float = 1):
         """Paint a line through points (x, y) in metres at distance z, at least `thin` pole widths wide."""
         pixels = max(round(width * self.focal / z), round(thin * self.thin), 1)
-        self._draw.line([self.pixel(x, y, z) for x, y in points], fill=self._number(material, 0.8), width=pixels)
+        line = [self.pixel(x, y, z) for x, y in points]
+        self._draw.line(line, fill=self._number(material, 0.8), width=pixels)
 
     def hood(self, top: float) -> None:
         box = -0.1 * self.width, top * self.height, 1.1 * self.width, 1.4 * self.height
@@ -205,11 +207,12 @@ class Scene:
 
 
 def ring(u: float, v: float, across: float, up: float) -> tuple[tuple[float, float], ...]:
-    return tuple((u + across * math.cos(k * math.pi / 6), v + up * math.sin(k * math.pi / 6)) for k in range(12))
+    angles = (k * math.pi / 6 for k in range(12))
+    return tuple((u + across * math.cos(a), v + up * math.sin(a)) for a in angles)
 
 
-def wheels(across: float, up: float, at: tuple[float, float] = (0.17, 0.8), hub: str = "hub", share: float = 0.5):
-    for u in at:
+def wheels(across: float, up: float, hub: str = "hub", share: float = 0.5):
+    for u in (0.18, 0.8):
         yield "tyre", *ring(u, up, across, up)
         yield hub, *ring(u, up, share * across, share * up)
 
@@ -218,8 +221,9 @@ BAND = tuple(("glass", ((k + 0.12) / 7, 0.5), ((k + 0.88) / 7, 0.84)) for k in r
 TYRES = ("tyre", (0.02, 0), (0.2, 0.25)), ("tyre", (0.8, 0), (0.98, 0.25))
 CAR_END = (*TYRES, ("paint", (0, 0.15), (0, 0.6), (0.13, 1), (0.87, 1), (1, 0.6), (1, 0.15)),
            ("glass", (0.08, 0.62), (0.17, 0.94), (0.83, 0.94), (0.92, 0.62)))
-BUS_END = (*TYRES, ("bus", (0, 0.1), (1, 1)), ("glass", (0.08, 0.46), (0.92, 0.84)), ("steel", (0.2, 0.88), (0.8, 0.96)))
-TRAIN_END = (*TYRES, ("train", (0, 0.1), (1, 1)), ("train band", (0, 0.26), (1, 0.4)), ("glass", (0.08, 0.46), (0.92, 0.84)))
+WINDSCREEN = ("glass", (0.08, 0.46), (0.92, 0.84))
+BUS_END = (*TYRES, ("bus", (0, 0.1), (1, 1)), WINDSCREEN, ("steel", (0.2, 0.88), (0.8, 0.96)))
+TRAIN_END = (*TYRES, ("train", (0, 0.1), (1, 1)), ("train band", (0, 0.26), (1, 0.4)), WINDSCREEN)
 
 
 def lamps(material: str, height: float):
@@ -227,18 +231,21 @@ def lamps(material: str, height: float):
 
 
 SHAPES = {  # painted in this order on the unit square: (material, points as Scene.paint takes them)
-    "triangle": (("sign red", (0, 0), (1, 0), (0.5, 1)), ("sign white", (0.22, 0.13), (0.78, 0.13), (0.5, 0.7))),
+    "triangle": (("sign red", (0, 0), (1, 0), (0.5, 1)),
+                 ("sign white", (0.22, 0.13), (0.78, 0.13), (0.5, 0.7))),
     "round": (("sign red", *ring(0.5, 0.5, 0.5, 0.5)), ("sign white", (0.2, 0.4), (0.8, 0.6))),
     "square": (("sign blue",), ("sign white", (0.4, 0.2), (0.6, 0.8))),
     "diamond": (("sign yellow", (0, 0.5), (0.5, 0), (1, 0.5), (0.5, 1)),),
     "bin": (("box", (0.06, 0), (0.94, 0.9)), ("steel", (0, 0.88), (1, 1))),
-    "stones": (("stone",), *(("mortar", (0, v), (1, v + 0.035)) for v in (0.22, 0.47, 0.72, 0.96))),
-    "rails": (("fence gap", (0, 0), (1, 0.92)), ("picket", (0, 0.2), (1, 0.28)), ("picket", (0, 0.7), (1, 0.78))),
-    "bicycle": (*wheels(0.24, 0.31, (0.2, 0.8), "spokes", 0.67), ("tyre", (0.28, 0.72), (0.44, 0.8))),
-    "motorcycle": (*wheels(0.24, 0.31, (0.2, 0.8), "hub", 0.42),
-                   ("motorcycle", (0.05, 0.55), (0.3, 0.75), (0.5, 0.62), (0.62, 0.85), (0.8, 0.8), (0.86, 0.5), (0.6, 0.2),
-                    (0.35, 0.2)), ("tyre", (0.18, 0.66), (0.5, 0.76)), ("headlight", *ring(0.87, 0.72, 0.06, 0.1))),
-    "car side": (("paint", (0, 0.16), (0, 0.6), (0.02, 0.94), (0.1, 1), (0.5, 1), (0.7, 0.64), (0.98, 0.56), (1, 0.16)),
+    "wall": (("stone",), *(("mortar", (0, v), (1, v + 0.035)) for v in (0.22, 0.47, 0.72, 0.96))),
+    "fence": (("fence gap", (0, 0), (1, 0.92)), *(("picket", (0, v), (1, v + 0.08)) for v in (0.2, 0.7))),
+    "bicycle": (*wheels(0.24, 0.31, "spokes", 0.67), ("tyre", (0.28, 0.72), (0.44, 0.8))),
+    "motorcycle": (*wheels(0.24, 0.31, "hub", 0.42),
+                   ("motorcycle", (0.05, 0.55), (0.3, 0.75), (0.5, 0.62), (0.62, 0.85), (0.8, 0.8),
+                    (0.86, 0.5), (0.6, 0.2), (0.35, 0.2)),
+                   ("tyre", (0.18, 0.66), (0.5, 0.76)), ("headlight", *ring(0.87, 0.72, 0.06, 0.1))),
+    "car side": (("paint", (0, 0.16), (0, 0.6), (0.02, 0.94), (0.1, 1), (0.5, 1), (0.7, 0.64), (0.98, 0.56),
+                  (1, 0.16)),
                  ("glass", (0.08, 0.64), (0.1, 0.92), (0.3, 0.92), (0.3, 0.64)),
                  ("glass", (0.34, 0.64), (0.34, 0.92), (0.49, 0.92), (0.62, 0.64)), *wheels(0.085, 0.23)),
     "car rear": (*CAR_END, ("sign yellow", (0.35, 0.26), (0.65, 0.36)), *lamps("taillight", 0.44)),
@@ -253,21 +260,23 @@ SHAPES = {  # painted in this order on the unit square: (material, points as Sce
     "bus side": (("bus", (0, 0.09), (1, 1)), *BAND, *wheels(0.045, 0.155)),
     "bus rear": (*BUS_END, *lamps("taillight", 0.2)),
     "bus front": (*BUS_END, *lamps("headlight", 0.2)),
-    "train side": (("train", (0, 0.09), (1, 1)), ("train band", (0, 0.26), (1, 0.4)), ("tyre", (0, 0), (1, 0.1)), *BAND),
+    "train side": (("train", (0, 0.09), (1, 1)), ("train band", (0, 0.26), (1, 0.4)),
+                   ("tyre", (0, 0), (1, 0.1)), *BAND),
     "train rear": (*TRAIN_END, *lamps("taillight", 0.16)),
     "train front": (*TRAIN_END, *lamps("headlight", 0.16)),
 }
-VEHICLES = {"car": (1.9, 1.55, 4.3), "truck": (2.6, 3.5, 8), "bus": (2.6, 3.2, 11), "train": (2.9, 3.7, 24)}  # w, h, l
+# Width, height, length in metres
+VEHICLES = {"car": (1.9, 1.55, 4.3), "truck": (2.6, 3.5, 8), "bus": (2.6, 3.2, 11), "train": (2.9, 3.7, 24)}
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # What stands in the town: beside the street in the plane x from z0 to z1, or at a point (x, z).
 
 
 def lot(scene: Scene, x: float, z0: float, z1: float) -> None:
     """Fill one lot beside the street and what shows behind it."""
     rng = scene.rng
-    kind = rng.choice(("building", "wall", "fence", "hedge", "open"), p=(0.50, 0.16, 0.18, 0.10, 0.06))
+    kind = rng.choice(("building", "wall", "fence", "hedge", "open"), p=(0.47, 0.17, 0.22, 0.09, 0.05))
     behind = x + math.copysign(rng.uniform(4, 8), x)
     if kind != "building" and rng.random() < 0.6:
         building(scene, behind, z0, z1)
@@ -293,9 +302,9 @@ def building(scene: Scene, x: float, z0: float, z1: float) -> None:
     for wall, length in ((front, 12), (side, z1 - z0)):
         scene.paint(wall, "facade")
         scene.paint(wall, "roof", (0, 0.965), (1, 1))
-        (left, _), (right, _) = (scene.pixel(wall.origin[0] + s * wall.along[0], 0, wall.origin[2] + s * wall.along[2])
-                                 for s in (0, 1))
-        columns = max(1, int(length / 2.6)) if abs(right - left) > 2 * length else 0  # none where too narrow to see
+        (x0, _, depth), (dx, _, dz), *_ = wall
+        width = abs(scene.pixel(x0 + dx, 0, depth + dz)[0] - scene.pixel(x0, 0, depth)[0])
+        columns = max(1, int(length / 2.6)) if width > 2 * length else 0  # none where too narrow to see
         for i in range(columns):
             for j in range(floors):
                 u, v, bottom = (i + 0.25) / columns, j / floors, 0.05 if j == 0 else 0.3
@@ -312,7 +321,7 @@ def barrier(scene: Scene, x: float, z0: float, z1: float, kind: str) -> None:
         if kind == "hedge":
             scene.paint(face, "leaves")
             continue
-        scene.stamp(face, "stones" if kind == "wall" else "rails")
+        scene.stamp(face, kind)
         count = int(length / 0.55) if kind == "fence" else 0
         for k in range(count):
             scene.paint(face, "picket", (k / count, 0), ((k + 0.5) / count, 1))
@@ -415,7 +424,7 @@ def vehicle(scene: Scene, x: float, z: float, kind: str, oncoming: bool, across:
     scene.stamp(scene.front(x - width / 2, x + width / 2, z, height), end)
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # The street.
 
 FAR = 90.0  # metres
@@ -438,8 +447,9 @@ def draw_road(scene: Scene, middle: float, half: float) -> list[tuple]:
     things = []
     kinds = "car", "truck", "bus", "motorcycle", "bicycle"
     parked, driving = (0.76, 0.04, 0.04, 0.1, 0.06), (0.42, 0.18, 0.18, 0.12, 0.10)
-    for x, oncoming, nearest, chances in ((left + 1.3, True, 5, parked), (right - 1.3, False, 5, parked),
-                                          (middle - 0.25 * half, True, 8, driving), (middle + 0.3 * half, False, 8, driving)):
+    lanes = ((left + 1.3, True, 5, parked), (right - 1.3, False, 5, parked),
+             (middle - 0.25 * half, True, 8, driving), (middle + 0.3 * half, False, 8, driving))
+    for x, oncoming, nearest, chances in lanes:
         z = rng.uniform(nearest, nearest + 12)
         while z < 45 and rng.random() < 0.75:
             kind = rng.choice(kinds, p=chances)
@@ -449,16 +459,18 @@ def draw_road(scene: Scene, middle: float, half: float) -> list[tuple]:
                 things.append((z, two_wheeler, x, kind, True))
             z += VEHICLES.get(kind, (0, 0, 2))[2] + rng.uniform(2, 12)
     if rng.random() < 0.25:
-        things.append((rng.uniform(12, 22), vehicle, middle + rng.uniform(-3, 3), rng.choice(kinds[:3]), False, True))
+        x, kind = middle + rng.uniform(-3, 3), rng.choice(kinds[:3])
+        things.append((rng.uniform(12, 22), vehicle, x, kind, False, True))
     if rng.random() < 0.3:
         things.append((rng.uniform(6, 11), person, rng.uniform(left, right)))
     if rng.random() < 0.5:
-        things.append((rng.uniform(5, 10), two_wheeler, rng.uniform(left, right), rng.choice(kinds[3:]), True))
+        x, kind = rng.uniform(left, right), rng.choice(kinds[3:])
+        things.append((rng.uniform(5, 10), two_wheeler, x, kind, True))
     return things
 
 
 def draw_roadside(scene: Scene, side: int, edge: float, railway: bool) -> list[tuple]:
-    """Paint the ground and the lots on one side (-1, 1) of the road, return what stands there as draw_road does."""
+    """Paint the ground and the lots on one side (-1, 1) of the road; return its things as draw_road."""
     rng, x, things = scene.rng, edge, []
     if railway:
         scene.start("void")
@@ -487,7 +499,8 @@ def draw_roadside(scene: Scene, side: int, edge: float, railway: bool) -> list[t
     for draw, most, farthest in ((tree, 3, 30), (traffic_light, 2, 14), (traffic_sign, 2, 13)):
         things += [(z, draw, posts) for z in rng.uniform(6, farthest, rng.integers(most + 1))]
     for draw, most in ((person, 3), (bin_, 1)):
-        things += [(z, draw, rng.uniform(min(path), max(path))) for z in rng.uniform(5, 15, rng.integers(most + 1))]
+        count = rng.integers(most + 1)
+        things += [(z, draw, rng.uniform(*sorted(path))) for z in rng.uniform(4.5, 13, count)]
     if rng.random() < 0.4:
         z, kind = rng.uniform(4.5, 10), rng.choice(("bicycle", "motorcycle"))
         things += [(z + 1.2 * k, two_wheeler, x + side * 0.9, kind, False) for k in range(rng.integers(1, 4))]
@@ -518,15 +531,15 @@ def draw_scene(size: tuple[int, int], rng: np.random.Generator) -> Scene:
     return scene.finish()
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Styles: how a domain looks.
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a domain looks. Colours are 0..255; amounts without a unit are shares of full scale."""
+    """How a domain looks; amounts without a unit are shares of full scale."""
 
-    sky: tuple[tuple[int, int, int], tuple[int, int, int]]  # at the top, at the horizon
+    sky: str  # rrggbb at the top and at the horizon
     light: tuple[float, float, float]  # direct light
     ambient: tuple[float, float, float]  # light in the shadow
     shadow_blur: float = 0.0  # shares of the height
@@ -542,40 +555,40 @@ class Style:
     night: float = 0.0  # share of the images
     rain: float = 0.0
     jpeg: int = 92
-    colors: dict[str, tuple[tuple[int, int, int], ...]] = field(default_factory=dict)  # other paints than MATERIALS
+    colors: dict[str, str] = field(default_factory=dict)  # other colours than those of MATERIALS
 
 
 STYLES = {
     "gtav": Style(
-        sky=((70, 140, 226), (186, 212, 236)), light=(0.62, 0.58, 0.50), ambient=(0.46, 0.50, 0.58),
+        sky="468ce2 bad4ec", light=(0.62, 0.58, 0.50), ambient=(0.46, 0.50, 0.58),
         saturation=1.15, contrast=1.08, exposure=0.06, white_balance=0.02, noise=0.008),
     "cityscapes": Style(
-        sky=((222, 228, 224), (236, 240, 234)), light=(0.10, 0.11, 0.10), ambient=(0.55, 0.63, 0.56),
-        shadow_blur=0.02, clouds=0.05, texture=0.7, haze=0.006, saturation=0.5, contrast=0.75, exposure=0.10,
+        sky="dee4e0 ecf0ea", light=(0.10, 0.11, 0.10), ambient=(0.60, 0.68, 0.61),
+        shadow_blur=0.02, clouds=0.05, texture=0.7, haze=0.005, saturation=0.6, contrast=0.85, exposure=0.10,
         white_balance=0.03, noise=0.012, blur=0.8,
-        colors={"facade": ((190, 180, 160), (170, 164, 156), (206, 196, 170), (150, 132, 118)),
-                "bus": ((212, 204, 190), (150, 40, 40), (226, 196, 60))}),
+        colors={"facade": "beb4a0 aaa49c cec4aa 968476",
+                "bus": "d4ccbe 962828 e2c43c"}),
     "bdd100k": Style(
-        sky=((128, 158, 196), (214, 220, 226)), light=(0.42, 0.40, 0.38), ambient=(0.44, 0.46, 0.50),
-        shadow_blur=0.008, clouds=0.5, haze=0.003, saturation=0.75, contrast=1.15, exposure=0.22, white_balance=0.06,
-        noise=0.02, blur=0.5, night=0.35, rain=0.25, jpeg=55,
-        colors={"facade": ((142, 74, 58), (120, 110, 104), (90, 84, 84), (200, 190, 178)),
-                "asphalt": ((104, 102, 100), (126, 122, 116)), "marking": ((232, 190, 60), (226, 226, 220))}),
+        sky="809ec4 d6dce2", light=(0.42, 0.40, 0.38), ambient=(0.44, 0.46, 0.50),
+        shadow_blur=0.008, clouds=0.5, haze=0.003, saturation=0.75, contrast=1.15, exposure=0.22,
+        white_balance=0.06, noise=0.02, blur=0.5, night=0.35, rain=0.25, jpeg=55,
+        colors={"facade": "8e4a3a 786e68 5a5454 c8beb2",
+                "asphalt": "686664 7e7a74", "marking": "e8be3c e2e2dc"}),
     "mapillary": Style(
-        sky=((164, 190, 214), (234, 232, 222)), light=(0.34, 0.33, 0.30), ambient=(0.52, 0.52, 0.52),
+        sky="a4bed6 eae8de", light=(0.34, 0.33, 0.30), ambient=(0.52, 0.52, 0.52),
         shadow_blur=0.012, clouds=0.6, texture=1.3, haze=0.014, saturation=0.85, contrast=0.9, exposure=0.25,
         white_balance=0.09, noise=0.035, blur=0.6, jpeg=75,
-        colors={"grass": ((116, 120, 70), (168, 150, 100)), "asphalt": ((122, 114, 106), (92, 92, 94))}),
+        colors={"grass": "747846 a89664", "asphalt": "7a726a 5c5c5e"}),
     "synthia": Style(
-        sky=((140, 128, 190), (244, 212, 190)), light=(0.52, 0.42, 0.34), ambient=(0.40, 0.40, 0.54),
+        sky="8c80be f4d4be", light=(0.52, 0.42, 0.34), ambient=(0.40, 0.40, 0.54),
         clouds=0.0, texture=0.15, saturation=1.1, contrast=1.15, exposure=0.12,
-        colors={"asphalt": ((86, 80, 94),), "paving": ((160, 142, 154),),
-                "facade": ((120, 130, 170), (200, 190, 200), (120, 96, 106)),
-                "grass": ((100, 136, 90),), "leaves": ((36, 96, 70), (66, 116, 60))}),
+        colors={"asphalt": "56505e", "paving": "a08e9a",
+                "facade": "7882aa c8bec8 78606a",
+                "grass": "64885a", "leaves": "246046 42743c"}),
 }
 
 
-MOON = np.array((0.42, 0.44, 0.60), np.float32)  # daylight that is left at night
+MOON = np.array((0.60, 0.62, 0.78), np.float32)  # daylight that is left at night
 
 
 def grain(rng: np.random.Generator, size: tuple[int, int], cell: float) -> np.ndarray:
@@ -593,14 +606,19 @@ def soften(image: np.ndarray, radius: float, top: float = 1.0) -> np.ndarray:
     return np.asarray(picture.filter(ImageFilter.GaussianBlur(radius)), np.float32) * (top / 255)
 
 
+def rgb(colors: str) -> list[np.ndarray]:
+    """Read "rrggbb ..." as values in [0, 1]."""
+    return [np.array(list(bytes.fromhex(color)), np.float32) / 255 for color in colors.split()]
+
+
 def part_colors(scene: Scene, style: Style) -> np.ndarray:
     """Choose the colour (rows, 3) in [0, 1] of every part of a scene."""
-    palettes = [style.colors.get(name, material.colors) for name, material in MATERIALS.items()]
+    palettes = [rgb(style.colors.get(name, material.colors)) for name, material in MATERIALS.items()]
     colors = [palettes[number][int(tint * len(palettes[number]))]
               for number, tint in zip(scene.material, scene.tint[:, 0], strict=True)]
     vary = np.array([material.vary for material in MATERIALS.values()], np.float32)[scene.material, None]
     value, hue = scene.tint[:, 1:2], scene.tint[:, [2, 3, 2]]
-    return np.array(colors, np.float32) / 255 * (1 + vary * (2 * value - 1 + (hue - 0.5)))
+    return np.array(colors) * (1 + vary * (2 * value - 1 + (hue - 0.5)))
 
 
 def render(scene: Scene, style: Style, rng: np.random.Generator) -> Image.Image:
@@ -619,13 +637,13 @@ def render(scene: Scene, style: Style, rng: np.random.Generator) -> Image.Image:
     depth = np.take(scene.depth, parts)
     on_ground = depth == 0
     depth = np.where(on_ground, scene.focal * scene.camera / np.maximum(row - scene.horizon, 1), depth)
-    shadow = np.asarray(scene.shadow.filter(ImageFilter.GaussianBlur(style.shadow_blur * height)), np.float32) / 255
+    shadow = scene.shadow.filter(ImageFilter.GaussianBlur(style.shadow_blur * height))
+    shadow = np.asarray(shadow, np.float32) / 255
     lit = np.where(on_ground, 1 - shadow, np.take(scene.lit, parts))[..., None]
-    light, ambient, top, bottom = (np.array(value, np.float32) for value in (style.light, style.ambient, *style.sky))
-    top, bottom = top / 255, bottom / 255
+    (light, ambient), (top, bottom) = np.array((style.light, style.ambient), np.float32), rgb(style.sky)
     if night:
         light, ambient, top, bottom = light * 0.08, ambient * MOON, top * MOON * 0.5, bottom * MOON * 0.5
-        pools = 0.5 * np.exp(-((depth % 12 - 6) / 3) ** 2)[..., None]  # street lamps light the ground every 12 m
+        pools = 0.5 * np.exp(-((depth % 12 - 6) / 3) ** 2)[..., None]  # street lamps, every 12 m
         ambient = ambient + on_ground[..., None] * pools * np.array((0.5, 0.42, 0.28), np.float32)
     image = np.take(colors, parts, axis=0) * (ambient + light * lit) * relief[..., None]
 
@@ -662,13 +680,13 @@ def render(scene: Scene, style: Style, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray((image.clip(0, 1) * 255 + 0.5).astype(np.uint8))
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Layouts and encodings of the real datasets. An encoding is the id (256,) of every train id and of 255.
 
 CITIES = {
-    "train": ("aachen", "bochum", "bremen", "cologne", "darmstadt", "dusseldorf", "erfurt", "hamburg", "hanover", "jena",
-              "krefeld", "monchengladbach", "strasbourg", "stuttgart", "tubingen", "ulm", "weimar", "zurich"),
-    "val": ("frankfurt", "lindau", "munster"),
+    "train": "aachen bochum bremen cologne darmstadt dusseldorf erfurt hamburg hanover jena krefeld "
+             "monchengladbach strasbourg stuttgart tubingen ulm weimar zurich".split(),
+    "val": "frankfurt lindau munster".split(),
 }
 
 
@@ -692,7 +710,7 @@ for entry in CITYSCAPES:
 
 
 def paths(domain: str, split: str, index: int) -> tuple[str, str]:
-    """Name the image and the label file number `index` of a split ("train" or "val"), relative to the domain's root."""
+    """Name image and label number `index` of a split ("train" or "val"), relative to the domain's root."""
     if domain == "cityscapes":
         city = CITIES[split][index % len(CITIES[split])]
         name = f"{split}/{city}/{city}_{index:06d}_000019_"
@@ -720,8 +738,9 @@ def write_png16(path: Path, array: np.ndarray) -> None:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)  # 16 bits, colour type RGB
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines.tobytes(), 1))
-                     + chunk(b"IEND", b""))
+    data = zlib.compress(lines.tobytes(), 1)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
 
 
 def write_pair(root: Path, domain: str, split: str, index: int, size: tuple[int, int], seed: int) -> None:
@@ -747,18 +766,19 @@ def write_pair(root: Path, domain: str, split: str, index: int, size: tuple[int,
     picture.save(label_path)
 
 
-def write_toy_city(out: str | Path, *, size: tuple[int, int] = (256, 512), train: int = 64, val: int = 16, seed: int = 0,
-                   domains: Sequence[str] = tuple(STYLES)) -> Path:
+def write_toy_city(out: str | Path, *, size: tuple[int, int] = (256, 512), train: int = 64, val: int = 16,
+                   seed: int = 0, domains: Sequence[str] = tuple(STYLES)) -> Path:
     """Write `train` and `val` pairs of `size` (height, width) per domain under OUT/{domain} and return OUT.
 
-    Does nothing where the same settings were written before. Raises ValueError for an unknown domain and for a
-    directory that holds anything else.
+    Does nothing where the same settings were written before. Raises ValueError for an unknown domain, an
+    impossible size or count, and for a directory that holds anything else.
     """
     out = Path(out)
     if unknown := sorted(set(domains) - set(STYLES)):
         raise ValueError(f"unknown domain {', '.join(unknown)}; the toy town has {', '.join(STYLES)}")
     if min(size) < 16 or min(train, val, seed) < 0:
-        raise ValueError(f"size {tuple(size)} must be at least 16 x 16; train {train}, val {val}, seed {seed} at least 0")
+        raise ValueError(f"size {tuple(size)} must be at least 16 x 16, and train, val, seed "
+                         f"{train, val, seed} at least 0")
     settings = {"version": VERSION, "size": list(size), "train": train, "val": val, "seed": seed,
                 "domains": sorted(set(domains))}
     marker = out / MARKER
@@ -766,7 +786,8 @@ def write_toy_city(out: str | Path, *, size: tuple[int, int] = (256, 512), train
         written = json.loads(marker.read_text())
         done = written.pop("done")
         if written != settings:
-            raise ValueError(f"{out} holds a toy town with other settings ({written}); asked for {settings}")
+            raise ValueError(f"{out} holds a toy town with other settings: {written}, asked for {settings}; "
+                             "choose another directory or remove this one")
         if done:
             return out
     elif out.exists() and any(out.iterdir()):
@@ -782,7 +803,7 @@ def write_toy_city(out: str | Path, *, size: tuple[int, int] = (256, 512), train
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="python -m datasets.toy_city", description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="directory to write; one folder per domain")
     parser.add_argument("--height", type=int, default=256, help="pixels")
     parser.add_argument("--width", type=int, default=512, help="pixels")
@@ -792,8 +813,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--domains", nargs="+", default=list(STYLES), metavar="NAME", help=", ".join(STYLES))
     args = parser.parse_args(argv)
     try:
-        write_toy_city(args.out, size=(args.height, args.width), train=args.train, val=args.val, seed=args.seed,
-                       domains=args.domains)
+        write_toy_city(args.out, size=(args.height, args.width), train=args.train, val=args.val,
+                       seed=args.seed, domains=args.domains)
     except ValueError as error:
         parser.error(str(error))
 

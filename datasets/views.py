@@ -8,8 +8,8 @@ from datasets.base import sample_rng
 class PhotometricPairs(Dataset):
     """Pairs for the whitening statistics: whole images of `base`, whose transform is `presets.statistics`.
 
-    Item i is {"image": the original, "view": the same with other colours and blur, both float32 (3, H, W), "name"}.
-    The views depend on (seed, epoch, index); the statistics trial serves as the epoch.
+    Item i is {"image": the original, "view": the same in other colours and blurred, "name"}, images float32
+    (3, H, W). The views depend on (seed, epoch, index); the statistics trial serves as the epoch.
     """
 
     def __init__(self, base):

@@ -1,8 +1,9 @@
 """Geometric transforms of an image and its label together.
 
-Each is called as `transform(image, label, centroid, rng) -> (image, label)`: a PIL RGB image, its PIL "L" label of
-train ids or None, and the pixel (x, y) of the incoming image that must survive, or None. `draw` takes the random
-numbers once, `apply` is free of chance and is the same for image and label but for resampling and fill.
+Each is called as `transform(image, label, centroid, rng) -> (image, label)`: a PIL RGB image, its PIL "L"
+label of train ids or None, and the pixel (x, y) of the incoming image that must survive, or None. `draw`
+takes the random numbers once, `apply` is free of chance and the same for image and label but for resampling
+and fill.
 """
 
 from typing import NamedTuple
@@ -14,7 +15,7 @@ BLACK, IGNORE_LABEL = (0, 0, 0), 255
 
 
 class Window(NamedTuple):
-    """A square of `side` px at (left, top) of the image resized to (height, width); parts of it may lie outside."""
+    """A square of `side` px at (left, top) of the image resized to (height, width); it may reach outside."""
 
     height: int
     width: int
@@ -26,16 +27,17 @@ class Window(NamedTuple):
 class RandomScaleCrop:
     """Resize by a factor uniform in [scale_min, scale_max], then take a square crop of `crop_size` px.
 
-    `pre_size` is the shorter edge that factor 1 stands for (default: the image's own). An image too small in one
-    direction is centred there on black, label 255; with `nopad` the crop shrinks to the shorter side instead and is
-    resized to crop_size. A crop contains the resized centroid, its position uniform among those that do.
+    `pre_size` is the shorter edge that factor 1 stands for (default: the image's own). An image too small
+    in one direction is centred there on black, label 255; with `nopad` the crop shrinks to the shorter side
+    instead and is resized to crop_size. A crop contains the resized centroid, its position uniform among
+    those that do.
     """
 
-    def __init__(self, crop_size: int, scale_min=1.0, scale_max=1.0, *, pre_size: int | None = None, nopad=False):
+    def __init__(self, crop_size: int, scale_min: float, scale_max: float, *, pre_size=None, nopad=False):
         self.crop_size, self.scale_min, self.scale_max = crop_size, scale_min, scale_max
         self.pre_size, self.nopad = pre_size, nopad
 
-    def draw(self, height: int, width: int, centroid: tuple[int, int] | None, rng: np.random.Generator) -> Window:
+    def draw(self, height: int, width: int, centroid: tuple[int, int] | None, rng) -> Window:
         scale = rng.uniform(self.scale_min, self.scale_max)
         if self.pre_size is not None:
             scale *= self.pre_size / min(height, width)
@@ -60,7 +62,7 @@ class RandomScaleCrop:
 
 
 def _offset(size: int, scaled: int, side: int, centroid: int | None, rng: np.random.Generator) -> int:
-    """Draw where a crop of `side` px starts along an axis of `size` px resized to `scaled`; < 0 means padding."""
+    """Draw where a crop of `side` px starts on an axis of `size` px resized to `scaled`; < 0 is padding."""
     if scaled <= side:
         return -((side - scaled) // 2)
     first, last = 0, scaled - side
@@ -86,7 +88,7 @@ class RandomHorizontalFlip:
 
 
 class RandomRotate:
-    """Rotate about the middle by an angle uniform in +-`degrees`; what comes from outside is black, label 255."""
+    """Rotate about the middle by an angle uniform in +-`degrees`; what was outside is black, label 255."""
 
     def __init__(self, degrees: float):
         self.degrees = degrees

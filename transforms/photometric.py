@@ -15,8 +15,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class ColorJitter:
     """Change brightness, contrast, saturation and hue, in random order, with probability `p`.
 
-    The first three are multiplied by a factor uniform in [max(0, 1 - strength), 1 + strength], hue is shifted by up
-    to +-`hue` turns (at most 0.5), as torchvision's transform of this name does.
+    The first three are multiplied by a factor uniform in [max(0, 1 - strength), 1 + strength], hue is
+    shifted by up to +-`hue` turns (at most 0.5), as torchvision's transform of this name does.
     """
 
     ADJUST = (TF.adjust_brightness, TF.adjust_contrast, TF.adjust_saturation, TF.adjust_hue)
@@ -55,8 +55,8 @@ class GaussianBlur:
 class BilateralBlur:
     """Edge-preserving blur with spatial sigma in px uniform in [low, high] (Tomasi and Manduchi, ICCV 1998).
 
-    The range sigma is the standard deviation of all the image's values, distances are Euclidean over the channels;
-    the window reaches max(2, ceil(3 sigma)) px, border pixels are repeated.
+    The range sigma is the standard deviation of all the image's values, distances are Euclidean over the
+    channels; the window reaches max(2, ceil(3 sigma)) px, border pixels are repeated.
     """
 
     def __init__(self, low: float = 0.05, high: float = 0.75):

@@ -1,7 +1,7 @@
 """Which transforms in which order: geometry, colour, blur, tensor, normalization (DESIGN Method 4 and 7).
 
-Each preset is called as `preset(image, label, centroid, rng)` with PIL images and returns tensors: image float32
-(3, H, W), label int64 (H, W) or None.
+Each preset is called as `preset(image, label, centroid, rng)` with PIL images and returns tensors: image
+float32 (3, H, W), label int64 (H, W) or None.
 """
 
 import numpy as np
@@ -53,7 +53,7 @@ def val(image_in: bool = False) -> Preset:
 
 
 class Pair:
-    """Return image float32 (2, 3, H, W): the photometric view, then the original, both whole and normalized."""
+    """Return image float32 (2, 3, H, W): the photometric view, then the original, whole and normalized."""
 
     def __init__(self, view: Preset, original: Preset):
         self.view, self.original = view, original
@@ -66,4 +66,5 @@ class Pair:
 
 def statistics(image_in: bool = False) -> Pair:
     """Return the pairs that the whitening statistics compare: strong colour jitter and blur against none."""
-    return Pair(Preset(photometric=[ColorJitter(0.8, 0.8, 0.8, 0.3), GaussianBlur()], image_in=image_in), val(image_in))
+    strong = [ColorJitter(0.8, 0.8, 0.8, 0.3), GaussianBlur()]
+    return Pair(Preset(photometric=strong, image_in=image_in), val(image_in))

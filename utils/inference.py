@@ -11,7 +11,7 @@ MODES = ("sliding", "pooling", "whole")
 
 
 def tile_boxes(height: int, width: int, crop: int, overlap: float) -> list[tuple[int, int, int, int]]:
-    """List the windows (x1, y1, x2, y2) that cover an image, in px, end exclusive: column by column from the left.
+    """List the windows (x1, y1, x2, y2), in px, end exclusive, that cover an image, column by column.
 
     All have one size: `crop` square, or the image's side where that is smaller. Neighbours are
     ceil(crop * (1 - overlap)) apart; the last one is moved back inside the image.
@@ -78,8 +78,8 @@ def predict(
     - "pooling": the whole image at each scale and its mirror; softmax probabilities are averaged.
     - "whole": logits of one pass over the image as it is; `scales` and `flip` do not apply.
 
-    Images are resized bicubic with antialiasing, scores bilinear, both with half-pixel centres. Every pixel's sum
-    is divided by its own number of windows (the published evaluator's counts mix up the axes). `max_tiles`
+    Images are resized bicubic with antialiasing, scores bilinear, both with half-pixel centres. Every pixel
+    is averaged over its true number of windows (the published evaluator mixes up the axes). `max_tiles`
     windows of crop x crop px enter the network at once (fewer above scale 1, where windows are larger).
     Raises ValueError for an unknown mode and for a scale that is not above 0 or leaves no pixel.
     """

@@ -33,7 +33,7 @@ class ConfusionMatrix:
         self.counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
 
     def update(self, label: Tensor, pred: Tensor) -> None:
-        """Add two integer tensors of one shape; a pixel whose label is outside [0, K), such as 255, is ignored.
+        """Add two integer tensors of one shape; pixels whose label is outside [0, K), so 255, are ignored.
 
         Raises ValueError if the shapes differ or `pred` leaves [0, K) anywhere.
         """

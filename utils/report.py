@@ -23,8 +23,8 @@ def percent(score: float) -> str:
 def domain_rows(scores: Mapping[str, Mapping[str, float]], seen: Collection[str] = ()) -> Rows:
     """Lay out `scores[run][domain]` (mIoU in [0, 1]): runs as rows, domains as columns and a mean at the end.
 
-    Domains in `seen` (trained on) are marked by * and left out of the mean. A run that lacks a score (missing or
-    nan) in another gets "-" for its mean.
+    Domains in `seen` (trained on) are marked by * and left out of the mean. A run that lacks a score
+    (missing or nan) in another gets "-" for its mean.
     """
     domains = list(dict.fromkeys(domain for row in scores.values() for domain in row))
     unseen = [domain for domain in domains if domain not in seen]
@@ -37,7 +37,7 @@ def domain_rows(scores: Mapping[str, Mapping[str, float]], seen: Collection[str]
 
 
 def class_rows(names: Sequence[str], summary: Summary) -> Rows:
-    """Lay out IoU, precision and recall in percent by class, then their means over the classes that have one."""
+    """Lay out IoU, precision and recall in percent by class, then their means over classes that have one."""
     columns = summary.iou, summary.precision, summary.recall
     rows = [["class", "IoU", "precision", "recall"]]
     rows += [[name, *map(percent, scores)] for name, *scores in zip(names, *columns, strict=True)]

@@ -1,4 +1,7 @@
+import json
+import re
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +11,8 @@ from torch import nn
 
 from utils.inference import predict, tile_boxes
 
+GOLDEN = json.loads(Path(__file__).parents[1].joinpath("golden", "misc.json").read_text())
+PUBLISHED_WINDOWS = GOLDEN["sliding tiles (x1,y1,x2,y2) on the scaled image"]
 Output = namedtuple("Output", "logits")
 
 
@@ -33,27 +38,12 @@ def picture(height, width, batch=1, seed=0):
     return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "crop", "expected"),
-    [
-        (512, 1024, 1024, [(0, 0, 1024, 512)]),
-        (1024, 2048, 1024, [(0, 0, 1024, 1024), (683, 0, 1707, 1024), (1024, 0, 2048, 1024)]),
-        (2048, 4096, 2048, [(0, 0, 2048, 2048), (1366, 0, 3414, 2048), (2048, 0, 4096, 2048)]),
-        (526, 957, 1024, [(0, 0, 957, 526)]),
-        (
-            1052, 1914, 1024,
-            [(0, 0, 1024, 1024), (0, 28, 1024, 1052), (683, 0, 1707, 1024), (683, 28, 1707, 1052),
-             (890, 0, 1914, 1024), (890, 28, 1914, 1052)],
-        ),
-        (
-            2104, 3828, 2048,
-            [(0, 0, 2048, 2048), (0, 56, 2048, 2104), (1366, 0, 3414, 2048), (1366, 56, 3414, 2104),
-             (1780, 0, 3828, 2048), (1780, 56, 3828, 2104)],
-        ),
-    ],
-)  # fmt: skip
-def test_published_windows(height, width, crop, expected):
-    assert tile_boxes(height, width, crop, 1 / 3) == expected
+@pytest.mark.parametrize(("case", "expected"), PUBLISHED_WINDOWS.items())
+def test_published_windows(case, expected):
+    """Cases read "1024x2048 scale 0.5 crop 1024": the image is scaled, windows are crop * max(scale, 1)."""
+    height, width, scale, crop = (float(number) for number in re.findall(r"[0-9.]+", case))
+    boxes = tile_boxes(int(height * scale), int(width * scale), int(crop * max(scale, 1)), 1 / 3)
+    assert boxes == [tuple(box) for box in expected]
 
 
 @pytest.mark.parametrize("overlap", [0, 1 / 3, 0.5, 0.9])
@@ -140,8 +130,8 @@ def test_scales_weigh_alike():
 
 
 def test_windows_grow_with_the_scale_and_batches_stay_bounded():
-    """32 x 48 px, crop 32, at most 3 windows: at 0.5 one of 16 x 24 and its mirror; at 1.0 two of 32 px (x = 0, 16)
-    and two mirrored, as 3 + 1; at 2.0 windows have 64 px, 4 times the area, and go one by one.
+    """32 x 48 px, crop 32, at most 3 windows: at 0.5 one of 16 x 24 and its mirror; at 1.0 two of 32 px
+    (x = 0, 16) and two mirrored, as 3 + 1; at 2.0 windows have 64 px, 4 times the area, and go one by one.
     """
     net = FakeNet()
     predict(net, picture(32, 48), scales=[0.5, 1.0, 2.0], crop=32, max_tiles=3)

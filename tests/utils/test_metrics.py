@@ -2,9 +2,8 @@ import math
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing
 
+from tests.processes import run_processes
 from utils.metrics import ConfusionMatrix
 
 
@@ -90,20 +89,15 @@ def test_state_round_trip():
         ConfusionMatrix(3).load_state_dict(state)
 
 
-def _share(rank, store, result):
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+def share(rank, world_size):
     confusion = ConfusionMatrix(2)
     if rank == 0:  # the other process has no image
         confusion.counts += torch.tensor([[2**24, 1], [0, 0]])
         confusion.update(torch.tensor([0, 1]), torch.tensor([0, 0]))
     confusion.all_reduce()
-    torch.save(confusion.counts, f"{result}{rank}")
-    dist.destroy_process_group()
+    return confusion.counts.tolist()
 
 
-def test_sum_over_processes_is_exact(tmp_path):
+def test_sum_over_processes_is_exact():
     """2^24 + 1 is the first whole number that float32 cannot hold."""
-    result = str(tmp_path / "counts")
-    torch.multiprocessing.spawn(_share, (str(tmp_path / "store"), result), nprocs=2)
-    for rank in range(2):
-        assert torch.load(f"{result}{rank}").tolist() == [[2**24 + 1, 1], [1, 0]]
+    assert run_processes(share, 2) == [[[2**24 + 1, 1], [1, 0]]] * 2

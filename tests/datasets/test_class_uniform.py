@@ -1,0 +1,159 @@
+import json
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_data import no_transform, write_camvid
+
+from datasets import DATASETS
+from datasets.class_uniform import ClassUniform, from_first_rank, tile_centroids
+from datasets.labels import ID_TO_TRAIN_ID
+from tests.processes import run_processes
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden/centroids.json").read_text())
+
+
+def camvid(root):
+    """Four labels of 4x6 px: all road (train id 0), two of them with a car (13) in the right half, one void.
+
+    CamVid writes road as 3, car as 8, void as 11.
+    """
+    road = np.full((4, 6), 3)
+    car = road.copy()
+    car[:, 4:] = 8
+    if not (root / "train").exists():
+        write_camvid(root, [road, car, car, np.full((4, 6), 11)])
+    return DATASETS["camvid"](root, "train", no_transform, seed=1)
+
+
+def test_published_centroids():
+    """Where tiles divide the image, centroids and their order are the published ones."""
+    blocks = np.random.default_rng(0).choice(range(34), (256 // 16, 512 // 16))
+    label = ID_TO_TRAIN_ID[np.kron(blocks, np.ones((16, 16), int))]
+    found = tile_centroids(label, 128)
+    assert {str(c): found[found[:, 0] == c, 1:].tolist() for c in range(19)} == GOLDEN["centroids"]
+
+
+def test_tiles_cover_what_is_left_at_the_right_and_the_bottom():
+    """Label 3x5 of class 0, tile 2: six tiles, columns 0-1, 2-3, 4 and rows 0-1, 2; means rounded down."""
+    found = tile_centroids(np.zeros((3, 5), np.uint8), 2)
+    assert found.tolist() == [[0, 0, 0], [0, 2, 0], [0, 4, 0], [0, 0, 2], [0, 2, 2], [0, 4, 2]]
+
+
+def test_tile_larger_than_the_image():
+    """Class 1 at x 1, 2, 3 of row 0 and nothing else scored: mean x 2, y 0."""
+    label = np.full((3, 5), 255, np.uint8)
+    label[0, 1:4] = 1
+    assert tile_centroids(label, 1024).tolist() == [[1, 2, 0]]
+    assert tile_centroids(np.full((3, 5), 255, np.uint8), 1024).shape == (0, 3)
+
+
+def test_epoch_is_shared_evenly_among_classes_that_occur(tmp_path):
+    """Half of 4 samples: one around the road, one around the car. Cars are at x 4, 5, y 0..3: (4, 1)."""
+    dataset = ClassUniform(camvid(tmp_path), 0.5, 1024)
+    for epoch in range(5):
+        samples = dataset.build_epoch(epoch)
+        assert len(samples) == len(dataset) == 4
+        assert sum(sample.centroid is None for sample in samples) == 2
+        cars = [sample for sample in samples if sample.centroid == (4, 1)]
+        assert len(cars) == 1 and cars[0].image.name in ("001.png", "002.png")
+
+
+def test_share_of_all_and_of_nothing(tmp_path):
+    assert all(sample.centroid for sample in ClassUniform(camvid(tmp_path), 1, 1024).samples)
+    plain = ClassUniform(camvid(tmp_path), 0, 1024)
+    assert sorted(plain.samples) == plain.base.samples
+    with pytest.raises(ValueError, match=r"share 1.5 must lie in \[0, 1\]"):
+        ClassUniform(camvid(tmp_path), 1.5, 1024)
+
+
+def test_epochs_depend_on_seed_and_epoch_alone(tmp_path):
+    first, second = ClassUniform(camvid(tmp_path), 1, 2), ClassUniform(camvid(tmp_path), 1, 2)
+    second.set_epoch(7)
+    second.set_epoch(3)
+    first.set_epoch(3)
+    assert first.samples == second.samples
+    assert first.samples != first.build_epoch(4)
+    first.seed = 2
+    assert first.build_epoch(3) != second.samples
+
+
+def test_plain_from_max_epoch_on(tmp_path):
+    dataset = ClassUniform(camvid(tmp_path), 1, 1024, max_epoch=2)
+    dataset.set_epoch(1)
+    assert all(sample.centroid for sample in dataset.samples)
+    dataset.set_epoch(2)
+    assert dataset.samples == dataset.base.samples
+
+
+def test_absent_classes_are_named_once(tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "robustnet"):
+        dataset = ClassUniform(camvid(tmp_path), 0.5, 1024)
+        dataset.set_epoch(1)
+    notes = [record.getMessage() for record in caplog.records if "never occur" in record.getMessage()]
+    assert len(notes) == 1
+    assert notes[0].startswith("class-uniform sampling of camvid skips classes that never occur: sidewalk, ")
+    assert "road" not in notes[0] and "car" not in notes[0].split(", ")
+
+
+def test_no_scored_pixel_at_all(tmp_path):
+    write_camvid(tmp_path, [np.full((4, 6), 11)] * 3)
+    dataset = ClassUniform(camvid(tmp_path), 1, 1024)
+    assert sorted(dataset.samples) == dataset.base.samples
+
+
+def test_cache_follows_the_content(tmp_path, monkeypatch):
+    base = camvid(tmp_path)
+    read = []
+    original = type(base).read_label
+    monkeypatch.setattr(type(base), "read_label", lambda self, path: read.append(path) or original(self, path))
+    first = ClassUniform(base, 1, 1024)
+    assert len(read) == 4
+    assert [path.suffix for path in (tmp_path / ".cache").iterdir()] == [".npy"]
+    again = ClassUniform(base, 1, 1024)
+    assert len(read) == 4 and (again.centroids == first.centroids).all()
+    ClassUniform(base, 1, 2)
+    assert len(read) == 8  # another tile
+    os.utime(base.samples[0].label, (1, 1))
+    ClassUniform(base, 1, 1024)
+    assert len(read) == 12  # a label was touched
+
+
+def test_cache_moves_with_the_data(tmp_path):
+    ClassUniform(camvid(tmp_path / "here"), 1, 1024)
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = camvid(tmp_path / "there")
+    moved.read_label = None  # any reading would fail
+    assert ClassUniform(moved, 1, 1024).samples[0].image.is_relative_to(tmp_path / "there")
+
+
+def test_damaged_cache_is_replaced(tmp_path, caplog):
+    first = ClassUniform(camvid(tmp_path), 1, 1024)
+    (path,) = (tmp_path / ".cache").iterdir()
+    path.write_bytes(b"not an array")
+    assert (ClassUniform(camvid(tmp_path), 1, 1024).centroids == first.centroids).all()
+    assert "cannot be read" in caplog.text
+    assert (np.load(path) == first.centroids).all()
+
+
+def test_cache_that_cannot_be_written(tmp_path, caplog):
+    (tmp_path / "file").write_text("in the way")
+    dataset = ClassUniform(camvid(tmp_path), 1, 1024, cache_dir=tmp_path / "file/cache")
+    assert len(dataset.centroids) == 5  # three images of road, two with a car
+    assert "class centroids are not cached" in caplog.text
+
+
+def _in_process(rank, world_size, root):
+    dataset = ClassUniform(camvid(root), 1, 1024)
+    try:
+        from_first_rank(lambda: [][0])
+    except IndexError:
+        return dataset.samples
+
+
+def test_processes_agree(tmp_path):
+    camvid(tmp_path)
+    first, second = run_processes(_in_process, 2, tmp_path)
+    assert first == second and len(first) == 4

@@ -1,0 +1,163 @@
+"""Flags to batches, and the wrappers that lie between."""
+
+from argparse import Namespace
+
+import numpy as np
+import pytest
+import torch
+from small_data import SIZE, TRAIN, VAL, no_transform, write_camvid
+
+from datasets import DATASETS
+from datasets.loaders import setup_eval_loader, setup_loaders
+from datasets.multi_source import ConcatSources, OnePerDomain, collate
+from datasets.views import PhotometricPairs
+from transforms import presets
+
+CROP = 32
+
+
+@pytest.fixture
+def make_args(toy):
+    def make(**changes):
+        flags = {
+            **{"roots": {name: toy / name for name in DATASETS}, "dataset": ["gtav"], "val_dataset": ["cityscapes"]},
+            **{"covstat_val_dataset": ["gtav"], "wt_layer": [0, 0, 2, 0, 0, 0, 0], "city_mode": "train", "cv": 0},
+            **{"seed": 0, "num_workers": 0, "bs_mult": 2, "bs_mult_val": 1, "test_mode": False},
+            **{"crop_size": CROP, "pre_size": None, "scale_min": 0.5, "scale_max": 2.0, "crop_nopad": False},
+            **{"rrotate": 0, "color_aug": 0.5, "gblur": True, "bblur": False, "image_in": False},
+            **{"class_uniform_pct": 0.5, "class_uniform_tile": 32, "max_cu_epoch": 100, "cache_dir": None},
+            **{"image_uniform_sampling": False, "strict_data": False},
+            **{"split": "val", "cv_split": None, "split_index": 0, "split_count": 1},
+        }
+        return Namespace(**flags | changes)
+
+    return make
+
+
+def test_train_val_and_statistics(make_args):
+    loaders = setup_loaders(make_args())
+    batches = list(loaders.train)
+    assert len(batches) == TRAIN // 2  # the tail is dropped
+    assert batches[0]["image"].shape == (2, 3, CROP, CROP) and batches[0]["image"].dtype == torch.float32
+    assert batches[0]["label"].shape == (2, CROP, CROP) and batches[0]["label"].dtype == torch.int64
+    assert [batch["image"].shape for batch in loaders.val["cityscapes"]] == [(1, 3, *SIZE)] * VAL
+    pairs = list(loaders.statistics["gtav"])
+    assert len(pairs) == TRAIN and pairs[0].keys() == {"image", "view", "name"}
+    assert pairs[0]["image"].shape == pairs[0]["view"].shape == (1, 3, *SIZE)
+
+
+@pytest.mark.parametrize("dataset", [["gtav"], ["gtav", "synthia"]])
+def test_samples_do_not_depend_on_the_workers(make_args, dataset):
+    def epoch(num_workers, number):
+        loaders = setup_loaders(make_args(dataset=dataset, num_workers=num_workers))
+        loaders.train.dataset.set_epoch(number)
+        loaders.train.sampler.set_epoch(number)
+        return list(loaders.train)
+
+    for alone, shared in zip(epoch(0, 3), epoch(2, 3), strict=True):
+        assert alone["name"] == shared["name"]
+        assert torch.equal(alone["image"], shared["image"]) and torch.equal(alone["label"], shared["label"])
+    assert not torch.equal(epoch(0, 3)[0]["image"], epoch(0, 4)[0]["image"])
+
+
+def test_drawing_samples_leaves_the_global_generators_alone(make_args):
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    list(setup_loaders(make_args()).train)
+    assert torch.equal(torch.get_rng_state(), torch_state) and (np.random.get_state()[1] == numpy_state).all()
+
+
+def test_test_mode_validates_twelve_images(make_args, tmp_path):
+    write_camvid(tmp_path, [np.zeros((2, 2))] * 14, "val")
+    args = make_args(val_dataset=["camvid"], test_mode=True)
+    args.roots = args.roots | {"camvid": tmp_path}
+    assert len(setup_loaders(args).val["camvid"]) == 12
+    assert len(setup_eval_loader(args, "camvid")) == 12
+    args.test_mode = False
+    assert len(setup_loaders(args).val["camvid"]) == 14
+
+
+def test_no_statistics_without_isw(make_args):
+    """The statistics' dataset need not even be there."""
+    loaders = setup_loaders(make_args(wt_layer=[0, 0, 1, 4, 0, 0, 0], covstat_val_dataset=["camvid"]))
+    assert loaders.statistics == {}
+
+
+@pytest.mark.parametrize("uniform, batch, batches", [(False, 4, TRAIN // 2), (True, 2, TRAIN)])
+def test_several_domains(make_args, uniform, batch, batches):
+    """One image per domain doubles the batch; concatenation doubles the epoch."""
+    args = make_args(dataset=["gtav", "synthia"], image_uniform_sampling=uniform)
+    loaded = list(setup_loaders(args).train)
+    assert len(loaded) == batches and all(len(item["image"]) == len(item["name"]) == batch for item in loaded)
+    if not uniform:  # names of 5 digits are gtav's, of 7 synthia's
+        assert [len(name) for name in loaded[0]["name"]] == [5, 7, 5, 7]
+
+
+@pytest.fixture
+def two_domains(tmp_path):
+    write_camvid(tmp_path / "a", [np.zeros((2, 2))] * 4)
+    write_camvid(tmp_path / "b", [np.ones((2, 2))] * 2)
+    return [DATASETS["camvid"](tmp_path / name, "train", no_transform) for name in "ab"]
+
+
+def test_concat_sources(two_domains):
+    dataset = ConcatSources(two_domains)
+    assert [dataset[i]["name"] for i in range(6)] == ["000", "001", "002", "003", "000", "001"]
+    assert [int(dataset[i]["label"][0, 0]) for i in range(6)] == [10] * 4 + [2] * 2  # sky, building
+    with pytest.raises(IndexError):
+        dataset[6]
+
+
+def test_one_per_domain_uses_the_shorter_domain_evenly(two_domains):
+    dataset = OnePerDomain(two_domains)
+    dataset.set_epoch(5)
+    assert len(dataset) == 4
+    names = [[item["name"] for item in dataset[i]] for i in range(4)]
+    assert sorted(first for first, _ in names) == ["000", "001", "002", "003"]
+    assert sorted(second for _, second in names) == ["000", "000", "001", "001"]
+    assert [int(item["label"][0, 0]) for item in dataset[0]] == [10, 2]
+    assert two_domains[1].epoch == 5
+
+
+def test_photometric_pairs(toy):
+    base = DATASETS["gtav"](toy / "gtav", "train", presets.statistics())
+    pairs = PhotometricPairs(base)
+    whole = DATASETS["gtav"](toy / "gtav", "train", presets.val())
+    assert torch.equal(pairs[1]["image"], whole[1]["image"])
+    assert (pairs[1]["view"] - pairs[1]["image"]).abs().mean() > 0.02
+    assert torch.equal(pairs[1]["view"], pairs[1]["view"])
+    view = pairs[1]["view"]
+    pairs.set_epoch(1)
+    assert not torch.equal(pairs[1]["view"], view)
+    assert pairs[1]["name"] == whole[1]["name"]
+
+
+def test_eval_slices_cover_the_split(make_args):
+    """Three images in two slices: two and one."""
+    slices = [setup_eval_loader(make_args(split_index=i, split_count=2), "gtav") for i in range(2)]
+    names = [[batch["name"][0] for batch in loader] for loader in slices]
+    assert [len(part) for part in names] == [2, 1]
+    assert names[0] + names[1] == [batch["name"][0] for batch in setup_eval_loader(make_args(), "gtav")]
+    with pytest.raises(ValueError, match=r"--split_index 2 is not one of 0\.\.1"):
+        setup_eval_loader(make_args(split_index=2, split_count=2), "gtav")
+
+
+def test_training_set_smaller_than_a_batch(make_args):
+    with pytest.raises(ValueError, match="gtav has 5 training images, fewer than one batch of 6 on each of 1 proc"):
+        setup_loaders(make_args(bs_mult=6))
+
+
+@pytest.mark.parametrize("flag", ["dataset", "val_dataset", "covstat_val_dataset"])
+def test_unknown_dataset(make_args, flag):
+    with pytest.raises(ValueError, match="unknown dataset 'gta', choose from cityscapes, gtav"):
+        setup_loaders(make_args(**{flag: ["gta"]}))
+
+
+def test_no_dataset(make_args):
+    with pytest.raises(ValueError, match="--dataset names no source domain"):
+        setup_loaders(make_args(dataset=[]))
+
+
+def test_batch_of_different_sizes():
+    items = [{"image": torch.zeros(3, 2, width), "name": name} for width, name in ((4, "a"), (5, "b"))]
+    with pytest.raises(ValueError, match="one size: a 4x2, b 5x2; use --bs_mult_val 1"):
+        collate(items)

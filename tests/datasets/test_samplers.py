@@ -1,0 +1,70 @@
+from itertools import chain
+
+import pytest
+
+from datasets.samplers import EvalSampler, StatisticsSampler, TrainSampler
+
+
+def shards(world_size, length=11, **options):
+    return [TrainSampler(length, rank=rank, world_size=world_size, **options) for rank in range(world_size)]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+def test_train_shards_are_equal_and_disjoint(world_size):
+    parts = [list(sampler) for sampler in shards(world_size)]
+    assert {len(part) for part in parts} == {11 // world_size} == {len(s) for s in shards(world_size)}
+    assert len(set(chain(*parts))) == 11 // world_size * world_size
+
+
+def test_train_order_depends_on_seed_and_epoch():
+    sampler = TrainSampler(20)
+    first = list(sampler)
+    assert first == list(TrainSampler(20)) and first != list(TrainSampler(20, seed=1))
+    sampler.set_epoch(1)
+    assert list(sampler) != first and sorted(sampler) == list(range(20))
+
+
+@pytest.mark.parametrize("resumed_world", [1, 2, 4])
+def test_resumed_epoch_covers_exactly_the_rest(resumed_world):
+    """12 indices on 2 processes; after 2 steps of 1 each, 8 are left, also for 1 or 4 processes."""
+    before = shards(2, 12)
+    used = [list(sampler)[:2] for sampler in before]
+    for sampler in before:
+        sampler.set_epoch(0)
+        sampler.advance(1)
+        sampler.advance(1)
+    states = [sampler.state_dict() for sampler in before]
+    assert states == [{"epoch": 0, "position": 4}] * 2
+    after = shards(resumed_world, 12)
+    for sampler in after:
+        sampler.load_state_dict(states[0])
+        sampler.set_epoch(0)
+    rest = [list(sampler) for sampler in after]
+    assert {len(part) for part in rest} == {8 // resumed_world}
+    assert sorted(chain(*used, *rest)) == list(range(12))
+    after[0].set_epoch(1)
+    assert len(list(after[0])) == 12 // resumed_world
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("length", [0, 1, 7, 12])
+def test_evaluation_covers_every_image_once(world_size, length):
+    parts = [EvalSampler(range(length), rank=rank, world_size=world_size) for rank in range(world_size)]
+    assert sorted(chain(*parts)) == list(range(length))
+    assert [len(part) for part in parts] == [len(list(part)) for part in parts]
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_statistics_images(world_size):
+    """At most 500 of 1200, other ones in each trial, no image twice."""
+
+    def drawn(trial, length=1200):
+        parts = [StatisticsSampler(length, rank=r, world_size=world_size) for r in range(world_size)]
+        for part in parts:
+            part.set_epoch(trial)
+        assert [len(part) for part in parts] == [len(list(part)) for part in parts]
+        return sorted(chain(*parts))
+
+    assert len(set(drawn(0))) == len(drawn(0)) == 500
+    assert drawn(0) == drawn(0) != drawn(1)
+    assert drawn(0, length=7) == list(range(7))

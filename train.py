@@ -5,20 +5,19 @@
 Also `python -m torch.distributed.launch --nproc_per_node=N train.py ...` and plain `python train.py ...`.
 """
 
+import math
 import sys
-import time
 from dataclasses import dataclass, field
 
 import torch
-from datasets.loaders import Loaders, setup_loaders
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import config
 from datasets import NUM_CLASSES
 from datasets.labels import TRAIN_ID_COLORS
+from datasets.loaders import Loaders, setup_loaders
 from loss import CLASS_WEIGHTS, MainLoss, aux_cross_entropy, cross_entropy
 from network import get_net
 from network.instance_whitening import Whitening, covariance
@@ -26,7 +25,7 @@ from network.normalization import synchronize_batch_norm
 from optimizer import get_optimizer
 from utils import checkpoint, distributed, visualize
 from utils.inference import predict
-from utils.logging import Run, exit_cleanly, logger, setup
+from utils.logging import Run, RunningMeans, exit_cleanly, logger, setup
 from utils.metrics import ConfusionMatrix, Summary
 
 LOG_EVERY = 50  # iterations
@@ -65,9 +64,7 @@ class Training:
 
     def load_state_dict(self, state: dict) -> None:
         """Continue from `state`; raises ValueError when it lacks what continuing needs."""
-        if lacking := [
-            key for key in ("optimizer", "scheduler", "whitening", "iteration") if key not in state
-        ]:
+        if lacking := sorted({"optimizer", "scheduler", "whitening", "iteration"} - set(state)):
             raise ValueError(
                 f"the checkpoint cannot be continued, it lacks {', '.join(lacking)}; leave out "
                 "--restore_optimizer to start from its weights"
@@ -115,25 +112,17 @@ def main(args) -> None:
     model = net
     if distributed.world_size() > 1:
         synchronize_batch_norm(net)
-        model = DistributedDataParallel(
-            net, [device] if device.type == "cuda" else None, broadcast_buffers=False
-        )
+        device_ids = [device] if device.type == "cuda" else None
+        model = DistributedDataParallel(net, device_ids, broadcast_buffers=False)
     run = Run(args.ckpt, args.tb_path, args.date, args.exp, args.tb_tag)
-    logger.info(
-        "%s on %d x %s, %d images per process and step",
-        args.arch,
-        distributed.world_size(),
-        device.type,
-        loaders.train.batch_size,
-    )
+    text = "%s on %d x %s, %d images per process and step"
+    logger.info(text, args.arch, distributed.world_size(), device.type, loaders.train.batch_size)
 
     while training.epoch < args.max_epoch and training.iteration < args.max_iter:
         train_epoch(args, training, model, main_loss, run, device)
         if whitening.selective and statistics_due(args, training.epoch):
             estimate_masks(args, training, run, device)
-        scores = {
-            name: validate(args, training, name, loader, run, device) for name, loader in loaders.val.items()
-        }
+        scores = {name: validate(args, training, name, run, device) for name in loaders.val}
         training.epoch += 1
         save(training, scores, run)
     run.writer.close()
@@ -147,28 +136,21 @@ def train_epoch(
     loader = training.loaders.train
     loader.dataset.set_epoch(training.epoch)
     loader.sampler.set_epoch(training.epoch)
-    torch.manual_seed(hash((args.seed, training.epoch, distributed.rank())))  # dropout
+    torch.manual_seed(hash((args.seed, training.epoch, distributed.rank())))  # of the dropout
     model.train()
-    steps = min(
-        len(loader),
-        args.max_iter - training.iteration,
-        TEST_MODE_ITERATIONS if args.test_mode else sys.maxsize,
-    )
-    logged, since = 0, time.perf_counter()
-    sums: dict[str, torch.Tensor] = {}
+    steps = min(len(loader), args.max_iter - training.iteration)
+    if args.test_mode:
+        steps = min(steps, TEST_MODE_ITERATIONS)
+    half = torch.float16 if device.type == "cuda" else torch.bfloat16
+    running = RunningMeans()
     bar = tqdm(loader, f"epoch {training.epoch}", steps, disable=not distributed.is_main(), leave=False)
     for step, batch in enumerate(bar, start=1):
         image = batch["image"].to(device, non_blocking=True)  # (B, 3, H, W)
         label = batch["label"].to(device, non_blocking=True)  # (B, H, W)
-        with torch.autocast(
-            device.type, torch.float16 if device.type == "cuda" else torch.bfloat16, args.fp16
-        ):
+        with torch.autocast(device.type, half, args.fp16):
             output = model(image)
-        losses = {
-            "main": main_loss(output.logits, label, training.iteration),
-            "aux": AUX_WEIGHT
-            * aux_cross_entropy(output.aux_logits, label, CLASS_WEIGHTS if args.cls_wt_loss else None),
-        }
+        aux = aux_cross_entropy(output.aux_logits, label, CLASS_WEIGHTS if args.cls_wt_loss else None)
+        losses = {"main": main_loss(output.logits, label, training.iteration), "aux": AUX_WEIGHT * aux}
         if output.whitened:
             losses["whitening"] = args.wt_reg_weight * training.whitening.loss(output.whitened)
         losses["train"] = sum(losses.values())
@@ -179,34 +161,26 @@ def train_epoch(
         training.scaler.update()
         training.schedule.step()
         training.iteration += 1
+        loader.sampler.advance(loader.batch_size)
 
-        for name, value in losses.items():
-            sums[name] = sums.get(name, 0) + value.detach()
+        running.add(losses)
         if step % LOG_EVERY == 0 or step == steps:
-            means = {
-                name: (distributed.all_reduce_sum(total) / distributed.world_size()).item() / (step - logged)
-                for name, total in sums.items()
-            }
-            seconds = (time.perf_counter() - since) / (step - logged)
-            lr = training.schedule.get_last_lr()[0]
-            logger.info(
-                "[epoch %d], [iter %d / %d : %d], [loss %.6f], [lr %.6f], [time %.4f]",
-                training.epoch,
-                step,
-                len(loader),
-                training.iteration,
-                means["train"],
-                lr,
-                seconds,
-            )
-            for name, mean in means.items():
-                run.writer.add_scalar(f"loss/{name}_loss", mean, training.iteration)
-            run.writer.add_scalar("lr", lr, training.iteration)
-            if not torch.isfinite(torch.tensor(means["train"])):
-                raise RuntimeError(f"the loss is {means['train']} by iteration {training.iteration}: {means}")
-            sums, logged, since = {}, step, time.perf_counter()
+            log_step(training, run, running, step, len(loader))
         if step == steps:
             break
+
+
+def log_step(training: Training, run: Run, running: RunningMeans, step: int, steps: int) -> None:
+    """Log the losses since the last log line; RuntimeError when they are no numbers any more."""
+    means, seconds = running.take()
+    lr = training.schedule.get_last_lr()[0]
+    text = "[epoch %d], [iter %d / %d : %d], [loss %.6f], [lr %.6f], [time %.4f]"
+    logger.info(text, training.epoch, step, steps, training.iteration, means["train"], lr, seconds)
+    for name, mean in means.items():
+        run.writer.add_scalar(f"loss/{name}_loss", mean, training.iteration)
+    run.writer.add_scalar("lr", lr, training.iteration)
+    if not math.isfinite(means["train"]):
+        raise RuntimeError(f"the loss is {means['train']} at iteration {training.iteration}: {means}")
 
 
 def statistics_due(args, epoch: int) -> bool:
@@ -225,33 +199,30 @@ def estimate_masks(args, training: Training, run: Run, device: torch.device) -> 
         for name, loader in training.loaders.statistics.items():
             loader.sampler.set_epoch(trial)
             loader.dataset.set_epoch(trial)
-            for batch in tqdm(
-                loader, f"trial {trial} {name}", disable=not distributed.is_main(), leave=False
-            ):
+            bar = tqdm(loader, f"trial {trial} {name}", disable=not distributed.is_main(), leave=False)
+            for batch in bar:
                 pair = torch.cat([batch["view"], batch["image"]]).to(device)  # all views, then all originals
                 training.whitening.observe(training.net.whitened_maps(pair))
         training.whitening.finish_trial()
     for i, mask in enumerate(training.whitening.masks):
-        share = mask.num_selected / mask.mask.triu(1).new_ones(mask.mask.shape).triu(1).sum()
-        logger.info(
-            "whitened map %d: %d covariances are sensitive, %.2f%%", i, mask.num_selected, 100 * share
-        )
+        channels = len(mask.mask)
+        share = mask.num_selected.item() / (channels * (channels - 1) / 2)
+        text = "whitened map %d: %d covariances are to vanish, %.2f%%"
+        logger.info(text, i, mask.num_selected, 100 * share)
         run.writer.add_scalar(f"whitening/kept-{i}", share, training.iteration)
         run.writer.add_image(f"whitening/mask-{i}", mask.mask[None].float(), training.iteration)
         run.writer.add_image(f"whitening/variance-{i}", visualize.heatmap(mask.variance), training.iteration)
 
 
 @torch.no_grad()
-def validate(
-    args, training: Training, name: str, loader: DataLoader, run: Run, device: torch.device
-) -> Summary:
+def validate(args, training: Training, name: str, run: Run, device: torch.device) -> Summary:
     """Score whole images of one dataset and log loss, metrics and a picture."""
     training.net.eval()
     confusion = ConfusionMatrix(NUM_CLASSES)
     loss_sum, images = torch.zeros(2, device=device).unbind()
-    for i, batch in enumerate(
-        tqdm(loader, f"validate {name}", disable=not distributed.is_main(), leave=False)
-    ):
+    loader = training.loaders.val[name]
+    bar = tqdm(loader, f"validate {name}", disable=not distributed.is_main(), leave=False)
+    for i, batch in enumerate(bar):
         image, label = batch["image"].to(device), batch["label"].to(device)
         logits = predict(training.net, image, mode="whole")
         pred = logits.argmax(1)
@@ -271,9 +242,8 @@ def validate(
     scores = {"acc": summary.acc, "acc_cls": summary.acc_cls, "mean_iu": summary.mean_iu, "val_loss": loss}
     for tag, value in scores.items():
         run.writer.add_scalar(f"{name}/{tag}", value, training.epoch)
-    logger.info(
-        "[epoch %d], %s: %s", training.epoch, name, ", ".join(f"{t} {v:.5f}" for t, v in scores.items())
-    )
+    text = ", ".join(f"{tag} {value:.5f}" for tag, value in scores.items())
+    logger.info("[epoch %d], %s: %s", training.epoch, name, text)
     return summary
 
 

@@ -101,11 +101,12 @@ class SegmentationDataset(Dataset):
     def decode_label(self, image: Image.Image) -> np.ndarray:
         """Return train ids or 255 as uint8 (H, W) from an opened label file; ValueError for an unknown id."""
         values = np.asarray(image)
-        if values.ndim != 2 or values.dtype not in (np.uint8, np.uint16):
+        if values.ndim != 2 or values.dtype.kind not in "iu":
             raise ValueError(f"a label has one channel of class ids, this one is a {image.mode} image")
-        unknown = values > 255 if values.dtype == np.uint16 else np.False_
         label = self.table[values.astype(np.uint8)]
-        unknown = unknown | (label == INVALID)
+        unknown = label == INVALID
+        if values.dtype != np.uint8:
+            unknown |= (values < 0) | (values > 255)
         if unknown.any():
             accepted = as_ranges(np.flatnonzero(self.table != INVALID))
             raise ValueError(f"class id {values[unknown][0]} is not one of {self.name}'s: {accepted}")

@@ -79,17 +79,14 @@ def _table(train_ids: dict[int, int], default: int = INVALID) -> np.ndarray:
 ID_TO_TRAIN_ID = _table({label.id: label.train_id for label in CITYSCAPES})  # -1 as uint8 is 255
 TRAIN_ID_TO_ID = _table({label.train_id: label.id for label in _SCORED}, default=0)
 TRAIN_ID_TO_TRAIN_ID = _table({train_id: train_id for train_id in (*range(NUM_CLASSES), IGNORE_LABEL)})
-SYNTHIA_TO_TRAIN_ID = _table(
-    {
-        0: 255, 1: 10, 2: 2, 3: 0, 4: 1, 5: 4, 6: 8, 7: 5, 8: 13, 9: 7, 10: 11, 11: 18, 12: 17,
-        13: 255, 14: 255, 15: 6, 16: 9, 17: 12, 18: 14, 19: 15, 20: 16, 21: 3, 22: 255,
-    }
-)
-MAPILLARY_TO_TRAIN_ID = _table(
-    dict.fromkeys(range(66), IGNORE_LABEL)
-    | {
-        2: 1, 3: 4, 6: 3, 13: 0, 15: 1, 17: 2, 19: 11, 20: 12, 21: 12, 22: 12, 24: 0, 27: 10, 29: 9,
-        30: 8, 41: 0, 45: 5, 47: 5, 48: 6, 50: 7, 52: 18, 54: 15, 55: 13, 57: 17, 58: 16, 61: 14,
-    }
-)
+# fmt: off
+SYNTHIA_TO_TRAIN_ID = _table({
+    0: 255, 1: 10, 2: 2, 3: 0, 4: 1, 5: 4, 6: 8, 7: 5, 8: 13, 9: 7, 10: 11, 11: 18, 12: 17,
+    13: 255, 14: 255, 15: 6, 16: 9, 17: 12, 18: 14, 19: 15, 20: 16, 21: 3, 22: 255,
+})
+MAPILLARY_TO_TRAIN_ID = _table(dict.fromkeys(range(66), IGNORE_LABEL) | {
+    2: 1, 3: 4, 6: 3, 13: 0, 15: 1, 17: 2, 19: 11, 20: 12, 21: 12, 22: 12, 24: 0, 27: 10, 29: 9,
+    30: 8, 41: 0, 45: 5, 47: 5, 48: 6, 50: 7, 52: 18, 54: 15, 55: 13, 57: 17, 58: 16, 61: 14,
+})
+# fmt: on
 CAMVID_TO_TRAIN_ID = _table({0: 10, 1: 2, 2: 5, 3: 0, 4: 1, 5: 8, 6: 7, 7: 4, 8: 13, 9: 11, 10: 18, 11: 255})

@@ -219,8 +219,11 @@ def wheels(across: float, up: float, hub: str = "hub", share: float = 0.5):
 
 BAND = tuple(("glass", ((k + 0.12) / 7, 0.5), ((k + 0.88) / 7, 0.84)) for k in range(7))
 TYRES = ("tyre", (0.02, 0), (0.2, 0.25)), ("tyre", (0.8, 0), (0.98, 0.25))
-CAR_END = (*TYRES, ("paint", (0, 0.15), (0, 0.6), (0.13, 1), (0.87, 1), (1, 0.6), (1, 0.15)),
-           ("glass", (0.08, 0.62), (0.17, 0.94), (0.83, 0.94), (0.92, 0.62)))
+CAR_END = (
+    *TYRES,
+    ("paint", (0, 0.15), (0, 0.6), (0.13, 1), (0.87, 1), (1, 0.6), (1, 0.15)),
+    ("glass", (0.08, 0.62), (0.17, 0.94), (0.83, 0.94), (0.92, 0.62)),
+)
 WINDSCREEN = ("glass", (0.08, 0.46), (0.92, 0.84))
 BUS_END = (*TYRES, ("bus", (0, 0.1), (1, 1)), WINDSCREEN, ("steel", (0.2, 0.88), (0.8, 0.96)))
 TRAIN_END = (*TYRES, ("train", (0, 0.1), (1, 1)), ("train band", (0, 0.26), (1, 0.4)), WINDSCREEN)
@@ -231,8 +234,10 @@ def lamps(material: str, height: float):
 
 
 SHAPES = {  # painted in this order on the unit square: (material, points as Scene.paint takes them)
-    "triangle": (("sign red", (0, 0), (1, 0), (0.5, 1)),
-                 ("sign white", (0.22, 0.13), (0.78, 0.13), (0.5, 0.7))),
+    "triangle": (
+        ("sign red", (0, 0), (1, 0), (0.5, 1)),
+        ("sign white", (0.22, 0.13), (0.78, 0.13), (0.5, 0.7)),
+    ),
     "round": (("sign red", *ring(0.5, 0.5, 0.5, 0.5)), ("sign white", (0.2, 0.4), (0.8, 0.6))),
     "square": (("sign blue",), ("sign white", (0.4, 0.2), (0.6, 0.8))),
     "diamond": (("sign yellow", (0, 0.5), (0.5, 0), (1, 0.5), (0.5, 1)),),
@@ -240,28 +245,70 @@ SHAPES = {  # painted in this order on the unit square: (material, points as Sce
     "wall": (("stone",), *(("mortar", (0, v), (1, v + 0.035)) for v in (0.22, 0.47, 0.72, 0.96))),
     "fence": (("fence gap", (0, 0), (1, 0.92)), *(("picket", (0, v), (1, v + 0.08)) for v in (0.2, 0.7))),
     "bicycle": (*wheels(0.24, 0.31, "spokes", 0.67), ("tyre", (0.28, 0.72), (0.44, 0.8))),
-    "motorcycle": (*wheels(0.24, 0.31, "hub", 0.42),
-                   ("motorcycle", (0.05, 0.55), (0.3, 0.75), (0.5, 0.62), (0.62, 0.85), (0.8, 0.8),
-                    (0.86, 0.5), (0.6, 0.2), (0.35, 0.2)),
-                   ("tyre", (0.18, 0.66), (0.5, 0.76)), ("headlight", *ring(0.87, 0.72, 0.06, 0.1))),
-    "car side": (("paint", (0, 0.16), (0, 0.6), (0.02, 0.94), (0.1, 1), (0.5, 1), (0.7, 0.64), (0.98, 0.56),
-                  (1, 0.16)),
-                 ("glass", (0.08, 0.64), (0.1, 0.92), (0.3, 0.92), (0.3, 0.64)),
-                 ("glass", (0.34, 0.64), (0.34, 0.92), (0.49, 0.92), (0.62, 0.64)), *wheels(0.085, 0.23)),
+    "motorcycle": (
+        *wheels(0.24, 0.31, "hub", 0.42),
+        (
+            "motorcycle",
+            (0.05, 0.55),
+            (0.3, 0.75),
+            (0.5, 0.62),
+            (0.62, 0.85),
+            (0.8, 0.8),
+            (0.86, 0.5),
+            (0.6, 0.2),
+            (0.35, 0.2),
+        ),
+        ("tyre", (0.18, 0.66), (0.5, 0.76)),
+        ("headlight", *ring(0.87, 0.72, 0.06, 0.1)),
+    ),
+    "car side": (
+        (
+            "paint",
+            (0, 0.16),
+            (0, 0.6),
+            (0.02, 0.94),
+            (0.1, 1),
+            (0.5, 1),
+            (0.7, 0.64),
+            (0.98, 0.56),
+            (1, 0.16),
+        ),
+        ("glass", (0.08, 0.64), (0.1, 0.92), (0.3, 0.92), (0.3, 0.64)),
+        ("glass", (0.34, 0.64), (0.34, 0.92), (0.49, 0.92), (0.62, 0.64)),
+        *wheels(0.085, 0.23),
+    ),
     "car rear": (*CAR_END, ("sign yellow", (0.35, 0.26), (0.65, 0.36)), *lamps("taillight", 0.44)),
     "car front": (*CAR_END, ("sign white", (0.35, 0.26), (0.65, 0.36)), *lamps("headlight", 0.42)),
-    "truck side": (("tyre", (0, 0.12), (1, 0.26)), ("cargo", (0, 0.26), (0.72, 1)),
-                   ("cab", (0.76, 0.14), (0.76, 0.8), (0.94, 0.8), (1, 0.5), (1, 0.14)),
-                   ("glass", (0.82, 0.5), (0.82, 0.74), (0.93, 0.74), (0.97, 0.5)), *wheels(0.063, 0.145)),
-    "truck rear": (*TYRES, ("cargo", (0, 0.24), (1, 1)), ("tyre", (0.49, 0.26), (0.51, 0.98)),
-                   ("steel", (0, 0.14), (1, 0.24)), *lamps("taillight", 0.15)),
-    "truck front": (*TYRES, ("cargo", (0, 0.1), (1, 1)), ("cab", (0, 0.1), (1, 0.74)),
-                    ("glass", (0.08, 0.46), (0.92, 0.7)), *lamps("headlight", 0.2)),
+    "truck side": (
+        ("tyre", (0, 0.12), (1, 0.26)),
+        ("cargo", (0, 0.26), (0.72, 1)),
+        ("cab", (0.76, 0.14), (0.76, 0.8), (0.94, 0.8), (1, 0.5), (1, 0.14)),
+        ("glass", (0.82, 0.5), (0.82, 0.74), (0.93, 0.74), (0.97, 0.5)),
+        *wheels(0.063, 0.145),
+    ),
+    "truck rear": (
+        *TYRES,
+        ("cargo", (0, 0.24), (1, 1)),
+        ("tyre", (0.49, 0.26), (0.51, 0.98)),
+        ("steel", (0, 0.14), (1, 0.24)),
+        *lamps("taillight", 0.15),
+    ),
+    "truck front": (
+        *TYRES,
+        ("cargo", (0, 0.1), (1, 1)),
+        ("cab", (0, 0.1), (1, 0.74)),
+        ("glass", (0.08, 0.46), (0.92, 0.7)),
+        *lamps("headlight", 0.2),
+    ),
     "bus side": (("bus", (0, 0.09), (1, 1)), *BAND, *wheels(0.045, 0.155)),
     "bus rear": (*BUS_END, *lamps("taillight", 0.2)),
     "bus front": (*BUS_END, *lamps("headlight", 0.2)),
-    "train side": (("train", (0, 0.09), (1, 1)), ("train band", (0, 0.26), (1, 0.4)),
-                   ("tyre", (0, 0), (1, 0.1)), *BAND),
+    "train side": (
+        ("train", (0, 0.09), (1, 1)),
+        ("train band", (0, 0.26), (1, 0.4)),
+        ("tyre", (0, 0), (1, 0.1)),
+        *BAND,
+    ),
     "train rear": (*TRAIN_END, *lamps("taillight", 0.16)),
     "train front": (*TRAIN_END, *lamps("headlight", 0.16)),
 }
@@ -316,8 +363,10 @@ def barrier(scene: Scene, x: float, z0: float, z1: float, kind: str) -> None:
     height = scene.rng.uniform(1.9, 3.2)
     scene.start("vegetation" if kind == "hedge" else kind, (z0 + z1) / 2)
     scene.cast(x, x, z0, z1, height)
-    for face, length in ((scene.side(x, z0, z1, height), z1 - z0),
-                         (scene.front(x, x + math.copysign(10, x), z0, height), 10)):
+    for face, length in (
+        (scene.side(x, z0, z1, height), z1 - z0),
+        (scene.front(x, x + math.copysign(10, x), z0, height), 10),
+    ):
         if kind == "hedge":
             scene.paint(face, "leaves")
             continue
@@ -447,8 +496,12 @@ def draw_road(scene: Scene, middle: float, half: float) -> list[tuple]:
     things = []
     kinds = "car", "truck", "bus", "motorcycle", "bicycle"
     parked, driving = (0.76, 0.04, 0.04, 0.1, 0.06), (0.42, 0.18, 0.18, 0.12, 0.10)
-    lanes = ((left + 1.3, True, 5, parked), (right - 1.3, False, 5, parked),
-             (middle - 0.25 * half, True, 8, driving), (middle + 0.3 * half, False, 8, driving))
+    lanes = (
+        (left + 1.3, True, 5, parked),
+        (right - 1.3, False, 5, parked),
+        (middle - 0.25 * half, True, 8, driving),
+        (middle + 0.3 * half, False, 8, driving),
+    )
     for x, oncoming, nearest, chances in lanes:
         z = rng.uniform(nearest, nearest + 12)
         while z < 45 and rng.random() < 0.75:
@@ -560,31 +613,87 @@ class Style:
 
 STYLES = {
     "gtav": Style(
-        sky="468ce2 bad4ec", light=(0.62, 0.58, 0.50), ambient=(0.46, 0.50, 0.58),
-        saturation=1.15, contrast=1.08, exposure=0.06, white_balance=0.02, noise=0.008),
+        sky="468ce2 bad4ec",
+        light=(0.62, 0.58, 0.50),
+        ambient=(0.46, 0.50, 0.58),
+        saturation=1.15,
+        contrast=1.08,
+        exposure=0.06,
+        white_balance=0.02,
+        noise=0.008,
+    ),
     "cityscapes": Style(
-        sky="dee4e0 ecf0ea", light=(0.10, 0.11, 0.10), ambient=(0.60, 0.68, 0.61),
-        shadow_blur=0.02, clouds=0.05, texture=0.7, haze=0.005, saturation=0.6, contrast=0.85, exposure=0.10,
-        white_balance=0.03, noise=0.012, blur=0.8,
-        colors={"facade": "beb4a0 aaa49c cec4aa 968476",
-                "bus": "d4ccbe 962828 e2c43c"}),
+        sky="dee4e0 ecf0ea",
+        light=(0.10, 0.11, 0.10),
+        ambient=(0.60, 0.68, 0.61),
+        shadow_blur=0.02,
+        clouds=0.05,
+        texture=0.7,
+        haze=0.005,
+        saturation=0.6,
+        contrast=0.85,
+        exposure=0.10,
+        white_balance=0.03,
+        noise=0.012,
+        blur=0.8,
+        colors={"facade": "beb4a0 aaa49c cec4aa 968476", "bus": "d4ccbe 962828 e2c43c"},
+    ),
     "bdd100k": Style(
-        sky="809ec4 d6dce2", light=(0.42, 0.40, 0.38), ambient=(0.44, 0.46, 0.50),
-        shadow_blur=0.008, clouds=0.5, haze=0.003, saturation=0.75, contrast=1.15, exposure=0.22,
-        white_balance=0.06, noise=0.02, blur=0.5, night=0.35, rain=0.25, jpeg=55,
-        colors={"facade": "8e4a3a 786e68 5a5454 c8beb2",
-                "asphalt": "686664 7e7a74", "marking": "e8be3c e2e2dc"}),
+        sky="809ec4 d6dce2",
+        light=(0.42, 0.40, 0.38),
+        ambient=(0.44, 0.46, 0.50),
+        shadow_blur=0.008,
+        clouds=0.5,
+        haze=0.003,
+        saturation=0.75,
+        contrast=1.15,
+        exposure=0.22,
+        white_balance=0.06,
+        noise=0.02,
+        blur=0.5,
+        night=0.35,
+        rain=0.25,
+        jpeg=55,
+        colors={
+            "facade": "8e4a3a 786e68 5a5454 c8beb2",
+            "asphalt": "686664 7e7a74",
+            "marking": "e8be3c e2e2dc",
+        },
+    ),
     "mapillary": Style(
-        sky="a4bed6 eae8de", light=(0.34, 0.33, 0.30), ambient=(0.52, 0.52, 0.52),
-        shadow_blur=0.012, clouds=0.6, texture=1.3, haze=0.014, saturation=0.85, contrast=0.9, exposure=0.25,
-        white_balance=0.09, noise=0.035, blur=0.6, jpeg=75,
-        colors={"grass": "747846 a89664", "asphalt": "7a726a 5c5c5e"}),
+        sky="a4bed6 eae8de",
+        light=(0.34, 0.33, 0.30),
+        ambient=(0.52, 0.52, 0.52),
+        shadow_blur=0.012,
+        clouds=0.6,
+        texture=1.3,
+        haze=0.014,
+        saturation=0.85,
+        contrast=0.9,
+        exposure=0.25,
+        white_balance=0.09,
+        noise=0.035,
+        blur=0.6,
+        jpeg=75,
+        colors={"grass": "747846 a89664", "asphalt": "7a726a 5c5c5e"},
+    ),
     "synthia": Style(
-        sky="8c80be f4d4be", light=(0.52, 0.42, 0.34), ambient=(0.40, 0.40, 0.54),
-        clouds=0.0, texture=0.15, saturation=1.1, contrast=1.15, exposure=0.12,
-        colors={"asphalt": "56505e", "paving": "a08e9a",
-                "facade": "7882aa c8bec8 78606a",
-                "grass": "64885a", "leaves": "246046 42743c"}),
+        sky="8c80be f4d4be",
+        light=(0.52, 0.42, 0.34),
+        ambient=(0.40, 0.40, 0.54),
+        clouds=0.0,
+        texture=0.15,
+        saturation=1.1,
+        contrast=1.15,
+        exposure=0.12,
+        colors={
+            "asphalt": "56505e",
+            "paving": "a08e9a",
+            "facade": "7882aa c8bec8 78606a",
+            "grass": "64885a",
+            "leaves": "246046 42743c",
+        },
+    ),
 }
 
 
@@ -614,8 +723,10 @@ def rgb(colors: str) -> list[np.ndarray]:
 def part_colors(scene: Scene, style: Style) -> np.ndarray:
     """Choose the colour (rows, 3) in [0, 1] of every part of a scene."""
     palettes = [rgb(style.colors.get(name, material.colors)) for name, material in MATERIALS.items()]
-    colors = [palettes[number][int(tint * len(palettes[number]))]
-              for number, tint in zip(scene.material, scene.tint[:, 0], strict=True)]
+    colors = [
+        palettes[number][int(tint * len(palettes[number]))]
+        for number, tint in zip(scene.material, scene.tint[:, 0], strict=True)
+    ]
     vary = np.array([material.vary for material in MATERIALS.values()], np.float32)[scene.material, None]
     value, hue = scene.tint[:, 1:2], scene.tint[:, [2, 3, 2]]
     return np.array(colors) * (1 + vary * (2 * value - 1 + (hue - 0.5)))
@@ -629,8 +740,10 @@ def render(scene: Scene, style: Style, rng: np.random.Generator) -> Image.Image:
     texture = np.array([material.texture for material in MATERIALS.values()], np.float32)[scene.material]
 
     colors = part_colors(scene, style)
-    relief = 1 + sum(np.take(style.texture * texture[:, k], parts) * grain(rng, size, cell)
-                     for k, cell in enumerate((pixel, 4 * pixel, 32 * pixel)))
+    relief = 1 + sum(
+        np.take(style.texture * texture[:, k], parts) * grain(rng, size, cell)
+        for k, cell in enumerate((pixel, 4 * pixel, 32 * pixel))
+    )
 
     # Light: the sun on faces and, where nothing shades it, on the ground
     row = np.arange(height, dtype=np.float32)[:, None]
@@ -643,7 +756,7 @@ def render(scene: Scene, style: Style, rng: np.random.Generator) -> Image.Image:
     (light, ambient), (top, bottom) = np.array((style.light, style.ambient), np.float32), rgb(style.sky)
     if night:
         light, ambient, top, bottom = light * 0.08, ambient * MOON, top * MOON * 0.5, bottom * MOON * 0.5
-        pools = 0.5 * np.exp(-((depth % 12 - 6) / 3) ** 2)[..., None]  # street lamps, every 12 m
+        pools = 0.5 * np.exp(-(((depth % 12 - 6) / 3) ** 2))[..., None]  # street lamps, every 12 m
         ambient = ambient + on_ground[..., None] * pools * np.array((0.5, 0.42, 0.28), np.float32)
     image = np.take(colors, parts, axis=0) * (ambient + light * lit) * relief[..., None]
 
@@ -685,7 +798,7 @@ def render(scene: Scene, style: Style, rng: np.random.Generator) -> Image.Image:
 
 CITIES = {
     "train": "aachen bochum bremen cologne darmstadt dusseldorf erfurt hamburg hanover jena krefeld "
-             "monchengladbach strasbourg stuttgart tubingen ulm weimar zurich".split(),
+    "monchengladbach strasbourg stuttgart tubingen ulm weimar zurich".split(),
     "val": "frankfurt lindau munster".split(),
 }
 
@@ -714,8 +827,10 @@ def paths(domain: str, split: str, index: int) -> tuple[str, str]:
     if domain == "cityscapes":
         city = CITIES[split][index % len(CITIES[split])]
         name = f"{split}/{city}/{city}_{index:06d}_000019_"
-        return (f"leftImg8bit_trainvaltest/leftImg8bit/{name}leftImg8bit.png",
-                f"gtFine_trainvaltest/gtFine/{name}gtFine_labelIds.png")
+        return (
+            f"leftImg8bit_trainvaltest/leftImg8bit/{name}leftImg8bit.png",
+            f"gtFine_trainvaltest/gtFine/{name}gtFine_labelIds.png",
+        )
     if domain == "gtav":
         name = f"{'valid' if split == 'val' else split}/{index // 50 + 1:02d}/{index + 1:05d}.png"
         return f"images/{name}", f"labels/{name}"
@@ -766,8 +881,15 @@ def write_pair(root: Path, domain: str, split: str, index: int, size: tuple[int,
     picture.save(label_path)
 
 
-def write_toy_city(out: str | Path, *, size: tuple[int, int] = (256, 512), train: int = 64, val: int = 16,
-                   seed: int = 0, domains: Sequence[str] = tuple(STYLES)) -> Path:
+def write_toy_city(
+    out: str | Path,
+    *,
+    size: tuple[int, int] = (256, 512),
+    train: int = 64,
+    val: int = 16,
+    seed: int = 0,
+    domains: Sequence[str] = tuple(STYLES),
+) -> Path:
     """Write `train` and `val` pairs of `size` (height, width) per domain under OUT/{domain} and return OUT.
 
     Does nothing where the same settings were written before. Raises ValueError for an unknown domain, an
@@ -777,25 +899,38 @@ def write_toy_city(out: str | Path, *, size: tuple[int, int] = (256, 512), train
     if unknown := sorted(set(domains) - set(STYLES)):
         raise ValueError(f"unknown domain {', '.join(unknown)}; the toy town has {', '.join(STYLES)}")
     if min(size) < 16 or min(train, val, seed) < 0:
-        raise ValueError(f"size {tuple(size)} must be at least 16 x 16, and train, val, seed "
-                         f"{train, val, seed} at least 0")
-    settings = {"version": VERSION, "size": list(size), "train": train, "val": val, "seed": seed,
-                "domains": sorted(set(domains))}
+        raise ValueError(
+            f"size {tuple(size)} must be at least 16 x 16, and train, val, seed {train, val, seed} at least 0"
+        )
+    settings = {
+        "version": VERSION,
+        "size": list(size),
+        "train": train,
+        "val": val,
+        "seed": seed,
+        "domains": sorted(set(domains)),
+    }
     marker = out / MARKER
     if marker.is_file():
         written = json.loads(marker.read_text())
         done = written.pop("done")
         if written != settings:
-            raise ValueError(f"{out} holds a toy town with other settings: {written}, asked for {settings}; "
-                             "choose another directory or remove this one")
+            raise ValueError(
+                f"{out} holds a toy town with other settings: {written}, asked for {settings}; "
+                "choose another directory or remove this one"
+            )
         if done:
             return out
     elif out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no toy town ({MARKER} is missing)")
     out.mkdir(parents=True, exist_ok=True)
     marker.write_text(json.dumps(settings | {"done": False}))
-    jobs = [(domain, split, index) for domain in settings["domains"]
-            for split, count in (("train", train), ("val", val)) for index in range(count)]
+    jobs = [
+        (domain, split, index)
+        for domain in settings["domains"]
+        for split, count in (("train", train), ("val", val))
+        for index in range(count)
+    ]
     for domain, split, index in tqdm(jobs, desc="toy town", unit="image"):
         write_pair(out, domain, split, index, size, seed)
     marker.write_text(json.dumps(settings | {"done": True}))
@@ -813,8 +948,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--domains", nargs="+", default=list(STYLES), metavar="NAME", help=", ".join(STYLES))
     args = parser.parse_args(argv)
     try:
-        write_toy_city(args.out, size=(args.height, args.width), train=args.train, val=args.val,
-                       seed=args.seed, domains=args.domains)
+        write_toy_city(
+            args.out,
+            size=(args.height, args.width),
+            train=args.train,
+            val=args.val,
+            seed=args.seed,
+            domains=args.domains,
+        )
     except ValueError as error:
         parser.error(str(error))
 

@@ -33,7 +33,7 @@ def imagenet_state(name: str) -> dict[str, torch.Tensor]:
 
 
 def file_state(path: str) -> dict[str, torch.Tensor]:
-    """Return the weights in `path`: a state dict, or a checkpoint that holds one, without `module.` prefixes."""
+    """Return the weights in `path`, a state dict or a checkpoint, without `module.` prefixes."""
     if not os.path.isfile(path):
         raise FileNotFoundError(
             f"--pretrained {path}: no such file (imagenet, none, or the path of a state dict)"
@@ -44,7 +44,7 @@ def file_state(path: str) -> dict[str, torch.Tensor]:
 
 
 def load_pretrained(net: nn.Module, name: str, source: str) -> None:
-    """Fill what fits of `net` from `source` ("imagenet" or a file) and log what was loaded, what stays random."""
+    """Fill what fits of `net` from `source` ("imagenet" or a file); log what was loaded and what was not."""
     state = imagenet_state(name) if source == "imagenet" else file_state(source)
     for old, new in STEM.items():
         state = {

@@ -61,7 +61,7 @@ DILATIONS = {32: (1, 1, 1), 16: (1, 1, 2), 8: (1, 2, 4), 4: (2, 4, 8)}
 
 
 def dilate(stage: nn.Module, dilation: int) -> None:
-    """Trade the stride of `stage` for `dilation`, in its first block too (torchvision's own option spares it)."""
+    """Trade the stride of `stage` for `dilation`, in its first block too, unlike torchvision's option."""
     for module in stage.modules():
         if isinstance(module, nn.Conv2d):
             module.stride = (1, 1)
@@ -83,7 +83,7 @@ def deep_stem(codes: tuple[int, ...]) -> nn.Sequential:
 
 
 def build(name: str, wt_layer: tuple[int, ...], output_stride: int, deep: bool = False) -> Backbone:
-    """Return the backbone `name` of VARIANTS, dilated to `output_stride`, with the norms that `wt_layer` codes.
+    """Return backbone `name` of VARIANTS, dilated to `output_stride`, with the norms of `wt_layer`.
 
     Index 2 is the norm of the 7x7 stem (0, 1, 2 the three of the `deep` one); 3..6 end layer1..layer4.
     """

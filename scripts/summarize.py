@@ -1,7 +1,8 @@
 """Merge the results.json files of evaluations into one table of domain x mIoU, a row per run.
 
-    python -m scripts.summarize baseline=logs/a/eval/results.json isw=logs/b/eval/results.json --seen gtav
+python -m scripts.summarize baseline=logs/a/eval/results.json isw=logs/b/eval/results.json --seen gtav
 """
+
 import argparse
 import json
 import math
@@ -21,7 +22,9 @@ def read_scores(path: Path) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", metavar="[NAME=]FILE", help="results.json, with the name of its row")
+    parser.add_argument(
+        "runs", nargs="+", metavar="[NAME=]FILE", help="results.json, with the name of its row"
+    )
     parser.add_argument("--seen", nargs="*", default=[], help="domains trained on: marked, not in the mean")
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     args = parser.parse_args()

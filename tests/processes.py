@@ -1,4 +1,5 @@
 """Run a function in several gloo processes, as torchrun would."""
+
 import os
 import socket
 import tempfile

@@ -1,4 +1,5 @@
 """The command line is a contract; origin of the golden files: the published programs and their scripts."""
+
 import argparse
 import json
 import shlex
@@ -15,7 +16,8 @@ DEPARTURES = {"--arch"}  # the published default, DeepWV3Plus, does not exist
 
 
 @pytest.mark.parametrize(
-    ("program", "flag"), [(program, flag) for program in FLAGS for flag in FLAGS[program]],
+    ("program", "flag"),
+    [(program, flag) for program in FLAGS for flag in FLAGS[program]],
     ids=lambda value: value if isinstance(value, str) else value["flags"][-1],
 )
 def test_flag_has_the_published_name_type_and_default(program, flag):

@@ -1,4 +1,5 @@
-"""Golden values: golden/misc.json, from the published code; its relaxed loss is accumulated partly in float32."""
+"""Golden values: golden/misc.json, from the published code, whose relaxed loss is partly float32."""
+
 import json
 import math
 from pathlib import Path

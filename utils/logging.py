@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import torch
 from tensorboardX import SummaryWriter
 
 from utils import distributed
@@ -15,7 +16,9 @@ logger = logging.getLogger("robustnet")
 
 def setup(file: Path | None = None) -> None:
     """Send log lines to the console and, if given, to `file`; processes other than the main one only warn."""
-    logger.handlers.clear()
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
     logger.propagate = False
     logger.setLevel(logging.INFO if distributed.is_main() else logging.WARNING)
     handlers = [logging.StreamHandler(sys.stdout), *([logging.FileHandler(file)] if file else [])]
@@ -35,6 +38,30 @@ def exit_cleanly():
         raise SystemExit(2) from error
     finally:
         distributed.finish()
+
+
+class RunningMeans:
+    """Means of named scalars over steps and processes, added without waiting for the device."""
+
+    def __init__(self):
+        self.sums: dict[str, torch.Tensor] = {}
+        self.steps, self.since = 0, time.perf_counter()
+
+    def add(self, values: dict[str, torch.Tensor]) -> None:
+        """Add one step's scalars, the same names each time."""
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach()
+        self.steps += 1
+
+    def take(self) -> tuple[dict[str, float], float]:
+        """Return the means since the last call and the seconds per step; all processes call it together."""
+        count = self.steps * distributed.world_size()
+        means = {
+            name: (distributed.all_reduce_sum(total) / count).item() for name, total in self.sums.items()
+        }
+        seconds = (time.perf_counter() - self.since) / self.steps
+        self.__init__()
+        return means, seconds
 
 
 class NoWriter:

@@ -106,9 +106,8 @@ def test_no_scored_pixel_at_all(tmp_path):
 
 def test_cache_follows_the_content(tmp_path, monkeypatch):
     base = camvid(tmp_path)
-    read = []
-    original = type(base).read_label
-    monkeypatch.setattr(type(base), "read_label", lambda self, path: read.append(path) or original(self, path))
+    read, read_label = [], base.read_label
+    monkeypatch.setattr(base, "read_label", lambda path: read.append(path) or read_label(path))
     first = ClassUniform(base, 1, 1024)
     assert len(read) == 4
     assert [path.suffix for path in (tmp_path / ".cache").iterdir()] == [".npy"]

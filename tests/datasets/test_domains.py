@@ -1,5 +1,9 @@
 """Every domain's layouts and label encodings, and what each says about bad input."""
 
+import io
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,7 +12,7 @@ from small_data import SIZE, TRAIN, VAL, no_transform, save, write_camvid
 from datasets import DATASETS, get_dataset_class
 from datasets.base import as_ranges
 from datasets.labels import CITYSCAPES, PALETTE
-from datasets.synthia import SYNTHIA
+from datasets.synthia import SYNTHIA, first_channel
 from datasets.toy_city import write_png16
 
 TOWN = ("cityscapes", "gtav", "synthia", "bdd100k", "mapillary")
@@ -104,6 +108,42 @@ def test_gtav_rejects_other_colours(gtav):
         gtav.decode_label(palette_image([[7]], [(0, 0, 142)]))
 
 
+def filtered_png16(array):
+    """Encode (H, W, 3) 16-bit values as PNG with filters none, sub, up, average, Paeth by row in turn."""
+    height, width, _ = array.shape
+    raw = np.zeros((height + 1, width + 1, 6), int)  # bytes, with the zeros that the standard puts outside
+    raw[1:, 1:] = array.astype(">u2").view(np.uint8).reshape(height, width, 6)
+    here, left, up, corner = raw[1:, 1:], raw[1:, :-1], raw[:-1, 1:], raw[:-1, :-1]
+    estimate = left + up - corner
+    far = [abs(estimate - neighbour) for neighbour in (left, up, corner)]
+    paeth = np.where((far[0] <= far[1]) & (far[0] <= far[2]), left, np.where(far[1] <= far[2], up, corner))
+    rows = b""
+    for y in range(height):
+        guess = (0 * here, left, up, (left + up) // 2, paeth)[y % 5][y]
+        rows += bytes([y % 5]) + ((here[y] - guess) % 256).astype(np.uint8).tobytes()
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    data = zlib.compress(rows)
+    chunks = (b"IHDR", header), (b"IDAT", data[:50]), (b"IDAT", data[50:]), (b"IEND", b"")
+    parts = [struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_synthia_reads_every_png_filter():
+    values = np.random.default_rng(0).integers(0, 65536, (23, 31, 3), np.uint16)
+    decoded = Image.open(io.BytesIO(first_channel(filtered_png16(values))))
+    assert (np.asarray(decoded) == values[..., 0]).all()
+
+
+def test_synthia_rejects_other_files(toy):
+    path = toy / "synthia/GT/LABELS/train/0000000.png"
+    with pytest.raises(ValueError, match="RGB PNG .* of 16 bits, this one has colour type 2, 8 bits"):
+        first_channel((toy / "synthia/RGB/train/0000000.png").read_bytes())
+    with pytest.raises(ValueError, match="not a PNG"):
+        first_channel(path.read_bytes()[1:])
+    with pytest.raises((ValueError, zlib.error)):
+        first_channel(path.read_bytes()[:300])
+
+
 def test_synthia_reads_both_bytes(tmp_path):
     """The second label holds classes raised by 256, which a reading of the low byte would not see."""
     label = np.array([[8, 3, 22], [0, 1, 21]])
@@ -115,12 +155,12 @@ def test_synthia_reads_both_bytes(tmp_path):
     dataset = SYNTHIA(tmp_path, "train", no_transform)
     assert dataset[0]["label"].tolist() == [[13, 0, 255], [255, 10, 3]]
     write_png16(path, label + [256, 0, 0])
-    with pytest.raises(ValueError, match=r"0000000.png cannot be read: class id 264 is not one of synthia's: 0-22"):
+    with pytest.raises(ValueError, match=r"0.png cannot be read: class id 264 is not one of synthia's: 0-22"):
         dataset[0]
 
 
 def test_missing_and_empty_roots(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"expected images/train/.*\.png with labels/train.*found.*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"expected images/train/.*\.png with labels/train.*nowhere"):
         DATASETS["gtav"](tmp_path / "nowhere", "train", no_transform)
     with pytest.raises(FileNotFoundError, match="holds nothing"):
         DATASETS["gtav"](tmp_path, "train", no_transform)
@@ -158,7 +198,7 @@ def test_sizes_that_differ(tmp_path):
 
 
 def test_unknown_id(tmp_path):
-    with pytest.raises(ValueError, match=r"000.png cannot be read: class id 77 is not one of camvid's: 0-11$"):
+    with pytest.raises(ValueError, match=r"0.png cannot be read: class id 77 is not one of camvid's: 0-11$"):
         camvid(tmp_path, [[0, 77]])[0]
 
 

@@ -7,7 +7,7 @@ from datasets import labels
 def test_cityscapes_table():
     assert len(labels.CITYSCAPES) == 35
     assert labels.NUM_CLASSES == len(labels.TRAIN_ID_NAMES) == len(labels.TRAIN_ID_COLORS) == 19
-    assert (labels.TRAIN_ID_NAMES[0], labels.TRAIN_ID_NAMES[13], labels.TRAIN_ID_NAMES[18]) == ("road", "car", "bicycle")
+    assert [labels.TRAIN_ID_NAMES[i] for i in (0, 13, 18)] == ["road", "car", "bicycle"]
     assert labels.PALETTE[3 * 13 : 3 * 14] == [0, 0, 142]
     assert labels.PALETTE[3 * 255 :] == [0, 0, 0] and len(labels.PALETTE) == 768
 
@@ -37,5 +37,5 @@ def test_train_ids_survive_the_way_to_ids_and_back():
 def test_gtav_colors():
     assert labels.GTAV_COLOR_TO_TRAIN_ID[0, 0, 142] == 13
     assert len(labels.GTAV_COLOR_TO_TRAIN_ID) == 19
-    assert {(0, 0, 143), (153, 153, 154), (0, 0, 0)} <= labels.UNSCORED_COLORS  # license plate, polegroup, void
+    assert {(0, 0, 143), (153, 153, 154), (0, 0, 0)} <= labels.UNSCORED_COLORS  # plate, polegroup, void
     assert (0, 0, 142) not in labels.UNSCORED_COLORS

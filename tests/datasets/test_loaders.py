@@ -19,17 +19,16 @@ CROP = 32
 @pytest.fixture
 def make_args(toy):
     def make(**changes):
-        flags = {
-            **{"roots": {name: toy / name for name in DATASETS}, "dataset": ["gtav"], "val_dataset": ["cityscapes"]},
-            **{"covstat_val_dataset": ["gtav"], "wt_layer": [0, 0, 2, 0, 0, 0, 0], "city_mode": "train", "cv": 0},
-            **{"seed": 0, "num_workers": 0, "bs_mult": 2, "bs_mult_val": 1, "test_mode": False},
-            **{"crop_size": CROP, "pre_size": None, "scale_min": 0.5, "scale_max": 2.0, "crop_nopad": False},
-            **{"rrotate": 0, "color_aug": 0.5, "gblur": True, "bblur": False, "image_in": False},
-            **{"class_uniform_pct": 0.5, "class_uniform_tile": 32, "max_cu_epoch": 100, "cache_dir": None},
-            **{"image_uniform_sampling": False, "strict_data": False},
-            **{"split": "val", "cv_split": None, "split_index": 0, "split_count": 1},
-        }
-        return Namespace(**flags | changes)
+        data = {"dataset": ["gtav"], "val_dataset": ["cityscapes"], "covstat_val_dataset": ["gtav"]}
+        data |= {"city_mode": "train", "cv": 0, "wt_layer": [0, 0, 2, 0, 0, 0, 0], "strict_data": False}
+        batch = {"seed": 0, "num_workers": 0, "bs_mult": 2, "bs_mult_val": 1, "test_mode": False}
+        crop = {"crop_size": CROP, "pre_size": None, "scale_min": 0.5, "scale_max": 2.0, "crop_nopad": False}
+        look = {"rrotate": 0, "color_aug": 0.5, "gblur": True, "bblur": False, "image_in": False}
+        uniform = {"class_uniform_pct": 0.5, "class_uniform_tile": 32, "max_cu_epoch": 100}
+        uniform |= {"cache_dir": None, "image_uniform_sampling": False}
+        scored = {"split": "val", "cv_split": None, "split_index": 0, "split_count": 1}
+        roots = {name: toy / name for name in DATASETS}
+        return Namespace(**{"roots": roots, **data, **batch, **crop, **look, **uniform, **scored, **changes})
 
     return make
 
@@ -142,7 +141,7 @@ def test_eval_slices_cover_the_split(make_args):
 
 
 def test_training_set_smaller_than_a_batch(make_args):
-    with pytest.raises(ValueError, match="gtav has 5 training images, fewer than one batch of 6 on each of 1 proc"):
+    with pytest.raises(ValueError, match="gtav has 5 training images, fewer than one batch of 6 on"):
         setup_loaders(make_args(bs_mult=6))
 
 

@@ -15,9 +15,25 @@ from datasets.toy_city import STYLES, draw_scene, main, paths, render, write_pai
 SIZE, TRAIN = (64, 128), 24
 CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # by train id
 SYNTHIA_NAMES = {  # the classes of SYNTHIA-RAND-CITYSCAPES that Cityscapes scores
-    1: "sky", 2: "building", 3: "road", 4: "sidewalk", 5: "fence", 6: "vegetation", 7: "pole", 8: "car",
-    9: "traffic sign", 10: "person", 11: "bicycle", 12: "motorcycle", 15: "traffic light", 16: "terrain",
-    17: "rider", 18: "truck", 19: "bus", 20: "train", 21: "wall",
+    1: "sky",
+    2: "building",
+    3: "road",
+    4: "sidewalk",
+    5: "fence",
+    6: "vegetation",
+    7: "pole",
+    8: "car",
+    9: "traffic sign",
+    10: "person",
+    11: "bicycle",
+    12: "motorcycle",
+    15: "traffic light",
+    16: "terrain",
+    17: "rider",
+    18: "truck",
+    19: "bus",
+    20: "train",
+    21: "wall",
 }
 
 
@@ -43,9 +59,10 @@ def decode(domain: str, path: Path) -> np.ndarray:
         inverse = {number: TRAIN_ID_NAMES.index(name) for number, name in SYNTHIA_NAMES.items()}
     else:
         ids = np.asarray(Image.open(path))
-        inverse = {"bdd100k": {k: k for k in range(19)},
-                   "mapillary": {k: int(v) for k, v in enumerate(MAPILLARY_TO_TRAIN_ID[:66]) if v < 19},
-                   }.get(domain, {number: k for k, number in enumerate(CITYSCAPES_IDS)})
+        inverse = {
+            "bdd100k": {k: k for k in range(19)},
+            "mapillary": {k: int(v) for k, v in enumerate(MAPILLARY_TO_TRAIN_ID[:66]) if v < 19},
+        }.get(domain, {number: k for k, number in enumerate(CITYSCAPES_IDS)})
     label = np.full(ids.shape, 255, np.uint8)
     for number, train_id in inverse.items():
         label[ids == number] = train_id
@@ -75,9 +92,12 @@ def test_layouts(town):
     expected = {
         "cityscapes/leftImg8bit_trainvaltest/leftImg8bit/train/bochum/bochum_000001_000019_leftImg8bit.png",
         "cityscapes/gtFine_trainvaltest/gtFine/val/lindau/lindau_000001_000019_gtFine_labelIds.png",
-        "gtav/images/train/01/00024.png", "gtav/labels/valid/01/00002.png",
-        "synthia/RGB/train/0000023.png", "synthia/GT/LABELS/val/0000001.png",
-        "mapillary/training/images/toy_000023.jpg", "mapillary/validation/labels/toy_000001.png",
+        "gtav/images/train/01/00024.png",
+        "gtav/labels/valid/01/00002.png",
+        "synthia/RGB/train/0000023.png",
+        "synthia/GT/LABELS/val/0000001.png",
+        "mapillary/training/images/toy_000023.jpg",
+        "mapillary/validation/labels/toy_000001.png",
     }
     names = set(files(town))
     assert expected <= names
@@ -200,7 +220,24 @@ def test_an_interrupted_town_is_finished(tmp_path):
 
 
 def test_command_line(tmp_path, capsys):
-    main(["--out", str(tmp_path / "out"), "--height", "32", "--width", "64", "--train", "1", "--val", "1",
-          "--seed", "5", "--domains", "bdd100k", "mapillary"])
+    main(
+        [
+            "--out",
+            str(tmp_path / "out"),
+            "--height",
+            "32",
+            "--width",
+            "64",
+            "--train",
+            "1",
+            "--val",
+            "1",
+            "--seed",
+            "5",
+            "--domains",
+            "bdd100k",
+            "mapillary",
+        ]
+    )
     assert "4/4" in capsys.readouterr().err  # the progress bar
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"bdd100k", "mapillary", "toy_city.json"}

@@ -1,11 +1,13 @@
 """The weights and inputs the golden numbers of this folder were made with.
 
-`models.*`, `misc.json` and `state_dict.json` hold what the published 2021 code gives on a CPU in float64, its
-library calls brought up to date, with Dropout2d switched off. Order of a case in models.json: eval logits, two
-statistics trials of three pairs (ISW), then SGD steps (lr 0.01, momentum 0.9, weight decay 5e-4) on one batch,
-total = main + 0.4 aux + 0.6 whitening. The published whitening loss is accumulated in float32: compare it and
-the gradients to 1e-5 and the losses after the first step to 1e-6 where a map is whitened, all else to 1e-9.
+`models.*`, `misc.json` and `state_dict.json` hold what the published 2021 code gives on a CPU in float64,
+its library calls brought up to date, with Dropout2d switched off. Order of a case in models.json: eval
+logits, two statistics trials of three pairs (ISW), then SGD steps (lr 0.01, momentum 0.9, weight decay 5e-4)
+on one batch, total = main + 0.4 aux + 0.6 whitening. The published whitening loss is accumulated in float32:
+compare it and the gradients to 1e-5 and the losses after the first step to 1e-6 where a map is whitened, all
+else to 1e-9.
 """
+
 import zlib
 
 import torch

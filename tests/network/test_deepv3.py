@@ -34,7 +34,8 @@ WHITENED_CHANNELS = {"DeepR18V3PlusD": [64, 64, 128]}  # Bottleneck archs: 64, 2
 
 
 @pytest.mark.parametrize(
-    ("arch", "code"), [*((SMALL, code) for code in range(5)), *((arch, 1) for arch in sorted(ARCHS) if arch != SMALL)]
+    ("arch", "code"),
+    [*((SMALL, code) for code in range(5)), *((arch, 1) for arch in sorted(ARCHS) if arch != SMALL)],
 )
 def test_output_shapes_and_a_gradient_everywhere(arch, code):
     if arch != SMALL and code != 1:

@@ -1,4 +1,5 @@
 """Expected numbers are derived by hand in the comments."""
+
 import pytest
 import torch
 
@@ -17,7 +18,7 @@ def test_layer_standardizes_each_channel_and_gives_its_map_once():
 
 
 def test_covariance_by_hand():
-    # X = [[1, -1, 1, -1], [1, 1, -1, -1]]: X X^T = [[4, 0], [0, 4]], over HW - 1 = 3, plus 1e-5 on the diagonal
+    # X = [[1, -1, 1, -1], [1, 1, -1, -1]]: X X^T = [[4, 0], [0, 4]], over HW - 1 = 3, diagonal plus 1e-5
     maps = torch.tensor([[1.0, -1, 1, -1], [1, 1, -1, -1]], dtype=torch.float64).view(1, 2, 2, 2)
     expected = torch.tensor([[[4 / 3 + 1e-5, 0], [0, 4 / 3 + 1e-5]]], dtype=torch.float64)
     torch.testing.assert_close(covariance(maps), expected)
@@ -29,7 +30,7 @@ def test_covariance_is_float32_under_autocast():
 
 
 def two_channel_maps(correlation):
-    """Maps (1, 2, 1, 2) whose off-diagonal covariance is `correlation` * 2: X X^T / (2 - 1) = 2 * correlation."""
+    """Return maps (1, 2, 1, 2) whose off-diagonal covariance X X^T / (2 - 1) is 2 * correlation."""
     return torch.tensor([[[[1.0, 1.0]], [[correlation, correlation]]]], dtype=torch.float64)
 
 
@@ -66,8 +67,8 @@ def observe_variances(whitening, pairs):
 
 
 def test_isw_mask_by_hand():
-    # Variances: S_01 2 * 3^2 = 18, S_02 2 * 0.1^2 = 0.02, S_12 (2 * 3 * 0.1)^2 / 2 = 0.18; with the six zeros of
-    # diagonal and lower triangle, two clusters are {18} and the rest.
+    # Variances: S_01 2 * 3^2 = 18, S_02 2 * 0.1^2 = 0.02, S_12 (2 * 3 * 0.1)^2 / 2 = 0.18; with the six zeros
+    # of diagonal and lower triangle, two clusters are {18} and the rest.
     whitening = selective_whitening()
     observe_variances(whitening, {1: 3.0, 2: 0.1})
     whitening.finish_trial()

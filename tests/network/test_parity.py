@@ -1,4 +1,5 @@
-"""The network, the masks and the losses equal the published code number for number; origin: golden/recipe.py."""
+"""Network, masks and losses equal the published code number for number; origin: golden/recipe.py."""
+
 import json
 from pathlib import Path
 
@@ -24,7 +25,9 @@ def near(value, expected, tolerance=1e-9):
 def test_parity(case):
     net = fill(ARCHS[case["arch"]](wt_layer=tuple(case["wt_layer"])).double())
     net.dsn[3].p = 0.0
-    whitening = Whitening.for_network(net, clusters=case["clusters"], relax_denom=case["relax_denom"]).double()
+    whitening = Whitening.for_network(
+        net, clusters=case["clusters"], relax_denom=case["relax_denom"]
+    ).double()
     image, label = inputs()
 
     net.eval()
@@ -32,7 +35,9 @@ def test_parity(case):
         logits = net(image).logits
     near(logits.mean().item(), case["eval_mean"])
     near(logits.abs().mean().item(), case["eval_abs_mean"])
-    np.testing.assert_allclose(logits[0, :, ::12, ::12], ARRAYS[f"logits_{case['case']}"], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        logits[0, :, ::12, ::12], ARRAYS[f"logits_{case['case']}"], rtol=1e-6, atol=1e-6
+    )
 
     if whitening.selective:
         for trial in range(2):

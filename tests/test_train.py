@@ -1,0 +1,193 @@
+"""Training as a user runs it: the three ways to launch, what it writes, resuming, and mistakes."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tensorboardX.proto import event_pb2
+
+import config
+import train
+from datasets.toy_city import write_toy_city
+from utils import checkpoint
+from utils.logging import exit_cleanly
+
+ROOT = Path(__file__).parents[1]
+ISW = ["--wt_layer", "0", "0", "2", "2", "2", "0", "0", "--clusters", "3", "--wt_reg_weight", "0.6"]
+LAUNCHERS = {
+    "launch": [sys.executable, "-m", "torch.distributed.launch", "--nproc_per_node=2", "--master_port=29511"],
+    "torchrun": [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29512"],
+    "python": [sys.executable],
+}
+
+
+def flags(town, folder, *more):
+    return [
+        *["--dataset", "gtav", "--val_dataset", "gtav", "cityscapes", "--covstat_val_dataset", "gtav"],
+        *["--data_root", str(town), "--arch", "network.deepv3.DeepR18V3PlusD", "--pretrained", "none"],
+        *["--crop_size", "64", "--bs_mult", "2", "--num_workers", "0", "--trials", "2", "--max_iter", "20"],
+        *["--ckpt", str(folder / "ckpt"), "--tb_path", str(folder / "tb"), *more],
+    ]
+
+
+def run(argv):
+    with exit_cleanly():
+        train.main(config.parse_train_args(argv))
+
+
+def the_checkpoint(folder, kind="last_gtav"):
+    (path,) = folder.glob(f"ckpt/**/{kind}*.pth")
+    return path
+
+
+def events(folder):
+    """Read (tag, value kind) pairs of a TensorBoard file, which is length-prefixed protobuf records."""
+    (file,) = folder.glob("tb/**/events*")
+    data, pairs = file.read_bytes(), set()
+    while data:
+        length = int.from_bytes(data[:8], "little")
+        event = event_pb2.Event.FromString(data[12 : 12 + length])
+        pairs |= {(value.tag, value.WhichOneof("value")) for value in event.summary.value}
+        data = data[12 + length + 4 :]
+    return pairs
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_every_way_to_launch(launcher, toy_town, tmp_path):
+    command = [*LAUNCHERS[launcher], "train.py", *flags(toy_town, tmp_path, "--test_mode", *ISW)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    steps = 2 if launcher != "python" else 4  # 8 images, 2 per process
+    assert f"[epoch 1], [iter {steps} / {steps} : {2 * steps}], [loss " in done.stdout
+    assert done.stdout.count("covariances are to vanish") == 3
+    assert the_checkpoint(tmp_path).parent.joinpath("log.txt").stat().st_size > 0
+
+
+@pytest.fixture(scope="module")
+def finished(toy_town, tmp_path_factory):
+    """Three epochs of ISW in one go, masks after the first."""
+    folder = tmp_path_factory.mktemp("finished")
+    run(flags(toy_town, folder, "--max_epoch", "3", "--cov_stat_epoch", "0", "--visualize_feature", *ISW))
+    return folder
+
+
+def test_folders_and_names(finished):
+    path = the_checkpoint(finished).relative_to(finished)
+    assert re.fullmatch(
+        r"ckpt/default/default/\d\d_\d\d_\d\d/last_gtav_epoch_2_mean-iu_0\.\d{5}\.pth", path.as_posix()
+    )
+    assert [p.parts[1:3] for p in (p.relative_to(finished) for p in finished.glob("tb/**/events*"))] == [
+        ("default", "default")
+    ]
+    assert the_checkpoint(finished, "best_gtav") and the_checkpoint(finished, "best_cityscapes")
+
+
+def test_checkpoint_keys(finished):
+    state = checkpoint.load(the_checkpoint(finished))
+    wanted = (
+        "state_dict optimizer scheduler epoch mean_iu command whitening iteration rng sampler scaler version"
+    )
+    assert set(wanted.split()) <= set(state)
+    assert all(key.startswith("module.") for key in state["state_dict"])
+    assert (state["epoch"], state["iteration"]) == (2, 12)
+    assert state["whitening"]["masks.0.num_selected"] > 0
+
+
+def test_tensorboard_tags(finished):
+    tags = events(finished)
+    scalars = {
+        f"{name}/{tag}"
+        for name in ("gtav", "cityscapes")
+        for tag in ("acc", "acc_cls", "mean_iu", "val_loss")
+    }
+    assert {(tag, "simple_value") for tag in {"loss/train_loss", *scalars}} <= tags
+    images = {
+        *(f"valid/Covariance/Feature-{i}" for i in range(3)),
+        "whitening/mask-0",
+        "gtav/image-truth-prediction",
+    }
+    assert {(tag, "image") for tag in images} <= tags
+
+
+def test_log_line(finished):
+    (log,) = finished.glob("ckpt/**/log.txt")
+    pattern = r"\[epoch 2\], \[iter 4 / 4 : 12\], \[loss \d+\.\d{6}\], \[lr 0\.\d{6}\], \[time \d+\.\d{4}\]"
+    assert re.search(pattern, log.read_text())
+
+
+def test_a_continued_run_equals_an_uninterrupted_one(finished, toy_town, tmp_path):
+    more = ["--cov_stat_epoch", "0", *ISW]
+    run(flags(toy_town, tmp_path / "a", "--max_epoch", "1", *more))
+    snapshot = ["--snapshot", str(the_checkpoint(tmp_path / "a")), "--restore_optimizer"]
+    run(flags(toy_town, tmp_path / "b", "--max_epoch", "3", *more, *snapshot))
+    once, twice = (checkpoint.load(the_checkpoint(folder)) for folder in (finished, tmp_path / "b"))
+    for part in ("state_dict", "optimizer", "scheduler", "whitening", "epoch", "iteration", "best"):
+        torch.testing.assert_close(twice[part], once[part], rtol=0, atol=0)
+
+
+def test_weights_alone_start_a_run_from_its_first_epoch(finished, toy_town, tmp_path, capsys):
+    run(flags(toy_town, tmp_path, "--max_epoch", "1", "--snapshot", str(the_checkpoint(finished))))
+    # code 0 has a batch norm where the checkpoint has whitening: its 5 entries are missing, and said so
+    assert "5 missing: layer0.1.weight" in capsys.readouterr().out
+    assert checkpoint.load(the_checkpoint(tmp_path))["iteration"] == 4
+
+
+def test_a_second_run_in_the_same_hour_does_not_mix(toy_town, tmp_path):
+    for _ in range(2):
+        run(flags(toy_town, tmp_path, "--max_epoch", "1", "--max_iter", "1"))
+    first, second = sorted(tmp_path.glob("ckpt/default/default/*"))
+    assert second.name == f"{first.name}_2"
+    assert {p.name for p in tmp_path.glob("tb/default/default/*")} == {first.name, second.name}
+
+
+def remove_a_label(town):
+    next(town.glob("gtav/labels/train/**/*.png")).unlink()
+
+
+def spoil_a_label(town):
+    path = next(town.glob("cityscapes/gtFine_trainvaltest/**/val/**/*_labelIds.png"))
+    label = Image.open(path)
+    label.paste(77, (0, 0, 4, 4))
+    label.save(path)
+
+
+def empty_the_root(town):
+    (town / "gtav").rename(town / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "more", "message"),
+    [
+        (empty_the_root, [], r"no train images of gtav .*: expected images/train/.*found: .* does not exist"),
+        (remove_a_label, [], r"image without its label: \S+png needs \S+png, which is not there"),
+        (spoil_a_label, [], r"label \S+labelIds.png cannot be read: class id 77 is not one of cityscapes's"),
+        (None, ["--arch", "DeepWV3Plus"], "unknown --arch DeepWV3Plus; known are .*DeepR18V3PlusD"),
+        (None, ["--dataset", "kitty"], "unknown dataset 'kitty', choose from cityscapes, gtav"),
+        (None, ["--wt_layer", "0", "0", "2"], "wt_layer takes 7 codes"),
+        (None, ["--snapshot", "nowhere.pth"], "no checkpoint at nowhere.pth"),
+        (None, ["--bs_mult", "9"], "gtav has 8 training images, fewer than one batch"),
+        (None, ["--global_batch_size", "0"], "--global_batch_size 0 cannot be divided among 1 processes"),
+        (None, ["--pretrained", "nowhere.pth"], "--pretrained nowhere.pth: no such file"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_mistake_ends_with_one_sentence(spoil, more, message, tmp_path, capsys):
+    write_toy_city(tmp_path, size=(64, 128), train=8, val=2, seed=0)
+    if spoil:
+        spoil(tmp_path)
+    with pytest.raises(SystemExit) as exit_info:
+        run(flags(tmp_path, tmp_path, "--max_epoch", "1", "--max_iter", "1", *more))
+    assert exit_info.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert re.search(message, line)
+
+
+def test_a_checkpoint_of_another_network_is_refused(finished, toy_town, tmp_path, capsys):
+    snapshot = ["--snapshot", str(the_checkpoint(finished)), "--restore_optimizer"]
+    with pytest.raises(SystemExit):
+        run(flags(toy_town, tmp_path, "--max_epoch", "1", *snapshot))
+    assert "does not fit this network" in capsys.readouterr().err

@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from transforms.joint import RandomHorizontalFlip, RandomRotate, RandomScaleCrop
+
+
+def coordinates(height, width):
+    """An image whose red is x, green y, blue 200, and a label that is x (both below 255)."""
+    y, x = np.mgrid[:height, :width].astype(np.uint8)
+    return Image.fromarray(np.stack([x, y, np.full_like(x, 200)], -1)), Image.fromarray(x)
+
+
+def test_the_crop_always_contains_the_centroid():
+    """Sizes on both sides of the crop; enlarged, the centroid's own pixel is found again in the crop."""
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        height, width, side = rng.integers(1, 120, 3).tolist()
+        centroid = x, y = int(rng.integers(width)), int(rng.integers(height))
+        crop = RandomScaleCrop(side, 0.3, 2.5, nopad=bool(rng.integers(2)))
+        window = crop.draw(height, width, centroid, rng)
+        scaled_x, scaled_y = (x + 0.5) * window.width / width, (y + 0.5) * window.height / height
+        assert window.left <= scaled_x < window.left + window.side
+        assert window.top <= scaled_y < window.top + window.side
+        label = np.zeros((height, width), np.uint8)
+        label[y, x] = 7
+        cropped = crop.apply(Image.fromarray(label), window, Image.Resampling.NEAREST, 255)
+        if window.width >= width and window.height >= height and window.side == side:
+            assert (np.asarray(cropped) == 7).any()
+
+
+@pytest.mark.parametrize("centroid, expected", [(None, range(0, 7)), (0, [0]), (9, [6]), (5, range(2, 6))])
+def test_every_allowed_offset_is_drawn(centroid, expected):
+    """Crop 4 of 10 px: offsets 0..6; those that contain pixel 5 are 2..5, each as often as the others."""
+    crop, rng = RandomScaleCrop(4, 1, 1), np.random.default_rng(0)
+    point = None if centroid is None else (centroid, centroid)
+    windows = [crop.draw(10, 10, point, rng) for _ in range(2000)]
+    for offsets in ([w.left for w in windows], [w.top for w in windows]):
+        values, counts = np.unique(offsets, return_counts=True)
+        assert values.tolist() == list(expected)
+        assert counts.min() > 0.8 * 2000 / len(expected)
+
+
+def test_image_and_label_stay_aligned():
+    """Smooth coordinates survive bicubic resizing: red is the label where that is not 255."""
+    image, label = coordinates(60, 100)
+    transforms = [RandomScaleCrop(48, 0.5, 2.0), RandomHorizontalFlip(), RandomRotate(20)]
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        x, y = image, label
+        for transform in transforms:
+            x, y = transform(x, y, None, rng)
+        assert x.size == y.size == (48, 48)
+        red, x_coordinate = np.asarray(x)[..., 0].astype(int), np.asarray(y).astype(int)
+        inside = x_coordinate != 255
+        assert inside.any()
+        # a border between picture and padding may blur red by any amount: rotation mixes it with black
+        assert (abs(red - x_coordinate)[inside] <= 3).mean() > 0.9
+
+
+def test_padding_is_black_and_ignored():
+    """6x4 px in a crop of 9: 2 rows above and 3 below, 1 column left and 2 right of it."""
+    image, label = coordinates(4, 6)
+    image, label = RandomScaleCrop(9, 1, 1)(image, label, (0, 0), np.random.default_rng(0))
+    inside = np.zeros((9, 9), bool)
+    inside[2:6, 1:7] = True
+    assert (np.asarray(label)[~inside] == 255).all() and (np.asarray(label)[inside] < 6).all()
+    assert (np.asarray(image)[~inside] == 0).all() and (np.asarray(image)[inside][:, 2] == 200).all()
+
+
+def test_padding_in_one_direction_only():
+    """10 px high, 4 wide, crop 6: all columns with 1 px of padding each side, rows drawn."""
+    windows = [RandomScaleCrop(6, 1, 1).draw(10, 4, None, np.random.default_rng(i)) for i in range(50)]
+    assert {w.left for w in windows} == {-1} and {w.top for w in windows} == {0, 1, 2, 3, 4}
+
+
+def test_nopad_shrinks_the_crop_to_the_shorter_side():
+    """6x4 px: a crop of 4, resized to 9, without a padded pixel."""
+    crop = RandomScaleCrop(9, 1, 1, nopad=True)
+    assert crop.draw(4, 6, None, np.random.default_rng(0)).side == 4
+    image, label = crop(*coordinates(4, 6), None, np.random.default_rng(0))
+    assert image.size == label.size == (9, 9)
+    assert np.asarray(label).max() < 6 and (np.asarray(image)[..., 2] > 190).all()
+    assert crop.draw(40, 60, None, np.random.default_rng(0)).side == 9
+
+
+def test_scale_is_uniform_and_sizes_are_cut_to_whole_px():
+    crop, rng = RandomScaleCrop(8, 0.5, 2.0), np.random.default_rng(0)
+    widths = [crop.draw(1000, 2000, None, rng).width for _ in range(2000)]
+    counts, _ = np.histogram(widths, bins=5, range=(1000, 4000))
+    assert min(widths) >= 1000 and max(widths) < 4000 and counts.min() > 340
+    window = RandomScaleCrop(8, 0.75, 0.75).draw(5, 7, None, rng)
+    assert (window.height, window.width) == (3, 5)  # 3.75 and 5.25
+
+
+def test_pre_size_is_the_shorter_edge_at_scale_one():
+    """Shorter edge 20 of 20x30 to 40 is a factor 2, times 1.5."""
+    window = RandomScaleCrop(8, 1.5, 1.5, pre_size=40).draw(20, 30, None, np.random.default_rng(0))
+    assert (window.height, window.width) == (60, 90)
+
+
+def test_flip():
+    flips = [RandomHorizontalFlip().draw(np.random.default_rng(i)) for i in range(400)]
+    assert 160 < sum(flips) < 240
+    image, label = coordinates(3, 5)
+    assert np.asarray(RandomHorizontalFlip().apply(label))[0].tolist() == [4, 3, 2, 1, 0]
+    assert np.asarray(RandomHorizontalFlip().apply(image))[0, :, 0].tolist() == [4, 3, 2, 1, 0]
+
+
+def test_rotation():
+    angles = [RandomRotate(10).draw(np.random.default_rng(i)) for i in range(200)]
+    assert -10 <= min(angles) < -8 and 8 < max(angles) <= 10
+    image, label = Image.new("RGB", (21, 21), (9, 9, 9)), Image.new("L", (21, 21), 3)
+    image, label = RandomRotate(45)(image, label, None, np.random.default_rng(0))
+    assert np.asarray(label)[10, 10] == 3 and np.asarray(label)[0, 0] == 255
+    assert np.asarray(image)[0, 0].tolist() == [0, 0, 0]
+
+
+def test_without_a_label():
+    image, _ = coordinates(20, 30)
+    for transform in (RandomScaleCrop(8, 1, 2), RandomHorizontalFlip(), RandomRotate(5)):
+        image, label = transform(image, None, None, np.random.default_rng(0))
+        assert label is None and image.size == (8, 8)

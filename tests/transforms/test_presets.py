@@ -1,0 +1,59 @@
+import numpy as np
+import torch
+from PIL import Image
+
+from transforms import presets
+from transforms.joint import RandomHorizontalFlip, RandomRotate, RandomScaleCrop
+from transforms.photometric import BilateralBlur, ColorJitter, GaussianBlur, Normalize
+
+
+def picture(height=40, width=60):
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
+    return image, Image.fromarray(rng.integers(0, 19, (height, width), np.uint8))
+
+
+def kinds(transforms):
+    return [type(transform) for transform in transforms]
+
+
+def test_published_order():
+    preset = presets.train(32, rrotate=10, color_aug=0.5, gblur=True)
+    assert kinds(preset.joint) == [RandomScaleCrop, RandomHorizontalFlip, RandomRotate]
+    assert kinds(preset.photometric) == [ColorJitter, GaussianBlur]
+
+
+def test_flags_switch_transforms():
+    plain = presets.train(32)
+    assert kinds(plain.joint) == [RandomScaleCrop, RandomHorizontalFlip] and plain.photometric == []
+    assert kinds(presets.train(32, gblur=True, bblur=True).photometric) == [BilateralBlur]
+
+
+def test_train_gives_tensors():
+    image, label = presets.train(32, color_aug=0.5, gblur=True)(*picture(), None, np.random.default_rng(0))
+    assert image.shape == (3, 32, 32) and image.dtype == torch.float32
+    assert label.shape == (32, 32) and label.dtype == torch.int64
+
+
+def test_one_generator_gives_one_sample():
+    preset = presets.train(32, rrotate=10, color_aug=0.5, gblur=True)
+    first, second, other = (preset(*picture(), (5, 5), np.random.default_rng(seed))[0] for seed in (3, 3, 4))
+    assert torch.equal(first, second) and not torch.equal(first, other)
+
+
+def test_val_keeps_every_pixel():
+    picture_image, picture_label = picture()
+    image, label = presets.val()(picture_image, picture_label, None, np.random.default_rng(0))
+    assert torch.equal(image, Normalize()(picture_image))
+    assert np.array_equal(label, picture_label)
+    assert presets.val()(picture_image, None, None, np.random.default_rng(0))[1] is None
+
+
+def test_statistics_pairs():
+    """The original is only normalized; the view has other colours; neither is cropped."""
+    image, label = picture()
+    pair, label = presets.statistics()(image, None, None, np.random.default_rng(0))
+    assert pair.shape == (2, 3, 40, 60) and label is None
+    assert torch.equal(pair[1], Normalize()(image)) and not torch.equal(pair[0], pair[1])
+    own = presets.statistics(image_in=True)(image, None, None, np.random.default_rng(0))[0]
+    assert own.mean((2, 3)).abs().max() < 1e-5

@@ -14,9 +14,10 @@ if [ "$gpus" -gt 0 ]; then
   processes=$gpus town=data/toy_city size="--height 256 --width 512 --train 400 --val 40" arch=DeepR50V3PlusD
   train="--global_batch_size $((16 / gpus * gpus)) --crop_size 256 --max_iter 1200 --lr 0.02 --num_workers 8" crop=256
 else
-  processes=2 town=data/toy_city_small size="--height 128 --width 256 --train 200 --val 8" arch=DeepR18V3PlusD
+  processes=1 town=data/toy_city_small size="--height 128 --width 256 --train 200 --val 10" arch=DeepR18V3PlusD
   train="--global_batch_size 8 --crop_size 96 --max_iter 250 --lr 0.03 --num_workers 1" crop=128
-  export OMP_NUM_THREADS=1
+  OMP_NUM_THREADS=$(nproc) # of the one process: two on one machine spend their time exchanging gradients
+  export OMP_NUM_THREADS
 fi
 
 echo "== 1/4 rendering the toy town into $town"
@@ -31,6 +32,7 @@ run() { # NAME FLAGS...: train, then score the last checkpoint
     --class_uniform_pct 0.5 --class_uniform_tile 128 --relax_denom 0 "$@" \
     --date "$name" --exp gtav --ckpt "$out/ckpt" --tb_path "$out/tb"
   checkpoint=$(ls "$out"/ckpt/"$name"/gtav/*/last_*.pth)
+  echo "== scoring $name on five domains"
   $launch eval.py --dataset $domains --data_root $town --arch $arch "${@:1:8}" --snapshot "$checkpoint" \
     --inference_mode sliding --scales 0.5,1.0,2.0 --crop_size $crop --num_workers 1 --dump_images \
     --ckpt_path "$out/eval" --exp_name "$name"
@@ -44,5 +46,5 @@ echo
 echo "== 4/4 mean IoU (%), trained on gtav alone"
 python -m scripts.summarize baseline="$out/eval/baseline/results.json" isw="$out/eval/isw/results.json" --seen gtav
 echo
-echo "TensorBoard:  tensorboard --logdir $out/tb   (pip install tensorboard)"
+echo "TensorBoard:  tensorboard --logdir $out/tb   (pip install tensorboard first)"
 echo "Predictions:  $out/eval/{baseline,isw}/{$(echo $domains | tr ' ' ',')}_val/{rgb,compose,diff,pred}/*.png"

@@ -1,6 +1,7 @@
 """One process or many: torch.distributed with NCCL on GPUs and gloo on CPUs, the same calls either way."""
 
 import os
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -19,7 +20,9 @@ def init(local_rank: int = 0) -> torch.device:
         device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
     if "RANK" in os.environ:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", init_method="env://")
+        # Others wait while the main process derives files from a whole dataset the first time.
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, init_method="env://", timeout=timedelta(hours=2))
     return device
 
 

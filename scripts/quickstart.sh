@@ -11,8 +11,8 @@ out=${1:-logs/quickstart/$(date +%m_%d_%H_%M_%S)}
 domains="gtav cityscapes bdd100k synthia mapillary"
 gpus=$(python -c 'import torch; print(torch.cuda.device_count())')
 if [ "$gpus" -gt 0 ]; then
-  processes=$gpus town=data/toy_city size="--height 256 --width 512 --train 400 --val 40" arch=DeepR50V3PlusD
-  train="--global_batch_size $((16 / gpus * gpus)) --crop_size 256 --max_iter 1200 --lr 0.02 --num_workers 8" crop=256
+  processes=$gpus town=data/toy_city size="--height 256 --width 512 --train 240 --val 20" arch=DeepR50V3PlusD
+  train="--global_batch_size $((16 / gpus * gpus)) --crop_size 256 --max_iter 900 --lr 0.02 --num_workers 8" crop=256
 else
   processes=1 town=data/toy_city_small size="--height 128 --width 256 --train 200 --val 10" arch=DeepR18V3PlusD
   train="--global_batch_size 8 --crop_size 96 --max_iter 250 --lr 0.03 --num_workers 1" crop=128

@@ -1,0 +1,65 @@
+"""What only a GPU can show; run with `bash scripts/test.sh -m gpu`."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import config
+import train
+from network import ARCHS
+from network.instance_whitening import Whitening
+from tests.golden.recipe import fill, inputs, statistics_pair
+from tests.test_train import ISW, flags, the_checkpoint
+from utils import checkpoint
+from utils.inference import predict
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture
+def pair():
+    """The same float64 ISW network on the CPU and on the GPU."""
+    net = fill(ARCHS["DeepR18V3PlusD"](wt_layer=(0, 0, 2, 2, 2, 0, 0)).double()).eval()
+    return net, copy.deepcopy(net).cuda()
+
+
+def test_sliding_scores_equal_the_cpus(pair):
+    cpu, gpu = pair
+    image, _ = inputs()
+    options = {"scales": (0.5, 1.0, 2.0), "crop": 64}
+    expected = predict(cpu, image, **options)
+    torch.testing.assert_close(predict(gpu, image.cuda(), **options).cpu(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_masks_equal_the_cpus(pair):
+    masks = []
+    for net in pair:
+        device = next(net.parameters()).device
+        whitening = Whitening.for_network(net, clusters=3, relax_denom=0).double().to(device)
+        for trial in range(2):
+            for j in range(3):
+                with torch.no_grad():
+                    whitening.observe(net.whitened_maps(statistics_pair(trial, j).to(device)))
+            whitening.finish_trial()
+        masks.append([mask.mask.cpu() for mask in whitening.masks])
+    torch.testing.assert_close(*masks)
+
+
+def test_mixed_precision_trains(toy_town, tmp_path):
+    train.main(config.parse_train_args(flags(toy_town, tmp_path, "--test_mode", "--fp16", *ISW)))
+    state = checkpoint.load(the_checkpoint(tmp_path))
+    assert state["scaler"]["scale"] > 0
+    assert all(value.isfinite().all() for value in state["state_dict"].values())
+
+
+def test_every_gpu_of_the_machine(toy_town, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=gpu", "train.py"]
+    command += flags(toy_town, tmp_path, "--test_mode", *ISW)
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert f"on {torch.cuda.device_count()} x cuda" in done.stdout

@@ -256,9 +256,9 @@ def save(training: Training, scores: dict[str, Summary], run: Run) -> None:
     training.best |= {name: scores[name].mean_iu for name in improved}
     if not distributed.is_main():
         return
-    first = next(iter(scores), "none")
+    first = next(iter(scores), "unscored")
     for kind, name in [("last", first), *(("best", name) for name in improved)]:
-        mean_iu = scores[name].mean_iu if name in scores else 0.0
+        mean_iu = scores[name].mean_iu if name in scores else math.nan
         stem = f"{kind}_{name}_epoch_"
         file = run.checkpoints / f"{stem}{training.epoch - 1}_mean-iu_{mean_iu:.5f}.pth"
         checkpoint.save(file, {**training.state_dict(), "mean_iu": mean_iu})

@@ -12,10 +12,10 @@ domains="gtav cityscapes bdd100k synthia mapillary"
 gpus=$(python -c 'import torch; print(torch.cuda.device_count())')
 if [ "$gpus" -gt 0 ]; then
   processes=$gpus town=data/toy_city size="--height 256 --width 512 --train 240 --val 20" arch=DeepR50V3PlusD
-  train="--global_batch_size $((16 / gpus * gpus)) --crop_size 256 --max_iter 900 --lr 0.02 --num_workers 8" crop=256
+  train="--global_batch_size $((16 / gpus * gpus)) --crop_size 256 --max_iter 600 --lr 0.02 --num_workers 8" crop=256
 else
-  processes=1 town=data/toy_city_small size="--height 128 --width 256 --train 200 --val 10" arch=DeepR18V3PlusD
-  train="--global_batch_size 8 --crop_size 96 --max_iter 250 --lr 0.03 --num_workers 1" crop=128
+  processes=1 town=data/toy_city_small size="--height 128 --width 256 --train 200 --val 8" arch=DeepR18V3PlusD
+  train="--global_batch_size 8 --crop_size 96 --max_iter 200 --lr 0.03 --num_workers 1" crop=128
   OMP_NUM_THREADS=$(nproc) # of the one process: two on one machine spend their time exchanging gradients
   export OMP_NUM_THREADS
 fi

@@ -1,6 +1,5 @@
 """DeepLabV3+ (Chen et al., ECCV 2018, arXiv 1802.02611) and one short builder per public arch name."""
 
-import logging
 from typing import NamedTuple
 
 import torch
@@ -12,8 +11,6 @@ from network.instance_whitening import InstanceWhitening
 from network.normalization import check_codes
 from network.pretrained import load_pretrained
 from network.resnet import Backbone
-
-logger = logging.getLogger("robustnet")
 
 
 class SegOutput(NamedTuple):
@@ -118,17 +115,16 @@ def initialize(module: nn.Module) -> None:
 CODES_OFF = (0,) * 7
 
 
-def deeplab(name: str, output_stride: int, deep: bool = False):
-    """Return the builder of a DeepLabV3+ on the ResNet variant `name`."""
+def deeplab(name: str, output_stride: int):
+    """Return the builder of a DeepLabV3+ on the backbone `name` of resnet.VARIANTS."""
 
     def build(
         num_classes: int = 19, wt_layer: tuple[int, ...] = CODES_OFF, pretrained: str | None = None
     ) -> DeepV3Plus:
         """Build the network; `pretrained` is "imagenet", a file of weights, or None."""
         check_codes(wt_layer)
-        if not deep and any(wt_layer[:2]):
-            logger.warning("wt_layer codes 0 and 1 are ignored: only the ResNet-101 stem has these norms")
-        net = DeepV3Plus(resnet.build(name, tuple(wt_layer), output_stride, deep), num_classes, output_stride)
+        backbone = resnet.build(name, tuple(wt_layer), output_stride)
+        net = DeepV3Plus(backbone, num_classes, output_stride)
         if pretrained:
             load_pretrained(net, name, pretrained)
         return net
@@ -139,3 +135,14 @@ def deeplab(name: str, output_stride: int, deep: bool = False):
 DeepR18V3PlusD = deeplab("resnet18", 32)
 DeepR50V3PlusD = deeplab("resnet50", 16)
 DeepR50V3PlusD_OS8 = deeplab("resnet50", 8)
+DeepR101V3PlusD = deeplab("resnet101_deep_stem", 16)
+DeepR101V3PlusD_OS8 = deeplab("resnet101_deep_stem", 8)
+DeepR152V3PlusD_OS8 = deeplab("resnet152", 8)
+DeepResNext50V3PlusD = deeplab("resnext50_32x4d", 16)
+DeepResNext101V3PlusD = deeplab("resnext101_32x8d", 16)
+DeepResNext101V3PlusD_OS8 = deeplab("resnext101_32x8d", 8)
+DeepResNext101V3PlusD_OS4 = deeplab("resnext101_32x8d", 4)
+DeepWideResNet50V3PlusD = deeplab("wide_resnet50_2", 16)
+DeepWideResNet50V3PlusD_OS8 = deeplab("wide_resnet50_2", 8)
+DeepWideResNet101V3PlusD = deeplab("wide_resnet101_2", 16)
+DeepWideResNet101V3PlusD_OS8 = deeplab("wide_resnet101_2", 8)

@@ -12,7 +12,9 @@ logger = logging.getLogger("robustnet")
 
 # The weights torchvision had in 2021; the later recipe (V2) would not be the published setting.
 RECIPE = "IMAGENET1K_V1"
-STEM = {"conv1.": "layer0.0.", "bn1.": "layer0.1."}  # torchvision's name -> ours
+# Usual name -> ours; with a deep stem conv1 is the sequence of all but its last norm.
+STEM = {"conv1.": "layer0.0.", "bn1.": "layer0.1."}
+DEEP_STEM = {"conv1.": "layer0.", "bn1.": "layer0.7."}
 
 
 def imagenet_state(name: str) -> dict[str, torch.Tensor]:
@@ -20,6 +22,11 @@ def imagenet_state(name: str) -> dict[str, torch.Tensor]:
 
     Raises FileNotFoundError when they are neither there nor within reach.
     """
+    if name.endswith("deep_stem"):
+        raise ValueError(
+            "no ImageNet weights are published for a ResNet-101 with three 3x3 stem convolutions; name a "
+            "file with --pretrained PATH or start from random weights with --pretrained none"
+        )
     weights = models.get_model_weights(name)[RECIPE]
     try:
         return weights.get_state_dict(check_hash=True)
@@ -46,7 +53,7 @@ def file_state(path: str) -> dict[str, torch.Tensor]:
 def load_pretrained(net: nn.Module, name: str, source: str) -> None:
     """Fill what fits of `net` from `source` ("imagenet" or a file); log what was loaded and what was not."""
     state = imagenet_state(name) if source == "imagenet" else file_state(source)
-    for old, new in STEM.items():
+    for old, new in (DEEP_STEM if name.endswith("deep_stem") else STEM).items():
         state = {
             new + key.removeprefix(old) if key.startswith(old) else key: value for key, value in state.items()
         }

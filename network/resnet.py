@@ -1,5 +1,6 @@
 """ResNet, ResNeXt and Wide ResNet backbones as five stages, on torchvision's blocks and entry names."""
 
+import logging
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -7,13 +8,14 @@ from torchvision.models import resnet as tv
 
 from network.normalization import make_norm
 
+logger = logging.getLogger("robustnet")
+
 
 class Backbone(NamedTuple):
     """What a head needs of a backbone."""
 
     stages: tuple[nn.Module, ...]  # layer0 (stride 4) .. layer4
     channels: tuple[int, ...]  # what each stage puts out
-    name: str  # torchvision's, of the ImageNet weights that fit; "" where there are none
 
 
 class BasicBlock(tv.BasicBlock):
@@ -48,7 +50,7 @@ class Bottleneck(tv.Bottleneck):
 VARIANTS = {
     "resnet18": (BasicBlock, (2, 2, 2, 2), {}),
     "resnet50": (Bottleneck, (3, 4, 6, 3), {}),
-    "resnet101": (Bottleneck, (3, 4, 23, 3), {}),
+    "resnet101_deep_stem": (Bottleneck, (3, 4, 23, 3), {}),
     "resnet152": (Bottleneck, (3, 8, 36, 3), {}),
     "resnext50_32x4d": (Bottleneck, (3, 4, 6, 3), {"groups": 32, "width_per_group": 4}),
     "resnext101_32x8d": (Bottleneck, (3, 4, 23, 3), {"groups": 32, "width_per_group": 8}),
@@ -82,19 +84,22 @@ def deep_stem(codes: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers, nn.MaxPool2d(3, 2, padding=1))
 
 
-def build(name: str, wt_layer: tuple[int, ...], output_stride: int, deep: bool = False) -> Backbone:
+def build(name: str, wt_layer: tuple[int, ...], output_stride: int) -> Backbone:
     """Return backbone `name` of VARIANTS, dilated to `output_stride`, with the norms of `wt_layer`.
 
-    Index 2 is the norm of the 7x7 stem (0, 1, 2 the three of the `deep` one); 3..6 end layer1..layer4.
+    Index 2 is the norm of the 7x7 stem (0, 1, 2 the three of the deep one); 3..6 end layer1..layer4.
     """
     block, depths, options = VARIANTS[name]
     trunk = tv.ResNet(block, depths, **options)
-    if deep:
-        layer0 = deep_stem(wt_layer[:3])
-        trunk.inplanes = 128
+    if name.endswith("deep_stem"):
+        layer0, stem_channels = deep_stem(wt_layer[:3]), 128
+        trunk.inplanes = stem_channels
         trunk.layer1 = trunk._make_layer(block, 64, depths[0])
     else:
         layer0 = nn.Sequential(trunk.conv1, stem_norm(wt_layer[2], 64), nn.ReLU(), trunk.maxpool)
+        stem_channels = 64
+        if any(wt_layer[:2]):
+            logger.warning("wt_layer codes 0 and 1 are ignored: only the ResNet-101 stem has these norms")
     stages = (trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4)
     channels = tuple(block.expansion * width for width in (64, 128, 256, 512))
     for stage, dilation in zip(stages[1:], DILATIONS[output_stride], strict=True):
@@ -103,4 +108,4 @@ def build(name: str, wt_layer: tuple[int, ...], output_stride: int, deep: bool =
     for stage, code, width in zip(stages, wt_layer[3:], channels, strict=True):
         if code:
             stage[-1].instance_norm_layer = make_norm(code, width)
-    return Backbone((layer0, *stages), (128 if deep else 64, *channels), "" if deep else name)
+    return Backbone((layer0, *stages), (stem_channels, *channels))

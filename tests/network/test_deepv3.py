@@ -30,12 +30,22 @@ def test_state_dict_entries_are_the_published_ones(arch, wt_layer):
     assert {k: list(v.shape) for k, v in net.state_dict().items()} == published_entries(arch, wt_layer)
 
 
-WHITENED_CHANNELS = {"DeepR18V3PlusD": [64, 64, 128]}  # Bottleneck archs: 64, 256, 512
+QUICK = ("DeepR50V3PlusD", "DeepR101V3PlusD")
+# Of layer0, layer1, layer2; the others have bottlenecks and a 7x7 stem: 64, 256, 512.
+WHITENED_CHANNELS = {
+    "DeepR18V3PlusD": [64, 64, 128],
+    "DeepR101V3PlusD": [128, 256, 512],
+    "DeepR101V3PlusD_OS8": [128, 256, 512],
+}
 
 
 @pytest.mark.parametrize(
     ("arch", "code"),
-    [*((SMALL, code) for code in range(5)), *((arch, 1) for arch in sorted(ARCHS) if arch != SMALL)],
+    [
+        *((SMALL, code) for code in range(5)),
+        *((arch, 1) for arch in QUICK),
+        *(pytest.param(arch, 1, marks=pytest.mark.slow) for arch in ARCHS if arch not in (SMALL, *QUICK)),
+    ],
 )
 def test_output_shapes_and_a_gradient_everywhere(arch, code):
     if arch != SMALL and code != 1:
@@ -58,6 +68,8 @@ def test_output_shapes_and_a_gradient_everywhere(arch, code):
         ("DeepR18V3PlusD", (4, 4, 8, 16, 32), [3, 6, 9]),
         ("DeepR50V3PlusD", (4, 4, 8, 16, 16), [6, 12, 18]),
         ("DeepR50V3PlusD_OS8", (4, 4, 8, 8, 8), [12, 24, 36]),
+        ("DeepR101V3PlusD", (4, 4, 8, 16, 16), [6, 12, 18]),
+        ("DeepResNext101V3PlusD_OS4", (4, 4, 4, 4, 4), [24, 48, 72]),
     ],
 )
 def test_strides_and_rates(arch, strides, rates):
@@ -105,6 +117,22 @@ def test_fixed_pooling_window():
     aspp.pool_window = 2
     # means 1, 3, 5, stretched over four places with corners aligned: steps of 4/3
     torch.testing.assert_close(aspp(x)[0, 0, 0], torch.tensor([1, 7 / 3, 11 / 3, 5]))
+
+
+def test_every_norm_of_the_deep_stem():
+    net = ARCHS["DeepR101V3PlusD"](wt_layer=(1, 2, 3, 0, 0, 0, 0))
+    assert [type(net.layer0[i]).__name__ for i in (1, 4, 7)] == [
+        "InstanceWhitening",
+        "SelectiveInstanceWhitening",
+        "InstanceNorm2d",
+    ]
+    assert [maps.shape[1] for maps in net(torch.randn(2, 3, 64, 64)).whitened] == [64, 64]
+
+
+def test_codes_without_a_place_warn(caplog):
+    with caplog.at_level("WARNING", "robustnet"):
+        ARCHS[SMALL](wt_layer=(2, 2, 0, 0, 0, 0, 0))
+    assert "codes 0 and 1 are ignored" in caplog.text
 
 
 class Args:

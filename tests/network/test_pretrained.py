@@ -33,6 +33,17 @@ def test_published_prefix_and_checkpoint_form(tmp_path):
     torch.testing.assert_close(net.state_dict(), source.state_dict())
 
 
+def test_the_deep_stem_takes_a_file_only(tmp_path):
+    build = ARCHS["DeepR101V3PlusD"]
+    with pytest.raises(ValueError, match="name a file with --pretrained PATH"):
+        build(pretrained="imagenet")
+    weight, norm = torch.randn(128, 64, 3, 3), torch.randn(128)
+    torch.save({"conv1.6.weight": weight, "bn1.weight": norm}, tmp_path / "stem.pth")
+    net = build(pretrained=str(tmp_path / "stem.pth"))
+    torch.testing.assert_close(net.layer0[6].weight, weight)
+    torch.testing.assert_close(net.layer0[7].weight, norm)
+
+
 def test_nothing_that_fits_is_an_error(tmp_path):
     torch.save({"foo": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match="none of its 1 entries fits"):

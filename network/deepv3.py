@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from network import resnet
+from network import mnasnet, mobilenet, resnet, shufflenet
+from network.backbone import Backbone
 from network.instance_whitening import InstanceWhitening
 from network.normalization import check_codes
 from network.pretrained import load_pretrained
-from network.resnet import Backbone
 
 
 class SegOutput(NamedTuple):
@@ -115,15 +115,15 @@ def initialize(module: nn.Module) -> None:
 CODES_OFF = (0,) * 7
 
 
-def deeplab(name: str, output_stride: int):
-    """Return the builder of a DeepLabV3+ on the backbone `name` of resnet.VARIANTS."""
+def deeplab(name: str, output_stride: int, family=resnet):
+    """Return the builder of a DeepLabV3+ on the backbone `name` of the module `family`."""
 
     def build(
         num_classes: int = 19, wt_layer: tuple[int, ...] = CODES_OFF, pretrained: str | None = None
     ) -> DeepV3Plus:
         """Build the network; `pretrained` is "imagenet", a file of weights, or None."""
         check_codes(wt_layer)
-        backbone = resnet.build(name, tuple(wt_layer), output_stride)
+        backbone = family.build(name, tuple(wt_layer), output_stride)
         net = DeepV3Plus(backbone, num_classes, output_stride)
         if pretrained:
             load_pretrained(net, name, pretrained)
@@ -146,3 +146,10 @@ DeepWideResNet50V3PlusD = deeplab("wide_resnet50_2", 16)
 DeepWideResNet50V3PlusD_OS8 = deeplab("wide_resnet50_2", 8)
 DeepWideResNet101V3PlusD = deeplab("wide_resnet101_2", 16)
 DeepWideResNet101V3PlusD_OS8 = deeplab("wide_resnet101_2", 8)
+DeepShuffleNetV3PlusD = deeplab("shufflenet_v2_x1_0", 16, shufflenet)
+DeepShuffleNetV3PlusD_OS8 = deeplab("shufflenet_v2_x1_0", 8, shufflenet)
+DeepShuffleNetV3PlusD_OS32 = deeplab("shufflenet_v2_x1_0", 32, shufflenet)
+DeepMobileNetV3PlusD = deeplab("mobilenet_v2", 16, mobilenet)
+DeepMobileNetV3PlusD_OS8 = deeplab("mobilenet_v2", 8, mobilenet)
+DeepMNASNet05V3PlusD = deeplab("mnasnet0_5", 16, mnasnet)
+DeepMNASNet10V3PlusD = deeplab("mnasnet1_0", 16, mnasnet)

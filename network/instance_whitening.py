@@ -14,6 +14,11 @@ from torch import Tensor, nn
 logger = logging.getLogger("robustnet")
 
 
+def float32_or_better(x: Tensor) -> Tensor:
+    """Return x as it is, or as float32 if it is of half precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class InstanceWhitening(nn.Module):
     """Standardize each channel of each image; the whitening loss acts on the covariance of the result.
 
@@ -50,7 +55,7 @@ def covariance(maps: Tensor, eps: float = 1e-5) -> Tensor:
     Computed in float32 or better, also under autocast (arXiv 2103.15597, eq. 5).
     """
     with torch.autocast(maps.device.type, enabled=False):
-        x = maps.to(torch.promote_types(maps.dtype, torch.float32)).flatten(2)
+        x = float32_or_better(maps).flatten(2)
         identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
         return x @ x.mT / (x.shape[2] - 1) + eps * identity
 

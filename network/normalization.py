@@ -3,16 +3,19 @@
 from collections.abc import Callable
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from network.instance_whitening import InstanceWhitening, SelectiveInstanceWhitening
+from network.reduce import all_reduce_sum
+from network.switchable_whitening import IterNorm, SwitchableWhitening
 
 NORMS: dict[int, Callable[[int], nn.Module]] = {
     1: InstanceWhitening,  # IW, and IRW with a margin
     2: SelectiveInstanceWhitening,  # ISW
     3: nn.InstanceNorm2d,
     4: lambda channels: nn.InstanceNorm2d(channels, affine=True),  # IBN-Net, arXiv 1807.09441
+    5: SwitchableWhitening,
+    6: IterNorm,
 }
 
 
@@ -29,20 +32,6 @@ def make_norm(code: int, channels: int) -> nn.Module:
     return NORMS[code](channels)
 
 
-class _AllReduceSum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        x = x.clone()
-        dist.all_reduce(x)
-        return x
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
-        grad = grad.contiguous()
-        dist.all_reduce(grad)
-        return grad
-
-
 class GlooSyncBatchNorm(nn.BatchNorm2d):
     """Batch norm over the joint batch of all processes, on any device (torch's SyncBatchNorm needs a GPU)."""
 
@@ -51,11 +40,11 @@ class GlooSyncBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         pixels = x.new_tensor([x.numel() / x.shape[1]])
-        sums = _AllReduceSum.apply(torch.cat([x.sum((0, 2, 3)), pixels]))
+        sums = all_reduce_sum(torch.cat([x.sum((0, 2, 3)), pixels]))
         count = sums[-1].detach()
         mean = sums[:-1] / count
         centred = x - mean[:, None, None]
-        var = _AllReduceSum.apply(centred.square().sum((0, 2, 3))) / count
+        var = all_reduce_sum(centred.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)

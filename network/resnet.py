@@ -1,21 +1,14 @@
 """ResNet, ResNeXt and Wide ResNet backbones as five stages, on torchvision's blocks and entry names."""
 
 import logging
-from typing import NamedTuple
 
 from torch import Tensor, nn
 from torchvision.models import resnet as tv
 
+from network.backbone import Backbone, dilate
 from network.normalization import make_norm
 
 logger = logging.getLogger("robustnet")
-
-
-class Backbone(NamedTuple):
-    """What a head needs of a backbone."""
-
-    stages: tuple[nn.Module, ...]  # layer0 (stride 4) .. layer4
-    channels: tuple[int, ...]  # what each stage puts out
 
 
 class BasicBlock(tv.BasicBlock):
@@ -58,17 +51,9 @@ VARIANTS = {
     "wide_resnet101_2": (Bottleneck, (3, 4, 23, 3), {"width_per_group": 128}),
 }
 
-# Dilation of the 3x3 convolutions in layer2, layer3, layer4, by output stride.
+# Dilation of the 3x3 convolutions in layer2, layer3, layer4, by output stride; of every block, the first
+# included (torchvision's own option leaves that one out).
 DILATIONS = {32: (1, 1, 1), 16: (1, 1, 2), 8: (1, 2, 4), 4: (2, 4, 8)}
-
-
-def dilate(stage: nn.Module, dilation: int) -> None:
-    """Trade the stride of `stage` for `dilation`, in its first block too, unlike torchvision's option."""
-    for module in stage.modules():
-        if isinstance(module, nn.Conv2d):
-            module.stride = (1, 1)
-            if module.kernel_size == (3, 3):
-                module.dilation = module.padding = (dilation, dilation)
 
 
 def stem_norm(code: int, channels: int) -> nn.Module:

@@ -21,8 +21,7 @@ def published_entries(arch, wt_layer):
 
 
 @pytest.mark.parametrize(
-    ("arch", "wt_layer"),
-    [(arch, codes) for arch in PUBLISHED if arch in ARCHS for codes in PUBLISHED[arch] if "5" not in codes],
+    ("arch", "wt_layer"), [(arch, codes) for arch in PUBLISHED for codes in PUBLISHED[arch]]
 )
 def test_state_dict_entries_are_the_published_ones(arch, wt_layer):
     with torch.device("meta"):
@@ -30,36 +29,43 @@ def test_state_dict_entries_are_the_published_ones(arch, wt_layer):
     assert {k: list(v.shape) for k, v in net.state_dict().items()} == published_entries(arch, wt_layer)
 
 
-QUICK = ("DeepR50V3PlusD", "DeepR101V3PlusD")
-# Of layer0, layer1, layer2; the others have bottlenecks and a 7x7 stem: 64, 256, 512.
+QUICK = (SMALL, "DeepMobileNetV3PlusD", "DeepShuffleNetV3PlusD", "DeepMNASNet05V3PlusD")
+# Of layer0, layer1, layer2, by the first letters of the backbone.
 WHITENED_CHANNELS = {
-    "DeepR18V3PlusD": [64, 64, 128],
-    "DeepR101V3PlusD": [128, 256, 512],
-    "DeepR101V3PlusD_OS8": [128, 256, 512],
+    "R18": [64, 64, 128],
+    "R101": [128, 256, 512],
+    "Mobile": [16, 32, 64],
+    "Shuffle": [24, 116, 232],
+    "MNASNet05": [8, 24, 48],
+    "MNASNet10": [16, 40, 96],
+    "": [64, 256, 512],  # a 7x7 stem and bottlenecks
 }
 
 
 @pytest.mark.parametrize(
     ("arch", "code"),
     [
-        *((SMALL, code) for code in range(5)),
-        *((arch, 1) for arch in QUICK),
-        *(pytest.param(arch, 1, marks=pytest.mark.slow) for arch in ARCHS if arch not in (SMALL, *QUICK)),
+        *((arch, code) for arch in QUICK for code in range(7)),
+        *(
+            pytest.param(arch, code, marks=pytest.mark.slow)
+            for arch in ARCHS
+            if arch not in QUICK
+            for code in range(7)
+        ),
     ],
 )
 def test_output_shapes_and_a_gradient_everywhere(arch, code):
-    if arch != SMALL and code != 1:
-        pytest.skip("every code once; the others differ in their backbone alone")
     net = ARCHS[arch](wt_layer=(0, 0, code, code, code, 0, 0))
     output = net(torch.randn(2, 3, 64, 96))
     assert output.logits.shape == (2, 19, 64, 96)
     assert output.aux_logits.shape[:2] == (2, 19)
-    channels = WHITENED_CHANNELS.get(arch, [64, 256, 512]) if code in (1, 2) else []
-    assert [maps.shape[1] for maps in output.whitened] == channels
+    channels = next(c for start, c in WHITENED_CHANNELS.items() if arch.startswith(f"Deep{start}"))
+    assert [maps.shape[1] for maps in output.whitened] == (channels if code in (1, 2) else [])
     whitening = Whitening.for_network(net, clusters=3, relax_denom=0)
     loss = output.logits.square().mean() + output.aux_logits.square().mean()
     (loss + whitening.loss(output.whitened) if output.whitened else loss).backward()
-    assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    trained = [(name, p.grad) for name, p in net.named_parameters() if p.requires_grad]
+    assert [name for name, grad in trained if grad is None or not grad.isfinite().all()] == []
 
 
 @pytest.mark.parametrize(
@@ -70,6 +76,12 @@ def test_output_shapes_and_a_gradient_everywhere(arch, code):
         ("DeepR50V3PlusD_OS8", (4, 4, 8, 8, 8), [12, 24, 36]),
         ("DeepR101V3PlusD", (4, 4, 8, 16, 16), [6, 12, 18]),
         ("DeepResNext101V3PlusD_OS4", (4, 4, 4, 4, 4), [24, 48, 72]),
+        ("DeepMobileNetV3PlusD", (2, 8, 16, 16, 16), [6, 12, 18]),
+        ("DeepMobileNetV3PlusD_OS8", (2, 8, 8, 8, 8), [12, 24, 36]),
+        ("DeepShuffleNetV3PlusD", (4, 8, 16, 16, 16), [6, 12, 18]),
+        ("DeepShuffleNetV3PlusD_OS8", (4, 8, 8, 8, 8), [12, 24, 36]),
+        ("DeepShuffleNetV3PlusD_OS32", (4, 8, 16, 32, 32), [3, 6, 9]),
+        ("DeepMNASNet10V3PlusD", (2, 8, 16, 16, 16), [6, 12, 18]),
     ],
 )
 def test_strides_and_rates(arch, strides, rates):
@@ -129,10 +141,35 @@ def test_every_norm_of_the_deep_stem():
     assert [maps.shape[1] for maps in net(torch.randn(2, 3, 64, 64)).whitened] == [64, 64]
 
 
-def test_codes_without_a_place_warn(caplog):
+@pytest.mark.parametrize("arch", QUICK)
+def test_codes_without_a_place_warn(arch, caplog):
     with caplog.at_level("WARNING", "robustnet"):
-        ARCHS[SMALL](wt_layer=(2, 2, 0, 0, 0, 0, 0))
-    assert "codes 0 and 1 are ignored" in caplog.text
+        ARCHS[arch](wt_layer=(2, 2, 0, 0, 0, 0, 0))
+    assert "codes 0" in caplog.text and "are ignored" in caplog.text
+
+
+def test_mobilenets_last_position_does_nothing(caplog):
+    net = ARCHS["DeepMobileNetV3PlusD"](wt_layer=(0, 0, 0, 0, 0, 0, 2))
+    assert "codes 0, 1 and 6 are ignored" in caplog.text
+    assert net(torch.randn(2, 3, 64, 64)).whitened == ()
+
+
+def test_shufflenets_replaced_norms_stay_but_are_not_trained():
+    net = ARCHS["DeepShuffleNetV3PlusD"](wt_layer=(0, 0, 1, 0, 0, 0, 4))
+    frozen = [name for name, p in net.named_parameters() if not p.requires_grad]
+    assert frozen == [
+        f"{conv}.1.{leaf}" for conv in ("layer0.layer.0", "layer4.layer") for leaf in ("weight", "bias")
+    ]
+    assert len(net(torch.randn(2, 3, 64, 64)).whitened) == 1
+    assert "layer4.instance_norm_layer.weight" in net.state_dict()
+
+
+def test_a_later_convolution_of_a_mobile_backbone_stays_undilated():
+    """Only those whose stride was 2 change (DESIGN, point 6)."""
+    net = ARCHS["DeepMobileNetV3PlusD_OS8"]()
+    for stage, dilation in ((net.layer2, 2), (net.layer3, 4)):
+        dilations = [m.dilation[0] for m in stage.modules() if isinstance(m, torch.nn.Conv2d)]
+        assert sorted(set(dilations)) == [1, dilation] and dilations.count(dilation) == 1
 
 
 class Args:

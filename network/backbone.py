@@ -1,0 +1,23 @@
+"""What every backbone is to the head: five stages and their channels."""
+
+from typing import NamedTuple
+
+from torch import nn
+
+
+class Backbone(NamedTuple):
+    """Five stages in a row."""
+
+    stages: tuple[nn.Module, ...]  # layer0 .. layer4
+    channels: tuple[int, ...]  # what each stage puts out
+
+
+def dilate(stage: nn.Module, dilation: int, strided_only: bool = False) -> None:
+    """Trade the stride of `stage` for `dilation`, in every convolution or in those that had a stride."""
+    for module in stage.modules():
+        if isinstance(module, nn.Conv2d):
+            strided, size = module.stride != (1, 1), module.kernel_size[0]
+            module.stride = (1, 1)
+            if size > 1 and (strided or not strided_only):
+                module.dilation = (dilation, dilation)
+                module.padding = (dilation * (size // 2),) * 2

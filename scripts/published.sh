@@ -1,0 +1,39 @@
+# Sourced by the published experiments, which show only what sets them apart.
+#   NPROC=2 bash scripts/X.sh      processes on this machine; default: its GPUs, or 1. The batch stays the published one.
+#   PRINT_COMMAND=1 bash scripts/X.sh    show the command and stop
+# Flags behind the script's name are appended: bash scripts/X.sh --data_root /data --test_mode
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+[ -f .venv/bin/activate ] && source .venv/bin/activate
+
+launch() { # PROGRAM FLAGS...
+  if [ -n "${PRINT_COMMAND:-}" ]; then
+    echo "$@"
+    exit
+  fi
+  local processes=${NPROC:-$(python -c 'import torch; print(max(1, torch.cuda.device_count()))')}
+  exec python -m torch.distributed.run --standalone --nproc_per_node="$processes" "$@"
+}
+
+train() { # GLOBAL_BATCH FLAGS...: what all trainings share
+  local batch=$1
+  shift
+  launch train.py --global_batch_size "$batch" --lr_schedule poly --lr 0.01 --poly_exp 0.9 --max_cu_epoch 10000 \
+    --class_uniform_pct 0.5 --class_uniform_tile 1024 --crop_size 768 --scale_min 0.5 --scale_max 2.0 --rrotate 0 \
+    --max_iter 40000 --gblur --color_aug 0.5 --date 0101 --ckpt ./logs/ --tb_path ./logs/ "$@"
+}
+
+train_on_gtav() { # GLOBAL_BATCH ARCH FLAGS...
+  train "$1" --arch "$2" --dataset gtav --covstat_val_dataset gtav \
+    --val_dataset bdd100k cityscapes synthia mapillary "${@:3}"
+}
+
+train_on_cityscapes() { # GLOBAL_BATCH ARCH FLAGS...
+  train "$1" --arch "$2" --dataset cityscapes --covstat_val_dataset cityscapes \
+    --val_dataset bdd100k gtav synthia mapillary "${@:3}"
+}
+
+needs() { # COUNT USAGE: fail with the usage unless that many arguments were given
+  [ "$count" -ge "$1" ] || { echo "usage: bash $0 $2" >&2; exit 2; }
+}
+count=$#

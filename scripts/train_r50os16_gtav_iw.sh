@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# IW; ResNet-50, output stride 16; trained on GTAV. Published on 4 GPUs, 4 images each.
+source "$(dirname "$0")/published.sh"
+train_on_gtav 16 DeepR50V3PlusD --exp r50os16_gtav_iw \
+  --wt_layer 0 0 1 1 1 0 0 --wt_reg_weight 0.8 --relax_denom 0.0 --clusters 0 --cov_stat_epoch 0 --trials 0 "$@"

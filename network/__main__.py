@@ -1,0 +1,57 @@
+"""Describe a network: parameters, multiply-adds, what each stage puts out, and where it is whitened.
+
+python -m network --arch DeepR50V3PlusD --wt_layer 0 0 2 2 2 0 0 --size 768 768
+"""
+
+import argparse
+import logging
+import sys
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from network import DeepV3Plus, get_net
+from network.instance_whitening import InstanceWhitening
+from network.switchable_whitening import IterNorm
+
+PLACED = (InstanceWhitening, torch.nn.InstanceNorm2d, IterNorm)  # what wt_layer can put into a network
+STAGES = ("layer0", "layer1", "layer2", "layer3", "layer4")
+
+
+@torch.no_grad()
+def describe(net: DeepV3Plus, height: int, width: int) -> str:
+    """Return the description as text, from one pass over a blank image."""
+    image = torch.zeros(1, 3, height, width)
+    net.eval()
+    with FlopCounterMode(display=False) as counter:
+        net(image)
+    parameters, multiply_adds = sum(p.numel() for p in net.parameters()), counter.get_total_flops() / 2
+    lines = [f"{parameters / 1e6:.2f} M parameters, {multiply_adds / 1e9:.2f} G multiply-adds of one image"]
+    x = image
+    for name in STAGES:
+        x = getattr(net, name)(x)
+        _, channels, h, w = x.shape
+        lines.append(f"{name}  {channels:5d} channels, {h} x {w} (1/{round(height / h)})")
+    for name, module in net.named_modules():
+        if isinstance(module, PLACED):
+            whitened = "; its covariance enters the loss" if isinstance(module, InstanceWhitening) else ""
+            lines.append(f"{name}: {module}{whitened}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--arch", default="DeepR50V3PlusD")
+    parser.add_argument("--wt_layer", nargs="*", type=int, default=[0] * 7)
+    parser.add_argument("--size", nargs=2, type=int, default=[768, 768], metavar=("H", "W"))
+    parser.add_argument("--pretrained", default="none", help="imagenet or a file: also report what it fills")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    args = parser.parse_args()
+    try:
+        print(describe(get_net(args), *args.size))
+    except (ValueError, FileNotFoundError) as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -134,7 +134,7 @@ def _shared_flags(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=int,
         default=[0] * 7,
-        help="seven codes: stem 0..2, layer1..layer4; 0 none, 1 IW/IRW, 2 ISW, 3 IN, 4 IBN",
+        help="seven codes: stem 0..2, layer1..layer4; 0 none, 1 IW/IRW, 2 ISW, 3 IN, 4 IBN, 5 SW, 6 IterNorm",
     )
 
     launch = parser.add_argument_group("launch")

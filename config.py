@@ -157,7 +157,11 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
         help="concatenate the source domains instead of drawing one image of each",
     )
     data.add_argument(
-        "--val_dataset", nargs="*", type=str, default=["bdd100k"], help="validated after every epoch; may be empty"
+        "--val_dataset",
+        nargs="*",
+        type=str,
+        default=["bdd100k"],
+        help="validated after every epoch; may be empty",
     )
     data.add_argument(
         "--covstat_val_dataset",

@@ -23,12 +23,16 @@ class Loaders(NamedTuple):
 
     train: DataLoader
     train_sampler: TrainSampler
+    steps_per_batch: int  # optimizer steps; step i of n takes the images i, i + n, .. of a batch: one domain's
     val: dict[str, DataLoader]  # by the domain's name
     statistics: dict[str, DataLoader]  # PhotometricPairs; none unless --wt_layer asks for ISW
 
 
 def setup_loaders(args) -> Loaders:
-    """Build train.py's loaders; ValueError for an unknown dataset or fewer training images than a batch."""
+    """Build train.py's loaders; ValueError for an unknown dataset or fewer training images than a batch.
+
+    A dataset without images (null) takes no part.
+    """
     if not args.dataset:
         raise ValueError("--dataset names no source domain")
     augment = presets.train(
@@ -43,19 +47,22 @@ def setup_loaders(args) -> Loaders:
         bblur=args.bblur,
         image_in=args.image_in,
     )
-    sources = [_train_dataset(args, name, augment) for name in args.dataset]
-    val = {name: _val_loader(args, name) for name in args.val_dataset}
+    sources = [_train_dataset(args, name, augment, max_skip=args.maxSkip) for name in args.dataset]
+    val = {name: loader for name in args.val_dataset if len(loader := _val_loader(args, name)) > 0}
     covstat = args.covstat_val_dataset if ISW_CODE in args.wt_layer else ()
     statistics = {name: _statistics_loader(args, name) for name in covstat}
     if args.class_uniform_pct > 0:
-        options = {"max_epoch": args.max_cu_epoch, "cache_dir": args.cache_dir}
-        tile = args.class_uniform_tile
-        sources = [ClassUniform(source, args.class_uniform_pct, tile, **options) for source in sources]
-    dataset = sources[0]
+        sources = [_class_uniform(args, source, augment) for source in sources]
+    for source in sources:
+        if source.samples and all(sample.label is None for sample in source.samples):
+            logger.warning("training images of %s have no labels, so nothing is learnt from them", source.name)
+    dataset, steps_per_batch = (sources or [Null(None, "train", augment)])[0], 1
     if len(sources) > 1:
         dataset = (ConcatSources if args.image_uniform_sampling else OnePerDomain)(sources, seed=args.seed)
+        if args.domain_steps == "separate" and not args.image_uniform_sampling:
+            steps_per_batch = len(sources)
     sampler = TrainSampler(len(dataset), seed=args.seed)
-    if len(sampler) < args.bs_mult:
+    if sources and len(sampler) < args.bs_mult:
         raise ValueError(
             f"{' + '.join(args.dataset)} has {len(dataset)} training images, fewer than one batch of "
             f"{args.bs_mult} on each of {sampler.world_size} processes; lower --bs_mult"

@@ -50,7 +50,9 @@ class ClassUniform(Dataset):
     under 1 px.
     """
 
-    def __init__(self, base, pct, tile, *, max_epoch=None, cache_dir=None, num_classes=NUM_CLASSES, boost=None):
+    def __init__(
+        self, base, pct, tile, *, max_epoch=None, cache_dir=None, num_classes=NUM_CLASSES, boost=None
+    ):
         if not 0 <= pct <= 1 or tile < 1:
             raise ValueError(f"class-uniform share {pct} must lie in [0, 1] and tile {tile} be at least 1 px")
         self.base, self.name, self.seed = base, base.name, base.seed

@@ -163,9 +163,13 @@ class SegmentationDataset(Dataset):
         for path in paths:
             label = labels / path.relative_to(images)
             label = label.with_name(path.name.removesuffix(layout.image_suffix) + layout.label_suffix)
-            if label not in present:
-                raise FileNotFoundError(f"image without its label: {path} needs {label}, which is not there")
             samples.append(Sample(path, label))
+        if missing := [sample for sample in samples if sample.label not in present]:
+            more = f"; so it is with {len(missing) - 1} more images" if len(missing) > 1 else ""
+            image, label, _ = missing[0]
+            raise FileNotFoundError(
+                f"image without its label: {image} needs {label}, which is not there{more}"
+            )
         if not layout.flat:
             self.skip(sorted(present - {sample.label for sample in samples}), "labels without their image")
         return samples

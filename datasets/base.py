@@ -105,7 +105,10 @@ class SegmentationDataset(Dataset):
         self.skipped: list[str] = []
         self.samples = self.find_samples()
         if not self.samples and self.layouts:
-            raise FileNotFoundError(f"none of the images of {self.name} in {root} belongs to split {split}")
+            why = "; ".join(
+                [f"none of the images of {self.name} in {root} is in split {split}", *self.skipped]
+            )
+            raise FileNotFoundError(why)
         by_name = {}
         for sample in self.samples:
             if (first := by_name.setdefault(self.name_of(sample), sample)) is not sample:

@@ -99,5 +99,8 @@ def test_an_arranged_copy_comes_before_a_flat_one(tmp_path):
 
 def test_no_image_of_the_split(tmp_path):
     write_flat(tmp_path, "gtav", [1, 2])
-    with pytest.raises(FileNotFoundError, match="none of the images of gtav .* belongs to split val"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="none of the images of gtav .* is in split val; .*published images are missing",
+    ):
         DATASETS["gtav"](tmp_path, "val", no_transform)

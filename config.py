@@ -16,6 +16,7 @@ SYNTHIA_DIR = "data/synthia"
 MAPILLARY_DIR = "data/mapillary"
 CAMVID_DIR = "data/camvid"
 KITTI_DIR = "data/kitti"
+FOLDER_DIR = "data/folder"
 ROOTS = {
     "cityscapes": "CITYSCAPES_DIR",
     "gtav": "GTAV_DIR",
@@ -24,14 +25,16 @@ ROOTS = {
     "mapillary": "MAPILLARY_DIR",
     "camvid": "CAMVID_DIR",
     "kitti": "KITTI_DIR",
+    "folder": "FOLDER_DIR",
 }
 
+NUM_CLASSES = 19
 NO_EFFECT = "accepted, no effect"
 NOT_YET = "accepted, not available yet (setting one is an error)"
 
 
 def parse_train_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parse the flags of train.py and add `roots`, `strict_classes` and the batch size per process.
+    """Parse the flags of train.py and add `roots`, the lists of classes and the batch size per process.
 
     Raises ValueError for a value that cannot work.
     """
@@ -44,9 +47,15 @@ def parse_train_args(argv: list[str] | None = None) -> argparse.Namespace:
                 f"processes; take a multiple of {world_size}"
             )
         args.bs_mult = args.global_batch_size // world_size
-    if not args.strict_bdr_cls.replace(",", "").isdigit() and args.strict_bdr_cls:
-        raise ValueError(f"--strict_bdr_cls takes train ids separated by commas, not {args.strict_bdr_cls!r}")
-    args.strict_classes = tuple(int(c) for c in args.strict_bdr_cls.split(",") if c)
+    args.strict_classes = _train_ids("--strict_bdr_cls", args.strict_bdr_cls)
+    args.boost_classes = _train_ids("--coarse_boost_classes", args.coarse_boost_classes or "")
+    if args.boost_classes and (args.class_uniform_pct <= 0 or "cityscapes" not in args.dataset):
+        raise ValueError(
+            "--coarse_boost_classes adds to the class-uniform sampling of cityscapes: it needs "
+            "--class_uniform_pct above 0 and cityscapes in --dataset"
+        )
+    if args.maxSkip and "cityscapes" not in args.dataset:
+        raise ValueError("--maxSkip adds video frames of cityscapes: it needs cityscapes in --dataset")
     if args.snapshot:
         args.pretrained = "none"
     elif args.restore_optimizer:
@@ -54,6 +63,13 @@ def parse_train_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.test_mode:
         args.max_epoch, args.cov_stat_epoch, args.trials = 2, 0, min(args.trials, 2)
     return args
+
+
+def _train_ids(flag: str, text: str) -> tuple[int, ...]:
+    ids = [entry.strip() for entry in text.split(",") if entry.strip()]
+    if not all(entry.isdecimal() and int(entry) < NUM_CLASSES for entry in ids):
+        raise ValueError(f"{flag} takes train ids 0..{NUM_CLASSES - 1} separated by commas, not {text!r}")
+    return tuple(map(int, ids))
 
 
 def parse_eval_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -113,11 +129,15 @@ def get_parser(program: str) -> argparse.ArgumentParser:
 
 def _shared_flags(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("where the data is")
-    data.add_argument(
-        "--data_root", help="folder that holds cityscapes, gtav, bdd100k, synthia, mapillary, camvid"
-    )
+    data.add_argument("--data_root", help="folder that holds cityscapes, gtav, ...: the datasets by name")
     data.add_argument(
         "--strict_data", action="store_true", help="an unusable image is an error, never skipped"
+    )
+    data.add_argument(
+        "--mapillary_protocol",
+        choices=("legacy", "full", "half"),
+        default="full",
+        help="Mapillary validation: whole images, at half size, or (legacy) the middle square at height 1536",
     )
     data.add_argument(
         "--cache_dir", help="folder of derived files (class centroids); default: beside the data"
@@ -157,7 +177,17 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
         help="concatenate the source domains instead of drawing one image of each",
     )
     data.add_argument(
-        "--val_dataset", nargs="*", type=str, default=["bdd100k"], help="validated each epoch; may be empty"
+        "--domain_steps",
+        choices=("joint", "separate"),
+        default="joint",
+        help="one optimizer step for a batch of all domains, or one for each domain (published)",
+    )
+    data.add_argument(
+        "--val_dataset",
+        nargs="*",
+        type=str,
+        default=["bdd100k"],
+        help="validated after every epoch; may be empty or null",
     )
     data.add_argument(
         "--covstat_val_dataset",
@@ -175,6 +205,17 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument(
         "--class_uniform_tile", type=int, default=1024, help="tile of the class centroids in px"
+    )
+    data.add_argument(
+        "--coarse_boost_classes",
+        type=str,
+        help="Cityscapes: train ids (3,4) whose centroids also come from the coarse set",
+    )
+    data.add_argument(
+        "--maxSkip",
+        type=int,
+        default=0,
+        help="Cityscapes: add to each training image the video frames this many ids before and after",
     )
     data.add_argument(
         "--max_cu_epoch", type=int, default=100000, help="no class-uniform sampling from this epoch on"
@@ -275,14 +316,6 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
     logs.add_argument("--ckpt", type=str, default="logs/ckpt")
     logs.add_argument("--tb_path", type=str, default="logs/tb")
     _shared_flags(parser)
-
-    later = parser.add_argument_group(NOT_YET)
-    later.add_argument(
-        "--coarse_boost_classes", type=str, help="classes whose centroids also come from the coarse set"
-    )
-    later.add_argument(
-        "--maxSkip", type=int, default=0, help="add video frames this many ids before and after"
-    )
 
     unused = parser.add_argument_group(NO_EFFECT)
     for flag in ("--sgd", "--syncbn"):

@@ -107,8 +107,9 @@ def dump_images(folder: Path, name: str, image: Tensor, label: Tensor, pred: Ten
     if (label != IGNORE_LABEL).any():
         pictures["diff"] = (f"{name}_diff.png", visualize.error_map(label, pred))
     for kind, (file, picture) in pictures.items():
-        (folder / kind).mkdir(parents=True, exist_ok=True)
-        picture.save(folder / kind / file)
+        path = folder / kind / file  # an image of the dataset "folder" is named by its path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
 
 
 def trained_on(command: str) -> list[str]:

@@ -142,28 +142,31 @@ def train_epoch(
     if args.test_mode:
         steps = min(steps, TEST_MODE_ITERATIONS)
     half = torch.float16 if device.type == "cuda" else torch.bfloat16
+    count = training.loaders.steps_per_batch  # 1, or a step for each domain: image b is of domain b % count
+    parts = [slice(domain, None, count) for domain in range(count)]
     running = RunningMeans()
     bar = tqdm(loader, f"epoch {training.epoch}", steps, disable=not distributed.is_main(), leave=False)
     for step, batch in enumerate(bar, start=1):
-        image = batch["image"].to(device, non_blocking=True)  # (B, 3, H, W)
-        label = batch["label"].to(device, non_blocking=True)  # (B, H, W)
-        with torch.autocast(device.type, half, args.fp16):
-            output = model(image)
-        aux = aux_cross_entropy(output.aux_logits, label, CLASS_WEIGHTS if args.cls_wt_loss else None)
-        losses = {"main": main_loss(output.logits, label, training.iteration), "aux": AUX_WEIGHT * aux}
-        if output.whitened:
-            losses["whitening"] = args.wt_reg_weight * training.whitening.loss(output.whitened)
-        losses["train"] = sum(losses.values())
+        for part in parts:
+            image = batch["image"][part].to(device, non_blocking=True)  # (B, 3, H, W)
+            label = batch["label"][part].to(device, non_blocking=True)  # (B, H, W)
+            with torch.autocast(device.type, half, args.fp16):
+                output = model(image)
+            aux = aux_cross_entropy(output.aux_logits, label, CLASS_WEIGHTS if args.cls_wt_loss else None)
+            losses = {"main": main_loss(output.logits, label, training.iteration), "aux": AUX_WEIGHT * aux}
+            if output.whitened:
+                losses["whitening"] = args.wt_reg_weight * training.whitening.loss(output.whitened)
+            losses["train"] = sum(losses.values())
 
-        training.optimizer.zero_grad(set_to_none=True)
-        training.scaler.scale(losses["train"]).backward()
-        training.scaler.step(training.optimizer)
-        training.scaler.update()
+            training.optimizer.zero_grad(set_to_none=True)
+            training.scaler.scale(losses["train"]).backward()
+            training.scaler.step(training.optimizer)
+            training.scaler.update()
+            running.add(losses)
         training.schedule.step()
         training.iteration += 1
         loader.sampler.advance(loader.batch_size)
 
-        running.add(losses)
         if step % LOG_EVERY == 0 or step == steps:
             log_step(training, run, running, step, len(loader))
         if step == steps:

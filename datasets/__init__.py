@@ -3,12 +3,18 @@
 from datasets.bdd100k import BDD100K
 from datasets.camvid import CamVid
 from datasets.cityscapes import Cityscapes
+from datasets.folder import Folder
 from datasets.gtav import GTAV
+from datasets.kitti import KITTI
 from datasets.labels import IGNORE_LABEL, NUM_CLASSES
 from datasets.mapillary import Mapillary
+from datasets.null import Null
 from datasets.synthia import SYNTHIA
 
-DATASETS = {dataset.name: dataset for dataset in (Cityscapes, GTAV, SYNTHIA, BDD100K, Mapillary, CamVid)}
+DATASETS = {
+    dataset.name: dataset
+    for dataset in (Cityscapes, GTAV, SYNTHIA, BDD100K, Mapillary, CamVid, KITTI, Folder, Null)
+}
 
 __all__ = ["DATASETS", "IGNORE_LABEL", "NUM_CLASSES", "get_dataset_class"]
 

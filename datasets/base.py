@@ -1,5 +1,7 @@
 """Samples and the one class that opens dataset files."""
 
+import logging
+import os
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -9,6 +11,11 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from datasets.labels import IGNORE_LABEL, INVALID, TRAIN_ID_TO_TRAIN_ID
+from datasets.samplers import process_place
+from datasets.splits import as_ranges, read_split, split_names
+
+logger = logging.getLogger("robustnet")
+NAMED = 20  # files that a log line names at most
 
 
 class Sample(NamedTuple):
@@ -18,20 +25,43 @@ class Sample(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where one arrangement of a dataset keeps its files; `{split}` stands for the split's folder."""
+    """Where one arrangement of a dataset keeps its files; `{split}` stands for the split's folder.
+
+    A flat download has all images NUMBER.png in one folder; split_data/ says which are in the split.
+    """
 
     images: str
     labels: str
     image_suffix: str = ".png"
     label_suffix: str = ".png"
+    flat: bool = False
 
     def __str__(self) -> str:
+        if self.flat:
+            return f"{self.images}/NUMBER{self.image_suffix} with {self.labels}/NUMBER{self.label_suffix}"
         return f"{self.images}/**/*{self.image_suffix} with {self.labels}/**/*{self.label_suffix}"
 
 
 def sample_rng(*key: int) -> np.random.Generator:
     """Return the generator of one sample, a function of `key` = (seed, epoch, index, ...) alone, all >= 0."""
     return np.random.default_rng(key)
+
+
+def files_below(folder: Path, suffixes, *, deep: bool = True) -> list[Path]:
+    """Return the files at any depth below `folder` (or, not `deep`, right in it) that end in `suffixes`.
+
+    Sorted, without hidden ones; none if there is no such folder. ValueError names an unreadable folder.
+    """
+
+    def fail(error):
+        raise ValueError(f"folder {error.filename} cannot be read: {error.strerror}") from error
+
+    found = []
+    for parent, _, names in os.walk(folder, onerror=fail, followlinks=True) if folder.is_dir() else ():
+        found += [Path(parent, name) for name in names if name.endswith(suffixes) and name[0] != "."]
+        if not deep:
+            break
+    return sorted(found)
 
 
 def found_in(folder: Path) -> str:
@@ -49,53 +79,102 @@ class SegmentationDataset(Dataset):
     A subclass says where its files are (`layouts`, `folders`) and how label values map to train ids
     (`table`). `transform(image, label, centroid, rng)` gets the PIL RGB image and the PIL "L" label of
     train ids (or None) and returns tensors (3, H, W) float32 and (H, W) int64 (or None). What a sample
-    becomes depends on (seed, epoch, index) only.
+    becomes depends on (seed, epoch, index) only. `cv` chooses one of `cv_splits` cross-validation splits, and
+    nothing where there are none.
 
     Raises FileNotFoundError for a root without this dataset or an image without its label, ValueError for a
-    split that the dataset does not have.
+    split that the dataset does not have, an unreadable folder, two images of one name and, if `strict`, files
+    that are left out; otherwise these are logged and kept in `skipped`, a sentence for each reason.
     """
 
     name: ClassVar[str]
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
-    layouts: ClassVar[tuple[Layout, ...]]
+    layouts: ClassVar[tuple[Layout, ...]] = ()
     folders: ClassVar[dict[str, str]] = {}  # split -> folder, where they differ
     table: ClassVar[np.ndarray] = TRAIN_ID_TO_TRAIN_ID  # uint8 (256,): label value -> train id
+    cv_splits: ClassVar[int] = 0
 
-    def __init__(self, root, split: str, transform, *, seed: int = 0, strict: bool = False):
+    def __init__(self, root, split: str, transform, *, cv: int = 0, seed: int = 0, strict: bool = False):
         if split not in self.splits:
             raise ValueError(f"{self.name} has no split {split!r}, it has {', '.join(self.splits)}")
-        self.root, self.split, self.transform = Path(root), split, transform
+        if self.cv_splits and cv not in range(self.cv_splits):
+            last = self.cv_splits - 1
+            raise ValueError(f"cv {cv} is not a cross-validation split of {self.name}, 0..{last} are")
+        self.root, self.split, self.transform, self.cv = Path(root), split, transform, cv
         self.seed, self.strict, self.epoch = seed, strict, 0
+        self.skipped: list[str] = []
         self.samples = self.find_samples()
+        if not self.samples and self.layouts:
+            why = "; ".join(
+                [f"none of the images of {self.name} in {root} is in split {split}", *self.skipped]
+            )
+            raise FileNotFoundError(why)
+        by_name = {}
+        for sample in self.samples:
+            if (first := by_name.setdefault(self.name_of(sample), sample)) is not sample:
+                raise ValueError(f"two images of one name: {first.image} and {sample.image}")
 
     def find_samples(self) -> list[Sample]:
         """Return the split's samples in the order of their paths."""
         return self.list_split(self.split)
 
-    def list_split(self, split: str) -> list[Sample]:
-        folder = self.folders.get(split, split)
-        for layout in self.layouts:
+    def list_split(self, split: str, layouts: tuple[Layout, ...] | None = None) -> list[Sample]:
+        folder, layouts = self.folders.get(split, split), layouts or self.layouts
+        for layout in layouts:
             images = self.root / layout.images.format(split=folder)
             labels = self.root / layout.labels.format(split=folder)
-            if paths := sorted(images.rglob("*" + layout.image_suffix)):
+            if paths := files_below(images, layout.image_suffix, deep=not layout.flat):
+                paths = self._of_split(paths, split) if layout.flat else paths
                 return self._pair(paths, images, labels, layout, labels_optional=split == "test")
-        wanted = " or ".join(str(layout).format(split=folder) for layout in self.layouts)
-        found = found_in(self.root / self.layouts[0].images.format(split=folder))
+        wanted = " or ".join(str(layout).format(split=folder) for layout in layouts)
+        found = found_in(self.root / layouts[0].images.format(split=folder))
         raise FileNotFoundError(
             f"no {split} images of {self.name} in {self.root}: expected {wanted}; found: {found}"
         )
 
+    def _of_split(self, paths: list[Path], split: str) -> list[Path]:
+        """Return those of a flat download's `paths` whose number is in the published list of `split`."""
+        known = {number for name in split_names(self.name) for number in read_split(name)}
+        numbered = {int(path.stem): path for path in paths if path.stem.isdecimal()}
+        strange = [path for path in paths if not path.stem.isdecimal() or int(path.stem) not in known]
+        self.skip(strange, "images of no published split")
+        wanted = read_split(f"{self.name}_{split}")
+        if missing := sorted(wanted - set(numbered)):
+            self.skip(
+                as_ranges(missing).split(", "),
+                f"{len(missing)} of {len(wanted)} published images are missing",
+            )
+        return [numbered[number] for number in sorted(wanted & set(numbered))]
+
+    def skip(self, files: list, why: str) -> None:
+        """Log once that `files`, if any, are left out and `why`; ValueError if strict."""
+        if not files:
+            return
+        more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
+        text = f"{self.name} {self.split}: {why}: {', '.join(map(str, files[:NAMED]))}{more}"
+        if self.strict:
+            raise ValueError(f"{text}; without --strict_data they are left out")
+        rank, _ = process_place(None, None)
+        logger.log(logging.DEBUG if rank else logging.WARNING, "left out, %s", text)
+        self.skipped.append(text)
+
     def _pair(self, paths, images, labels, layout, labels_optional) -> list[Sample]:
         if labels_optional and not labels.is_dir():
             return [Sample(path, None) for path in paths]
-        present = set(labels.rglob("*" + layout.label_suffix))
+        present = set(files_below(labels, layout.label_suffix, deep=not layout.flat))
         samples = []
         for path in paths:
             label = labels / path.relative_to(images)
             label = label.with_name(path.name.removesuffix(layout.image_suffix) + layout.label_suffix)
-            if label not in present:
-                raise FileNotFoundError(f"image without its label: {path} needs {label}, which is not there")
             samples.append(Sample(path, label))
+        if missing := [sample for sample in samples if sample.label not in present]:
+            more = f"; so it is with {len(missing) - 1} more images" if len(missing) > 1 else ""
+            image, label, _ = missing[0]
+            raise FileNotFoundError(
+                f"image without its label: {image} needs {label}, which is not there{more}"
+            )
+        if not layout.flat:
+            self.skip(sorted(present - {sample.label for sample in samples}), "labels without their image")
         return samples
 
     def decode_label(self, image: Image.Image) -> np.ndarray:
@@ -131,6 +210,8 @@ class SegmentationDataset(Dataset):
         """Return the image in RGB; ValueError naming the file if it is damaged."""
         try:
             with Image.open(path) as image:
+                if image.mode[0] in "IF":
+                    raise ValueError(f"an image has 8 bits per channel, this one is a {image.mode} image")
                 return image.convert("RGB")
         except FileNotFoundError:
             raise
@@ -165,9 +246,3 @@ class SegmentationDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         return self.load(self.samples[index], sample_rng(self.seed, self.epoch, index))
-
-
-def as_ranges(values) -> str:
-    """Write sorted whole numbers shortly: `as_ranges([0, 1, 2, 255])` is "0-2, 255"."""
-    runs = np.split(values, np.flatnonzero(np.diff(values) != 1) + 1)
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

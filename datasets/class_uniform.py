@@ -45,16 +45,25 @@ class ClassUniform(Dataset):
     That share consists of samples with a centroid, which the training crop must contain; the rest are plain
     random samples. The epoch keeps the length of `base` and depends on (seed, epoch) alone. From epoch
     `max_epoch` on the epoch is plain. Centroids are those of tiles of `tile` px; they are cached in
-    `cache_dir` (default: .cache in the dataset's root). Raises ValueError for a share outside [0, 1] and a
-    tile under 1 px.
+    `cache_dir` (default: .cache in the dataset's root). `boost` = (another ClassUniform of the same dataset,
+    classes) adds its centroids of these classes. Raises ValueError for a share outside [0, 1] and a tile
+    under 1 px.
     """
 
-    def __init__(self, base, pct, tile, *, max_epoch=None, cache_dir=None, num_classes=NUM_CLASSES):
+    def __init__(
+        self, base, pct, tile, *, max_epoch=None, cache_dir=None, num_classes=NUM_CLASSES, boost=None
+    ):
         if not 0 <= pct <= 1 or tile < 1:
             raise ValueError(f"class-uniform share {pct} must lie in [0, 1] and tile {tile} be at least 1 px")
         self.base, self.name, self.seed = base, base.name, base.seed
         self.pct, self.tile, self.max_epoch, self.num_classes = pct, tile, max_epoch, num_classes
         self.centroids = from_first_rank(lambda: self._cached(Path(cache_dir or base.root / ".cache")))
+        self.pool = list(base.samples)  # what a centroid's first column counts
+        if boost:
+            other, classes = boost
+            rows = other.centroids[np.isin(other.centroids[:, 1], classes)]
+            self.centroids = np.concatenate([self.centroids, rows + [len(self.pool), 0, 0, 0]])
+            self.pool += other.base.samples
         self.classes = np.unique(self.centroids[:, 1])
         if absent := sorted(set(range(num_classes)) - set(self.classes.tolist())):
             names = ", ".join(TRAIN_ID_NAMES[i] if num_classes == NUM_CLASSES else str(i) for i in absent)
@@ -77,7 +86,7 @@ class ClassUniform(Dataset):
         for train_id, share in zip(rng.permutation(self.classes), shares, strict=True):
             rows = rng.permutation(self.centroids[self.centroids[:, 1] == train_id])
             for index, _, x, y in np.resize(rows, (share, 4)).tolist():  # starts over where there are too few
-                samples.append(self.base.samples[index]._replace(centroid=(x, y)))
+                samples.append(self.pool[index]._replace(centroid=(x, y)))
         return samples
 
     def _cached(self, folder: Path) -> np.ndarray:

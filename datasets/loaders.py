@@ -1,5 +1,6 @@
 """From the command line's flags to loaders."""
 
+import logging
 from typing import NamedTuple
 
 import numpy as np
@@ -8,12 +9,16 @@ from torch.utils.data import DataLoader
 
 from datasets import get_dataset_class
 from datasets.base import SegmentationDataset
+from datasets.cityscapes import Cityscapes
 from datasets.class_uniform import ClassUniform
+from datasets.mapillary import Mapillary
 from datasets.multi_source import ConcatSources, OnePerDomain, collate
+from datasets.null import Null
 from datasets.samplers import EvalSampler, StatisticsSampler, TrainSampler
 from datasets.views import PhotometricPairs
 from transforms import presets
 
+logger = logging.getLogger("robustnet")
 TEST_MODE_IMAGES = 12
 ISW_CODE = 2
 
@@ -23,12 +28,16 @@ class Loaders(NamedTuple):
 
     train: DataLoader
     train_sampler: TrainSampler
+    steps_per_batch: int  # optimizer steps; step i of n takes images i, i + n, .. of a batch
     val: dict[str, DataLoader]  # by the domain's name
     statistics: dict[str, DataLoader]  # PhotometricPairs; none unless --wt_layer asks for ISW
 
 
 def setup_loaders(args) -> Loaders:
-    """Build train.py's loaders; ValueError for an unknown dataset or fewer training images than a batch."""
+    """Build train.py's loaders; ValueError for an unknown dataset or fewer training images than a batch.
+
+    A dataset without images (null) takes no part.
+    """
     if not args.dataset:
         raise ValueError("--dataset names no source domain")
     augment = presets.train(
@@ -43,45 +52,69 @@ def setup_loaders(args) -> Loaders:
         bblur=args.bblur,
         image_in=args.image_in,
     )
-    sources = [_train_dataset(args, name, augment) for name in args.dataset]
-    val = {name: _val_loader(args, name) for name in args.val_dataset}
-    covstat = args.covstat_val_dataset if ISW_CODE in args.wt_layer else ()
+    sources = [_train_dataset(args, name, augment, max_skip=args.maxSkip) for name in _wanted(args.dataset)]
+    val = {name: _val_loader(args, name) for name in _wanted(args.val_dataset)}
+    covstat = _wanted(args.covstat_val_dataset) if ISW_CODE in args.wt_layer else ()
+    if ISW_CODE in args.wt_layer and not covstat:
+        raise ValueError("--wt_layer asks for ISW, whose statistics need a --covstat_val_dataset")
     statistics = {name: _statistics_loader(args, name) for name in covstat}
     if args.class_uniform_pct > 0:
-        options = {"max_epoch": args.max_cu_epoch, "cache_dir": args.cache_dir}
-        tile = args.class_uniform_tile
-        sources = [ClassUniform(source, args.class_uniform_pct, tile, **options) for source in sources]
-    dataset = sources[0]
+        sources = [_class_uniform(args, source, augment) for source in sources]
+    for source in sources:
+        if source.samples and all(sample.label is None for sample in source.samples):
+            logger.warning("nothing is learnt from %s: its training images have no labels", source.name)
+    dataset, steps_per_batch = sources[0] if sources else Null("", "train", augment), 1
     if len(sources) > 1:
         dataset = (ConcatSources if args.image_uniform_sampling else OnePerDomain)(sources, seed=args.seed)
+        if args.domain_steps == "separate" and not args.image_uniform_sampling:
+            steps_per_batch = len(sources)
     sampler = TrainSampler(len(dataset), seed=args.seed)
-    if len(sampler) < args.bs_mult:
+    if sources and len(sampler) < args.bs_mult:
         raise ValueError(
             f"{' + '.join(args.dataset)} has {len(dataset)} training images, fewer than one batch of "
             f"{args.bs_mult} on each of {sampler.world_size} processes; lower --bs_mult"
         )
     train = _loader(args, dataset, sampler, args.bs_mult, seed=args.seed, drop_last=True)
-    return Loaders(train, sampler, val, statistics)
+    return Loaders(train, sampler, steps_per_batch, val, statistics)
 
 
 def setup_eval_loader(args, name: str) -> DataLoader:
     """Build eval.py's loader of one whole image at a time, slice split_index of split_count of the split."""
     if not 0 <= args.split_index < args.split_count:
         raise ValueError(f"--split_index {args.split_index} is not one of 0..{args.split_count - 1}")
-    dataset = _dataset(args, name, args.split, presets.val(args.image_in), cv=args.cv_split or 0)
+    dataset = _dataset(args, name, args.split, _val_transform(args, name), cv=args.cv_split or 0)
     indices = np.array_split(np.arange(len(dataset)), args.split_count)[args.split_index].tolist()
     return _loader(args, dataset, EvalSampler(_limit(args, indices)), 1)
 
 
-def _dataset(args, name: str, split: str, transform, *, cv: int, seed: int = 0) -> SegmentationDataset:
-    dataset_class = get_dataset_class(name)
-    options = {"cv": cv} if name == "cityscapes" else {}
-    return dataset_class(args.roots[name], split, transform, seed=seed, strict=args.strict_data, **options)
+def _wanted(names: list[str]) -> list[str]:
+    """Return `names` without the dataset of nothing."""
+    return [name for name in names if name != Null.name]
 
 
-def _train_dataset(args, name: str, transform) -> SegmentationDataset:
-    split = args.city_mode if name == "cityscapes" else "train"
-    return _dataset(args, name, split, transform, cv=args.cv, seed=args.seed)
+def _dataset(args, name: str, split: str, transform, **options) -> SegmentationDataset:
+    root = args.roots.get(name, "")  # null has none
+    return get_dataset_class(name)(root, split, transform, strict=args.strict_data, **options)
+
+
+def _train_dataset(args, name: str, transform, *, max_skip: int = 0) -> SegmentationDataset:
+    if name == Cityscapes.name:
+        options = {"cv": args.cv, "seed": args.seed, "max_skip": max_skip}
+        return _dataset(args, name, args.city_mode, transform, **options)
+    return _dataset(args, name, "train", transform, cv=args.cv, seed=args.seed)
+
+
+def _class_uniform(args, source: SegmentationDataset, transform) -> ClassUniform:
+    tile, boost = args.class_uniform_tile, None
+    if args.boost_classes and source.name == Cityscapes.name:
+        coarse = _dataset(args, source.name, "train_extra", transform, seed=args.seed)
+        boost = ClassUniform(coarse, 0, tile, cache_dir=args.cache_dir), args.boost_classes
+    options = {"max_epoch": args.max_cu_epoch, "cache_dir": args.cache_dir, "boost": boost}
+    return ClassUniform(source, args.class_uniform_pct, tile, **options)
+
+
+def _val_transform(args, name: str):
+    return presets.val(args.image_in, args.mapillary_protocol if name == Mapillary.name else "full")
 
 
 def _limit(args, indices):
@@ -102,7 +135,7 @@ def _loader(args, dataset, sampler, batch_size: int, *, seed: int = 0, drop_last
 
 
 def _val_loader(args, name: str) -> DataLoader:
-    dataset = _dataset(args, name, "val", presets.val(args.image_in), cv=args.cv)
+    dataset = _dataset(args, name, "val", _val_transform(args, name), cv=args.cv)
     return _loader(args, dataset, EvalSampler(_limit(args, range(len(dataset)))), args.bs_mult_val)
 
 

@@ -15,11 +15,14 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class SYNTHIA(SegmentationDataset):
-    """SYNTHIA, whose labels are PNGs of three 16-bit channels: class, instance, unused."""
+    """SYNTHIA, whose labels are PNGs of three 16-bit channels: class, instance, unused.
+
+    A flat download is split by split_data/.
+    """
 
     name = "synthia"
     splits = ("train", "val")
-    layouts = (Layout("RGB/{split}", "GT/LABELS/{split}"),)
+    layouts = (Layout("RGB/{split}", "GT/LABELS/{split}"), Layout("RGB", "GT/LABELS", flat=True))
     table = SYNTHIA_TO_TRAIN_ID
 
     def open_label(self, path: Path) -> Image.Image:

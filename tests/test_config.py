@@ -82,16 +82,28 @@ def test_flags_without_effect_warn():
         config.parse_train_args(["--hardnm", "1", "--scf"])
 
 
-@pytest.mark.parametrize("argv", [["--maxSkip", "2"], ["--coarse_boost_classes", "3"]])
-def test_flags_not_available_yet_are_errors(argv):
-    with pytest.raises(ValueError, match=f"{argv[0]}: not available yet"):
-        config.parse_train_args(argv)
+def test_flags_not_available_yet_are_errors():
+    with pytest.raises(ValueError, match="--resume: not available yet"):
+        config.parse_eval_args(["--arch", "a", "--snapshot", "s", "--resume"])
+
+
+def test_lists_of_classes():
+    args = config.parse_train_args(
+        ["--strict_bdr_cls", "5,6", "--coarse_boost_classes", "3, 18", "--class_uniform_pct", "0.5"]
+    )
+    assert (args.strict_classes, args.boost_classes) == ((5, 6), (3, 18))
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--strict_bdr_cls", "pole"], "train ids separated by commas, not 'pole'"),
+        (
+            ["--strict_bdr_cls", "pole"],
+            "--strict_bdr_cls takes train ids 0..18 separated by commas, not 'pole'",
+        ),
+        (["--coarse_boost_classes", "3,19"], "--coarse_boost_classes takes train ids 0..18 .* not '3,19'"),
+        (["--coarse_boost_classes", "3"], "it needs --class_uniform_pct above 0 and cityscapes in --dataset"),
+        (["--maxSkip", "3", "--dataset", "gtav"], "--maxSkip .* needs cityscapes in --dataset"),
         (["--restore_optimizer"], "name its checkpoint with --snapshot"),
     ],
 )

@@ -9,6 +9,7 @@ import torch
 
 from transforms.joint import RandomHorizontalFlip, RandomRotate, RandomScaleCrop
 from transforms.photometric import BilateralBlur, ColorJitter, GaussianBlur, Normalize
+from transforms.protocols import PROTOCOLS
 
 
 class Preset:
@@ -47,9 +48,9 @@ def train(
     return Preset(joint, photometric, image_in)
 
 
-def val(image_in: bool = False) -> Preset:
-    """Return the whole image, normalized."""
-    return Preset(image_in=image_in)
+def val(image_in: bool = False, protocol: str = "full") -> Preset:
+    """Return the whole image, normalized; `protocol` is one of transforms.protocols.PROTOCOLS."""
+    return Preset(PROTOCOLS[protocol], image_in=image_in)
 
 
 class Pair:

@@ -11,6 +11,7 @@ from datasets import DATASETS
 from datasets.class_uniform import ClassUniform, from_first_rank, tile_centroids
 from datasets.labels import ID_TO_TRAIN_ID
 from tests.processes import run_processes
+from transforms import presets
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/centroids.json").read_text())
 
@@ -142,6 +143,57 @@ def test_cache_that_cannot_be_written(tmp_path, caplog):
     dataset = ClassUniform(camvid(tmp_path), 1, 1024, cache_dir=tmp_path / "file/cache")
     assert len(dataset.centroids) == 5  # three images of road, two with a car
     assert "class centroids are not cached" in caplog.text
+
+
+def test_boost_adds_centroids_of_some_classes(tmp_path):
+    """Another set has a car (train id 13) and a fence (4), of which only cars are wanted.
+
+    The own cars are at (4, 1), the other's are all over its 2x2 px: (0, 0). With all of an epoch of 4 drawn
+    evenly over road and car, two crops hold a car.
+    """
+    write_camvid(tmp_path / "other", [np.full((2, 2), 8), np.full((2, 2), 7)])
+    other = ClassUniform(DATASETS["camvid"](tmp_path / "other", "train", no_transform), 0, 1024)
+    dataset = ClassUniform(camvid(tmp_path), 1, 1024, boost=(other, [13]))
+    assert dataset.classes.tolist() == [0, 13] and len(dataset) == 4
+    samples = [sample for epoch in range(20) for sample in dataset.build_epoch(epoch)]
+    cars = {sample.image.relative_to(tmp_path).as_posix() for sample in samples if sample.centroid == (0, 0)}
+    assert cars == {"other/train/000.png"}
+    assert sum(sample.centroid in ((0, 0), (4, 1)) for sample in samples) == 40
+    dataset.samples = [sample for sample in samples if sample.centroid == (0, 0)]
+    assert dataset[0]["label"].tolist() == [[13, 13]] * 2
+
+
+def test_absent_classes_leave_the_length_of_an_epoch(tmp_path):
+    for pct in (0.1, 0.3, 0.5, 0.9, 1):
+        for labels in ([[[3]]], [[[3]], [[11]]] * 4, [[[c]] for c in range(12)]):
+            write_camvid(tmp_path / "data", labels)
+            base = DATASETS["camvid"](tmp_path / "data", "train", no_transform)
+            dataset = ClassUniform(base, pct, 8)
+            for epoch in range(3):
+                samples = dataset.build_epoch(epoch)
+                assert len(samples) == len(base) == len(dataset)
+                assert sum(sample.centroid is not None for sample in samples) == int(pct * len(base))
+
+
+def test_crops_of_an_epoch_show_the_class_that_was_drawn(tmp_path):
+    """Blobs larger than what scaling down could lose; sizes and tiles that do not divide each other."""
+    rng, written = np.random.default_rng(0), []
+    for height, width in ((40, 60), (37, 91), (64, 24)):
+        label = np.full((height, width), 11)
+        for index in range(10):
+            y, x = rng.integers(height - 8), rng.integers(width - 8)
+            label[y : y + 8, x : x + 8] = index
+        written.append(label)
+    write_camvid(tmp_path, written)
+    for tile in (16, 23, 1024):
+        for options in ({}, {"crop_nopad": True}, {"pre_size": 50}):
+            augment = presets.train(32, scale_min=0.5, scale_max=2.0, **options)
+            dataset = ClassUniform(DATASETS["camvid"](tmp_path, "train", augment), 1, tile)
+            for epoch in range(10):
+                dataset.set_epoch(epoch)
+                drawn = [(dataset.load(s, np.random.default_rng(epoch)), s.centroid) for s in dataset.samples]
+                assert all(point is not None and item["label"].shape == (32, 32) for item, point in drawn)
+                assert all((item["label"] != 255).any() for item, _ in drawn)
 
 
 def _in_process(rank, world_size, root):

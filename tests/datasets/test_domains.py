@@ -1,6 +1,8 @@
 """Every domain's layouts and label encodings, and what each says about bad input."""
 
 import io
+import os
+import re
 import struct
 import zlib
 
@@ -10,7 +12,7 @@ from PIL import Image
 from small_data import SIZE, TRAIN, VAL, no_transform, save, write_camvid
 
 from datasets import DATASETS, get_dataset_class
-from datasets.base import as_ranges
+from datasets.kitti import VAL_SPLITS
 from datasets.labels import CITYSCAPES, PALETTE
 from datasets.synthia import SYNTHIA, first_channel
 from datasets.toy_city import write_png16
@@ -170,7 +172,181 @@ def test_other_layout_is_described(tmp_path):
     for number in range(7):
         save(tmp_path / f"images/0000{number}.png", np.zeros((1, 1)))
     with pytest.raises(FileNotFoundError, match=r"images holds 00000.png, .*\(7 entries\)"):
-        DATASETS["gtav"](tmp_path, "train", no_transform)
+        DATASETS["bdd100k"](tmp_path, "train", no_transform)
+
+
+def test_kitti_splits_by_number(tmp_path):
+    """1 is in the first val split, 0 in the second, 3 in the third, 2 in none; a label of 26 is a car."""
+    for number in range(4):
+        save(tmp_path / f"training/image_2/{number:06d}_10.png", np.zeros((1, 1, 3)))
+        save(tmp_path / f"training/image_2/{number:06d}_11.png", np.zeros((1, 1, 3)))  # of the stereo data
+        save(tmp_path / f"training/semantic/{number:06d}_10.png", [[26]])
+    save(tmp_path / "testing/image_2/000000_10.png", np.zeros((1, 1, 3)))
+
+    def numbers(split, cv=0):
+        dataset = DATASETS["kitti"](tmp_path, split, no_transform, cv=cv)
+        return [int(dataset[i]["name"]) for i in range(len(dataset))]
+
+    assert [numbers("val", cv) for cv in range(3)] == [[1], [0], [3]]
+    assert [numbers("train", cv) for cv in range(3)] == [[0, 2, 3], [1, 2, 3], [0, 1, 2]]
+    assert (numbers("trainval"), numbers("test")) == ([0, 1, 2, 3], [0])
+    assert DATASETS["kitti"](tmp_path, "val", no_transform)[0]["label"].tolist() == [[13]]
+    with pytest.raises(ValueError, match=r"cv 3 is not a cross-validation split of kitti, 0\.\.2 are"):
+        numbers("val", 3)
+    for folder in ("image_2", "semantic"):
+        save(tmp_path / f"training/{folder}/x_10.png", np.zeros((1, 1)))
+    with pytest.raises(ValueError, match="is called NNNNNN_10.png, this one is not: .*x_10.png"):
+        numbers("train")
+
+
+def test_kitti_splits_are_the_published_ones():
+    assert [len(set(split)) for split in VAL_SPLITS] == [21] * 3
+    assert [sum(split) for split in VAL_SPLITS] == [2044, 2146, 2098]
+
+
+def test_folder_finds_images_at_any_depth(tmp_path):
+    for name in ("b.png", "a/x.JPG", "c/d/x.webp", ".hidden.png"):
+        save(tmp_path / name, np.zeros((2, 3, 3)))
+    (tmp_path / "notes.txt").write_text("no image")
+    dataset = DATASETS["folder"](tmp_path, "val", no_transform)
+    assert [dataset[i]["name"] for i in range(3)] == ["a/x", "b", "c/d/x"] and len(dataset) == 3
+    assert dataset[0]["label"].tolist() == [[255] * 3] * 2
+    save(tmp_path / "a/x.png", np.zeros((2, 3, 3)))
+    with pytest.raises(ValueError, match=r"two images of one name: .*/a/x.JPG and .*/a/x.png"):
+        DATASETS["folder"](tmp_path, "val", no_transform)
+    with pytest.raises(
+        FileNotFoundError, match=r"no images in .*: expected files \*.png, \*.jpg.*holds nothing"
+    ):
+        (tmp_path / "empty").mkdir()
+        DATASETS["folder"](tmp_path / "empty", "val", no_transform)
+
+
+def test_null_needs_nothing():
+    assert len(DATASETS["null"]("nowhere", "val", no_transform)) == 0
+
+
+def write_cityscapes(root, names, *, images="leftImg8bit", labels="gtFine", split="train", kind="gtFine"):
+    """Write one pair of 1x1 px per CITY_SEQUENCE_FRAME, all cars."""
+    for name in names:
+        city = name.partition("_")[0]
+        save(root / f"{images}/{split}/{city}/{name}_leftImg8bit.png", np.zeros((1, 1, 3)))
+        save(root / f"{labels}/{split}/{city}/{name}_{kind}_labelIds.png", [[26]])
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [("leftImg8bit_trainextra/leftImg8bit", "gtCoarse/gtCoarse"), ("leftImg8bit", "gtCoarse")],
+)
+def test_cityscapes_coarse(tmp_path, images, labels):
+    write_cityscapes(tmp_path, ["a_0_0"])
+    write_cityscapes(tmp_path, ["b_0_0"], images=images, labels=labels, split="train_extra", kind="gtCoarse")
+    coarse = DATASETS["cityscapes"](tmp_path, "train_extra", no_transform)
+    assert [(item["name"], item["label"].tolist()) for item in coarse] == [("b_0_0", [[13]])]
+
+
+@pytest.mark.parametrize("folder", ["", "leftImg8bit_sequence_trainvaltest/"])
+def test_cityscapes_video_frames(tmp_path, folder, caplog):
+    """Frames 17 and 21 around the two annotated frames 19; 21 of the second is not there."""
+    write_cityscapes(tmp_path, ["a_000000_000019", "a_000001_000019"])
+    for name in ("a_000000_000017", "a_000000_000021", "a_000001_000017", "a_000001_000020"):
+        path = tmp_path / folder / f"leftImg8bit_sequence/train/a/{name}_leftImg8bit.png"
+        save(path, np.zeros((1, 1, 3)))
+    dataset = DATASETS["cityscapes"](tmp_path, "train", no_transform, max_skip=2)
+    names = ["0_000019", "1_000019", "0_000017", "0_000021", "1_000017"]
+    assert [item["name"] for item in dataset] == [f"a_00000{name}" for name in names]
+    assert [item["label"].tolist() for item in dataset] == [[[13]]] * 5
+    assert re.search("frames that are not there: .*a_000001_000021_leftImg8bit.png$", caplog.messages[-1])
+    with pytest.raises(ValueError, match="not there: .*without --strict_data"):
+        DATASETS["cityscapes"](tmp_path, "train", no_transform, max_skip=2, strict=True)
+
+
+def test_cityscapes_without_video(tmp_path):
+    write_cityscapes(tmp_path, ["a_000000_000019"])
+    with pytest.raises(
+        FileNotFoundError, match="no video frames: expected leftImg8bit_sequence_trainvaltest"
+    ):
+        DATASETS["cityscapes"](tmp_path, "train", no_transform, max_skip=2)
+
+
+def test_gtav_pairs_of_different_sizes_are_left_out(gtav, caplog):
+    root = gtav.root
+    for number, size in ((2, (4, 5)), (3, (1, 2))):
+        save(root / f"images/train/folder/0000{number}.png", np.zeros((*size, 3)))
+        save(root / f"labels/train/folder/0000{number}.png", np.zeros((1, 2)))
+    dataset = DATASETS["gtav"](root, "train", no_transform)
+    assert [dataset.name_of(sample) for sample in dataset.samples] == ["00001", "00003"]
+    (text,) = dataset.skipped
+    assert text in caplog.text and re.search(r"differ in size: \S+00002.png is 5x4, \S+00002.png 2x1$", text)
+    with pytest.raises(ValueError, match=r"differ in size: \S+00002.png is 5x4.*--strict_data"):
+        DATASETS["gtav"](root, "train", no_transform, strict=True)
+
+
+def test_gtav_lists_a_pair_whose_header_is_damaged(gtav):
+    path = gtav.root / "images/train/folder/00001.png"
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match="00001.png cannot be read"):
+        DATASETS["gtav"](gtav.root, "train", no_transform)[0]
+
+
+def test_two_images_of_one_name(gtav):
+    for kind in ("images", "labels"):
+        save(gtav.root / kind / "train/other/00001.png", np.zeros((1, 2, 3)))
+    with pytest.raises(ValueError, match=r"one name: \S+/folder/00001.png and \S+/other/00001.png"):
+        DATASETS["gtav"](gtav.root, "train", no_transform)
+
+
+def test_label_without_its_image(tmp_path, caplog):
+    camvid(tmp_path, [[0]])
+    save(tmp_path / "trainannot/001.png", [[0]])
+    assert len(DATASETS["camvid"](tmp_path, "train", no_transform)) == 1
+    assert re.search(r"labels without their image: \S+trainannot/001.png", caplog.text)
+    with pytest.raises(ValueError, match="labels without their image"):
+        DATASETS["camvid"](tmp_path, "train", no_transform, strict=True)
+
+
+def test_many_names_are_cut_short(tmp_path):
+    camvid(tmp_path, [[0]])
+    for number in range(30):
+        save(tmp_path / f"trainannot/9{number:02}.png", [[0]])
+    dataset = DATASETS["camvid"](tmp_path, "train", no_transform)
+    assert "919.png and 10 more" in dataset.skipped[0] and "920.png" not in dataset.skipped[0]
+
+
+def test_unreadable_folder(tmp_path, monkeypatch):
+    """Raised by the system call, as the tests may run with the rights to read everything."""
+    camvid(tmp_path, [[0]])
+    scandir = os.scandir
+
+    def forbid(path):
+        if str(path).endswith("trainannot"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbid)
+    with pytest.raises(ValueError, match="folder .*trainannot cannot be read: Permission denied"):
+        DATASETS["camvid"](tmp_path, "train", no_transform)
+
+
+@pytest.mark.parametrize("values", [np.zeros((1, 1), np.uint16), np.zeros((1, 1), np.float32)])
+def test_image_of_more_than_8_bits(tmp_path, values):
+    dataset = camvid(tmp_path, [[0]])
+    path = tmp_path / "train/000.png"
+    Image.fromarray(values).save(path, format="TIFF")
+    with pytest.raises(
+        ValueError, match=r"000.png cannot be read: an image has 8 bits per channel, this one is"
+    ):
+        dataset[0]
+
+
+def test_grey_and_palette_images_are_read_as_rgb(tmp_path):
+    dataset = camvid(tmp_path, [[0]])
+    for image in (
+        Image.new("L", (1, 1), 7),
+        Image.new("RGBA", (1, 1), (7,) * 4),
+        palette_image([[0]], [(7,) * 3]),
+    ):
+        image.save(tmp_path / "train/000.png")
+        assert dataset[0]["image"].flatten().tolist() == [7] * 3
 
 
 def test_unknown_names():
@@ -217,10 +393,6 @@ def test_truncated_file(tmp_path, folder, kind):
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ValueError, match=rf"{kind} .*{folder}/000.png cannot be read"):
         dataset[0]
-
-
-def test_as_ranges():
-    assert as_ranges(np.array([0, 1, 2, 5, 254, 255])) == "0-2, 5, 254-255"
 
 
 def test_palette_is_pil_ready():

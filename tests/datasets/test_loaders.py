@@ -5,7 +5,7 @@ from argparse import Namespace
 import numpy as np
 import pytest
 import torch
-from small_data import SIZE, TRAIN, VAL, no_transform, write_camvid
+from small_data import SIZE, TRAIN, VAL, no_transform, save, write_camvid
 
 from datasets import DATASETS
 from datasets.loaders import setup_eval_loader, setup_loaders
@@ -20,13 +20,26 @@ CROP = 32
 def make_args(toy):
     def make(**changes):
         data = {"dataset": ["gtav"], "val_dataset": ["cityscapes"], "covstat_val_dataset": ["gtav"]}
-        data |= {"city_mode": "train", "cv": 0, "wt_layer": [0, 0, 2, 0, 0, 0, 0], "strict_data": False}
+        data |= {
+            "city_mode": "train",
+            "cv": 0,
+            "maxSkip": 0,
+            "boost_classes": (),
+            "wt_layer": [0, 0, 2, 0, 0, 0, 0],
+            "strict_data": False,
+        }
         batch = {"seed": 0, "num_workers": 0, "bs_mult": 2, "bs_mult_val": 1, "test_mode": False}
         crop = {"crop_size": CROP, "pre_size": None, "scale_min": 0.5, "scale_max": 2.0, "crop_nopad": False}
         look = {"rrotate": 0, "color_aug": 0.5, "gblur": True, "bblur": False, "image_in": False}
         uniform = {"class_uniform_pct": 0.5, "class_uniform_tile": 32, "max_cu_epoch": 100}
-        uniform |= {"cache_dir": None, "image_uniform_sampling": False}
-        scored = {"split": "val", "cv_split": None, "split_index": 0, "split_count": 1}
+        uniform |= {"cache_dir": None, "image_uniform_sampling": False, "domain_steps": "joint"}
+        scored = {
+            "mapillary_protocol": "full",
+            "split": "val",
+            "cv_split": None,
+            "split_index": 0,
+            "split_count": 1,
+        }
         roots = {name: toy / name for name in DATASETS}
         return Namespace(**{"roots": roots, **data, **batch, **crop, **look, **uniform, **scored, **changes})
 
@@ -53,9 +66,11 @@ def test_samples_do_not_depend_on_the_workers(make_args, dataset):
         loaders.train.sampler.set_epoch(number)
         return list(loaders.train)
 
-    for alone, shared in zip(epoch(0, 3), epoch(2, 3), strict=True):
-        assert alone["name"] == shared["name"]
-        assert torch.equal(alone["image"], shared["image"]) and torch.equal(alone["label"], shared["label"])
+    alone = epoch(0, 3)
+    for workers in (2, 4):
+        for one, other in zip(alone, epoch(workers, 3), strict=True):
+            assert one["name"] == other["name"]
+            assert torch.equal(one["image"], other["image"]) and torch.equal(one["label"], other["label"])
     assert not torch.equal(epoch(0, 3)[0]["image"], epoch(0, 4)[0]["image"])
 
 
@@ -89,6 +104,84 @@ def test_several_domains(make_args, uniform, batch, batches):
     assert len(loaded) == batches and all(len(item["image"]) == len(item["name"]) == batch for item in loaded)
     if not uniform:  # names of 5 digits are gtav's, of 7 synthia's
         assert [len(name) for name in loaded[0]["name"]] == [5, 7, 5, 7]
+
+
+@pytest.mark.parametrize("uniform, steps", [(False, 2), (True, 1)])
+def test_a_step_for_each_domain(make_args, uniform, steps):
+    args = make_args(dataset=["gtav", "synthia"], image_uniform_sampling=uniform, domain_steps="separate")
+    loaders = setup_loaders(args)
+    assert loaders.steps_per_batch == steps
+    if steps == 2:
+        names = next(iter(loaders.train))["name"]
+        assert {len(name) for name in names[0::2]} == {5} and {len(name) for name in names[1::2]} == {7}
+
+
+def test_null_takes_no_part(make_args):
+    args = make_args(dataset=["gtav", "null", "synthia"], val_dataset=["null"], domain_steps="separate")
+    loaders = setup_loaders(args)
+    assert loaders.val == {} and loaders.steps_per_batch == 2 and len(next(iter(loaders.train))["name"]) == 4
+    assert list(setup_loaders(make_args(dataset=["null"])).train) == []
+    assert list(setup_eval_loader(make_args(), "null")) == []
+    with pytest.raises(ValueError, match="ISW, whose statistics need a --covstat_val_dataset"):
+        setup_loaders(make_args(covstat_val_dataset=["null"]))
+
+
+def test_images_without_labels(make_args, tmp_path, caplog):
+    """A folder trains (on nothing, which is said), is validated, and gives statistics."""
+    for name in "ab":
+        save(tmp_path / f"{name}/x.png", np.full((40, 50, 3), 9))
+    names = {"dataset": ["folder"], "val_dataset": ["folder"], "covstat_val_dataset": ["folder"]}
+    args = make_args(**names, roots={"folder": tmp_path})
+    loaders = setup_loaders(args)
+    (batch,) = loaders.train
+    assert sorted(batch["name"]) == ["a/x", "b/x"] and (batch["label"] == 255).all()
+    assert len(loaders.val["folder"]) == len(loaders.statistics["folder"]) == 2
+    assert "nothing is learnt from folder" in caplog.text
+
+
+def cityscapes_pair(root, kind, split, name, value):
+    """Write a pair of 40x40 px labelled with one Cityscapes id."""
+    city = name.partition("_")[0]
+    save(root / f"leftImg8bit/{split}/{city}/{name}_leftImg8bit.png", np.zeros((40, 40, 3)))
+    save(root / f"{kind}/{split}/{city}/{name}_{kind}_labelIds.png", np.full((40, 40), value))
+
+
+def test_coarse_classes_and_video_frames(make_args, tmp_path):
+    """Fine: a road (id 7). Coarse: a wall (12), wanted, and a fence (13), not wanted. Video: one frame."""
+    cityscapes_pair(tmp_path, "gtFine", "train", "a_000000_000019", 7)
+    cityscapes_pair(tmp_path, "gtFine", "train", "a_000001_000019", 7)
+    cityscapes_pair(tmp_path, "gtCoarse", "train_extra", "b_000000_000019", 12)
+    cityscapes_pair(tmp_path, "gtCoarse", "train_extra", "b_000001_000019", 13)
+    video = tmp_path / "leftImg8bit_sequence/train/a/a_000000_000020_leftImg8bit.png"
+    save(video, np.zeros((40, 40, 3)))
+    args = make_args(
+        dataset=["cityscapes"],
+        val_dataset=[],
+        covstat_val_dataset=["cityscapes"],
+        roots={"cityscapes": tmp_path},
+        class_uniform_pct=1,
+        boost_classes=(3,),
+        maxSkip=1,
+    )
+    loaders = setup_loaders(args)
+    dataset = loaders.train.dataset
+    names = [dataset.base.name_of(sample) for sample in dataset.base.samples]
+    assert names == ["a_000000_000019", "a_000001_000019", "a_000000_000020"]
+    assert dataset.classes.tolist() == [0, 3]
+    assert {item["label"].unique().tolist()[0] for item in dataset} == {0, 3}
+    assert len(loaders.statistics["cityscapes"].dataset) == 2  # annotated images alone
+
+
+@pytest.mark.parametrize(
+    ("protocol", "size"), [("full", SIZE), ("half", (SIZE[0] // 2, SIZE[1] // 2)), ("legacy", (1536, 1536))]
+)
+def test_mapillary_protocols(make_args, protocol, size):
+    args = make_args(val_dataset=["mapillary", "gtav"], mapillary_protocol=protocol)
+    loaders = setup_loaders(args)
+    for loader in (loaders.val["mapillary"], setup_eval_loader(args, "mapillary")):
+        batch = next(iter(loader))
+        assert batch["image"].shape == (1, 3, *size) and batch["label"].shape == (1, *size)
+    assert next(iter(loaders.val["gtav"]))["image"].shape == (1, 3, *SIZE)
 
 
 @pytest.fixture

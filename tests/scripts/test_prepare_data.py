@@ -1,0 +1,269 @@
+"""Downloads in the official layouts, arranged, read and checked."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets import DATASETS
+from datasets.toy_city import ENCODINGS, write_png16
+from scripts import prepare_data
+from utils.logging import exit_cleanly
+
+ROOT = Path(__file__).parents[2]
+DOWNLOADS = {  # archive -> files as the official sites pack them; {} is the number
+    "cityscapes": {
+        "leftImg8bit_trainvaltest": "leftImg8bit/{split}/ulm/ulm_00000{}_000019_leftImg8bit.png",
+        "gtFine_trainvaltest": "gtFine/{split}/ulm/ulm_00000{}_000019_gtFine_labelIds.png",
+        "leftImg8bit_trainextra": "leftImg8bit/train_extra/bonn/bonn_00000{}_000019_leftImg8bit.png",
+        "gtCoarse": "gtCoarse/train_extra/bonn/bonn_00000{}_000019_gtCoarse_labelIds.png",
+        "leftImg8bit_sequence": "leftImg8bit_sequence/{split}/ulm/ulm_00000{}_000018_leftImg8bit.png",
+    },
+    "gtav": {"01_images": "images/000{}.png", "01_labels": "labels/000{}.png"},
+    "synthia": {"RGB": "RAND_CITYSCAPES/RGB/00000{}.png", "LABELS": "RAND_CITYSCAPES/GT/LABELS/00000{}.png"},
+    "bdd100k": {
+        "images": "bdd100k/seg/images/{split}/a{}.jpg",
+        "labels": "bdd100k/seg/labels/{split}/a{}_train_id.png",
+    },
+    "bdd100k newer": {
+        "images": "bdd100k/images/10k/{split}/a{}.jpg",
+        "labels": "bdd100k/labels/sem_seg/masks/{split}/a{}.png",
+    },
+    "mapillary": {"images": "{split}/images/a{}.jpg", "labels": "{split}/labels/a{}.png"},
+    "mapillary 2.0": {"images": "{split}/images/a{}.jpg", "labels": "{split}/v1.2/labels/a{}.png"},
+    "camvid": {"images": "CamVid/{split}/a{}.png", "labels": "CamVid/{split}annot/a{}.png"},
+    "kitti": {
+        "images": "data_semantics/training/image_2/0000{}_10.png",
+        "labels": "data_semantics/training/semantic/0000{}_10.png",
+    },
+}
+NUMBERS = {"gtav": (1, 22), "synthia": (1, 12), "kitti": (0, 1)}  # one of train, one of val
+
+
+SPLITS = ("train", "val")
+ROAD = {"camvid": 3, "kitti": 7} | {
+    name: int(ids[0]) for name, ids in ENCODINGS.items()
+}  # the dataset's number
+
+
+def write_image(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (6, 4), (9, 9, 9)).save(path)
+
+
+def write_label(path, name):
+    """Write 4x6 px of road as the dataset has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if name == "synthia":
+        write_png16(path, np.full((4, 6, 3), ROAD[name]))
+    elif name == "gtav":
+        Image.new("RGB", (6, 4), (128, 64, 128)).save(path)
+    else:
+        Image.new("L", (6, 4), ROAD[name]).save(path)
+
+
+@pytest.fixture
+def download(tmp_path):
+    def make(kind):
+        name, folder = kind.split()[0], tmp_path / "download"
+        splits = ("training", "validation") if name == "mapillary" else SPLITS
+        for archive, path in DOWNLOADS[kind].items():
+            for number, split in zip(NUMBERS.get(name, (1, 2)), splits, strict=True):
+                number = f"{number:02d}" if name in NUMBERS else number
+                file = folder / path.replace("{}", str(number)).replace("{split}", split)
+                if "label" in archive.lower() or "gt" in archive:
+                    write_label(file, name)
+                else:
+                    write_image(file)
+        (folder / "license.txt").write_text("for research")
+        return folder
+
+    return make
+
+
+def pack(folder):
+    """Turn a folder into DOWNLOAD.zip in a folder of its own."""
+    (folder.parent / "packed").mkdir()
+    with zipfile.ZipFile(folder.parent / "packed/download.zip", "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            archive.write(path, path.relative_to(folder))
+    return folder.parent / "packed"
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["extracted", "zip"])
+@pytest.mark.parametrize("kind", DOWNLOADS)
+def test_official_downloads(kind, packed, download, tmp_path, capsys):
+    name, src, dst = kind.split()[0], download(kind), tmp_path / "root"
+    src = pack(src) if packed else src
+    prepare_data.main([name, "--src", str(src), "--dst", str(dst)])
+    for split in SPLITS:
+        (item,) = DATASETS[name](dst, split, prepare_data.unchanged)
+        assert item["image"].shape == (4, 6, 3) and item["label"].tolist() == [[0] * 6] * 4
+    files = [path for path in dst.rglob("*") if not path.is_dir()]
+    assert all(path.is_symlink() != packed for path in files)
+    assert (
+        f"{len(files)} files placed in {dst}, 0 were there; 0 in no split, 1 others"
+        in capsys.readouterr().out
+    )
+    prepare_data.main([name, "--src", str(src), "--dst", str(dst)])
+    assert f"0 files placed in {dst}, {len(files)} were there" in capsys.readouterr().out
+
+
+def test_cityscapes_extras(download, tmp_path):
+    dst = tmp_path / "root"
+    prepare_data.arrange("cityscapes", download("cityscapes"), dst)
+    assert len(DATASETS["cityscapes"](dst, "train_extra", None)) == 2
+    assert len(DATASETS["cityscapes"](dst, "train", None, max_skip=1).samples) == 2  # one frame of two
+
+
+def test_copies_and_numbers_in_no_split(download, tmp_path, capsys):
+    """19993 is published as left out; 30000 is in no list."""
+    src, dst = download("gtav"), tmp_path / "root"
+    for number in (19993, 30000):
+        write_image(src / f"images/{number}.png")
+    prepare_data.main(["gtav", "--src", str(src), "--dst", str(dst), "--copy"])
+    files = sorted(path.relative_to(dst).as_posix() for path in dst.rglob("*.png"))
+    folders = ("images/train", "images/valid", "labels/train", "labels/valid")
+    assert files == [f"{folder}/01/000{'22' if 'valid' in folder else '01'}.png" for folder in folders]
+    assert not any((dst / file).is_symlink() for file in files)
+    assert "in no published split, not placed: " in (out := capsys.readouterr().out)
+    assert "30000.png" in out and "19993" not in out
+
+
+def test_an_interrupted_run_is_taken_up(download, tmp_path):
+    src, dst = download("kitti"), tmp_path / "root"
+    prepare_data.arrange("kitti", src, dst)
+    first, second = sorted(dst.glob("training/image_2/*"))
+    first.unlink()
+    second.unlink()
+    second.symlink_to(tmp_path / "moved away")
+    prepare_data.arrange("kitti", src, dst)
+    assert len(DATASETS["kitti"](dst, "trainval", None)) == 2 and second.exists()
+    second.unlink()
+    second.write_bytes(b"x")
+    with pytest.raises(ValueError, match="000001_10.png is there with 1 bytes, but .* remove the wrong one"):
+        prepare_data.arrange("kitti", src, dst)
+
+
+def test_what_cannot_be_arranged(download, tmp_path):
+    src = tmp_path / "empty"
+    with pytest.raises(FileNotFoundError, match="empty does not exist"):
+        prepare_data.arrange("synthia", src, tmp_path / "root")
+    src.mkdir()
+    (src / "SYNTHIA_RAND_CITYSCAPES.rar").write_text("Rar!")
+    with pytest.raises(
+        FileNotFoundError, match=r"nothing of synthia .*RGB.*; extract \S+CITYSCAPES.rar first"
+    ):
+        prepare_data.arrange("synthia", src, tmp_path / "root")
+    (src / "bad.zip").write_text("PK")
+    with pytest.raises(ValueError, match="archive .*bad.zip cannot be read"):
+        prepare_data.arrange("synthia", src, tmp_path / "root")
+
+
+def test_a_damaged_archive_leaves_no_file(download, tmp_path):
+    src = pack(download("kitti"))
+    archive = src / "download.zip"
+    data = bytearray(archive.read_bytes())
+    data[data.find(b"IDAT") + 6] ^= 255
+    archive.write_bytes(data)
+    with pytest.raises(ValueError, match="download.zip:data_semantics/.*cannot be read"):
+        prepare_data.arrange("kitti", src, tmp_path / "root")
+    assert not list((tmp_path / "root").rglob("*.png*"))
+
+
+@pytest.fixture
+def camvid(tmp_path, monkeypatch):
+    """A root DIR/camvid that is fine: one image in train, val and test, all road."""
+    monkeypatch.setitem(prepare_data.PUBLISHED, "camvid", {"train": 1, "val": 1, "test": 1})
+    for split in ("train", "val", "test"):
+        write_image(tmp_path / f"camvid/{split}/a.png")
+        write_label(tmp_path / f"camvid/{split}annot/a.png", "camvid")
+    return tmp_path
+
+
+def test_check_of_a_good_dataset(camvid, capsys):
+    prepare_data.main(["check", "--data_root", str(camvid)])
+    out = capsys.readouterr().out
+    assert "train: 1 images (published: 1)" in out and "camvid: fine" in out
+    assert "road               72  100.000" in out  # 3 images of 24 px
+    assert f"gtav: {camvid}/gtav is not there" in out
+
+
+def small(root):
+    Image.new("L", (5, 4), 3).save(root / "valannot/a.png")
+
+
+def unknown_id(root):
+    Image.new("L", (6, 4), 77).save(root / "valannot/a.png")
+
+
+def truncated(root):
+    path = root / "val/a.png"
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def missing_label(root):
+    (root / "valannot/a.png").unlink()
+
+
+def extra_label(root):
+    (root / "valannot/b.png").write_bytes(b"")
+
+
+def one_more(root):
+    write_image(root / "val/b.png")
+    write_label(root / "valannot/b.png", "camvid")
+
+
+def no_val(root):
+    (root / "val").rename(root / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (small, "differ in size: {root}/val/a.png is 6x4, {root}/valannot/a.png is 5x4"),
+        (unknown_id, "label {root}/valannot/a.png cannot be read: class id 77 is not one of camvid's"),
+        (truncated, "image {root}/val/a.png cannot be read"),
+        (missing_label, "image without its label: {root}/val/a.png needs {root}/valannot/a.png"),
+        (extra_label, "labels without their image: {root}/valannot/b.png"),
+        (one_more, "2 images, published 1"),
+        (no_val, "val: no val images of camvid in {root}"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_check_finds(spoil, message, camvid, capsys):
+    spoil(camvid / "camvid")
+    with pytest.raises(SystemExit) as exit_info:
+        prepare_data.main(["check", "camvid", "--data_root", str(camvid)])
+    assert exit_info.value.code == 1
+    out = capsys.readouterr().out
+    assert message.format(root=camvid / "camvid") in out
+    assert "camvid: NOT fine, 1 problems" in out
+
+
+def test_check_of_nothing(tmp_path, capsys):
+    for names in ([], ["gtav"]):
+        with pytest.raises(SystemExit) as exit_info:
+            prepare_data.main(["check", *names, "--data_root", str(tmp_path)])
+        assert exit_info.value.code == 1
+    assert "no dataset is there" in (out := capsys.readouterr().out) and "gtav: NOT fine, 2 problems" in out
+    with pytest.raises(SystemExit), exit_cleanly():
+        prepare_data.main(["check", "gta"])
+    assert "unknown dataset gta, choose from cityscapes, gtav" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["-m", "scripts.prepare_data"], ["scripts/prepare_data.py"]])
+def test_both_ways_to_run(command, tmp_path):
+    command = [sys.executable, *command, "check", "--data_root", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "no dataset is there" in done.stdout, done.stderr
+
+
+def test_every_dataset_has_rules_and_counts():
+    assert set(prepare_data.RULES) == set(DATASETS) - {"folder", "null"}
+    assert set(prepare_data.PUBLISHED) == set(DATASETS) - {"null"}

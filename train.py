@@ -210,9 +210,9 @@ def estimate_masks(args, training: Training, run: Run, device: torch.device) -> 
     for i, mask in enumerate(training.whitening.masks):
         channels = len(mask.mask)
         share = mask.num_selected.item() / (channels * (channels - 1) / 2)
-        text = "whitened map %d: %d covariances are to vanish, %.2f%%"
+        text = "whitened map %d: %d sensitive covariances, %.2f%%"
         logger.info(text, i, mask.num_selected, 100 * share)
-        run.writer.add_scalar(f"whitening/kept-{i}", share, training.iteration)
+        run.writer.add_scalar(f"whitening/sensitive-{i}", share, training.iteration)
         run.writer.add_image(f"whitening/mask-{i}", mask.mask[None].float(), training.iteration)
         run.writer.add_image(f"whitening/variance-{i}", visualize.heatmap(mask.variance), training.iteration)
 

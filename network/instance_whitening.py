@@ -101,7 +101,8 @@ class WhiteningMask(nn.Module):
         self.variance_sum.zero_()
         self.images.zero_()
         labels, _ = kmeans1d.cluster(self.variance.flatten().cpu().numpy(), clusters)
-        sensitive = (torch.tensor(labels) > 0).view_as(self.mask).to(self.mask.device)
+        labels = torch.tensor(labels)  # fewer values than clusters leave the lowest labels out
+        sensitive = (labels > labels.min()).view_as(self.mask).to(self.mask.device)
         self.mask.copy_(sensitive if first else self.mask & sensitive)
         self.num_selected.copy_(self.mask.sum())
 

@@ -19,7 +19,7 @@ DILATIONS = {16: (1, 2)}  # of layer2 and layer3, whose first blocks have a stri
 def build(name: str, wt_layer: tuple[int, ...], output_stride: int) -> Backbone:
     """Return MNASNet `name`; indices 2..6 of `wt_layer` end layer0..layer4."""
     if any(wt_layer[:2]):
-        logger.warning("wt_layer codes 0 and 1 are ignored: MNASNet has no place for them")
+        logger.warning("wt_layer's first two codes are ignored: MNASNet has no place for them")
     layers = tv.MNASNet(ALPHAS[name]).layers
     stages = tuple(nn.Sequential(*layers[start:end]) for start, end in pairwise(CUTS))
     channels = tuple(

@@ -5,7 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from network.instance_whitening import InstanceWhitening, SelectiveInstanceWhitening
+from network.instance_whitening import (
+    InstanceWhitening,
+    SelectiveInstanceWhitening,
+    float32_or_better,
+)
 from network.reduce import all_reduce_sum
 from network.switchable_whitening import IterNorm, SwitchableWhitening
 
@@ -39,6 +43,7 @@ class GlooSyncBatchNorm(nn.BatchNorm2d):
         """Return x (B, C, H, W) normalized, in train mode by mean and variance of all processes' pixels."""
         if not self.training:
             return super().forward(x)
+        dtype, x = x.dtype, float32_or_better(x)
         pixels = x.new_tensor([x.numel() / x.shape[1]])
         sums = all_reduce_sum(torch.cat([x.sum((0, 2, 3)), pixels]))
         count = sums[-1].detach()
@@ -50,7 +55,7 @@ class GlooSyncBatchNorm(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * count / (count - 1), self.momentum)
         scale = self.weight * (var + self.eps).rsqrt()
-        return centred * scale[:, None, None] + self.bias[:, None, None]
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(dtype)
 
 
 def synchronize_batch_norm(net: nn.Module) -> nn.Module:

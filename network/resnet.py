@@ -84,7 +84,7 @@ def build(name: str, wt_layer: tuple[int, ...], output_stride: int) -> Backbone:
         layer0 = nn.Sequential(trunk.conv1, stem_norm(wt_layer[2], 64), nn.ReLU(), trunk.maxpool)
         stem_channels = 64
         if any(wt_layer[:2]):
-            logger.warning("wt_layer codes 0 and 1 are ignored: only the ResNet-101 stem has these norms")
+            logger.warning("wt_layer's first two codes are ignored: only the ResNet-101 stem has these norms")
     stages = (trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4)
     channels = tuple(block.expansion * width for width in (64, 128, 256, 512))
     for stage, dilation in zip(stages[1:], DILATIONS[output_stride], strict=True):

@@ -51,7 +51,7 @@ class ReplacedNorm(nn.Module):
 def build(name: str, wt_layer: tuple[int, ...], output_stride: int) -> Backbone:
     """Return ShuffleNetV2; indices 2 and 6 of `wt_layer` replace norms of layer0, layer4, 3..5 end layers."""
     if any(wt_layer[:2]):
-        logger.warning("wt_layer codes 0 and 1 are ignored: ShuffleNetV2 has no place for them")
+        logger.warning("wt_layer's first two codes are ignored: ShuffleNetV2 has no place for them")
     trunk = tv.ShuffleNetV2(list(REPEATS), list(CHANNELS), inverted_residual=InvertedResidual)
     layer0 = ReplacedNorm(nn.Sequential(trunk.conv1, trunk.maxpool), trunk.conv1, wt_layer[2])
     layer4 = ReplacedNorm(trunk.conv5, trunk.conv5, wt_layer[6])

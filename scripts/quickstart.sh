@@ -11,10 +11,10 @@ out=${1:-logs/quickstart/$(date +%m_%d_%H_%M_%S)}
 domains="gtav cityscapes bdd100k synthia mapillary"
 gpus=$(python -c 'import torch; print(torch.cuda.device_count())')
 if [ "$gpus" -gt 0 ]; then
-  processes=$gpus town=data/toy_city size="--height 256 --width 512 --train 240 --val 20" arch=DeepR50V3PlusD
+  processes=$gpus town=data/quickstart_gpu size="--height 256 --width 512 --train 240 --val 20" arch=DeepR50V3PlusD
   train="--global_batch_size $((16 / gpus * gpus)) --crop_size 256 --max_iter 600 --lr 0.02 --num_workers 8" crop=256
 else
-  processes=1 town=data/toy_city_small size="--height 128 --width 256 --train 200 --val 8" arch=DeepR18V3PlusD
+  processes=1 town=data/quickstart_cpu size="--height 128 --width 256 --train 200 --val 8" arch=DeepR18V3PlusD
   train="--global_batch_size 8 --crop_size 96 --max_iter 200 --lr 0.03 --num_workers 1" crop=128
   OMP_NUM_THREADS=$(nproc) # of the one process: two on one machine spend their time exchanging gradients
   export OMP_NUM_THREADS
@@ -31,7 +31,7 @@ run() { # NAME FLAGS...: train, then score the last checkpoint
     --arch $arch --pretrained none $train --scale_min 0.75 --scale_max 1.5 --gblur --color_aug 0.5 \
     --class_uniform_pct 0.5 --class_uniform_tile 128 --relax_denom 0 "$@" \
     --date "$name" --exp gtav --ckpt "$out/ckpt" --tb_path "$out/tb"
-  checkpoint=$(ls "$out"/ckpt/"$name"/gtav/*/last_*.pth)
+  checkpoint=$(ls -t "$out"/ckpt/"$name"/gtav/*/last_*.pth | head -n 1)
   echo "== scoring $name on five domains"
   $launch eval.py --dataset $domains --data_root $town --arch $arch "${@:1:8}" --snapshot "$checkpoint" \
     --inference_mode sliding --scales 0.5,1.0,2.0 --crop_size $crop --num_workers 1 --dump_images \

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
-make_environment tests/requirements.txt
+make_environment requirements.txt tests/requirements.txt
 
 echo "== ruff"
 ruff check .

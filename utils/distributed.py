@@ -56,12 +56,6 @@ def broadcast_object(value):
     return box[0]
 
 
-def barrier() -> None:
-    """Wait for all processes."""
-    if dist.is_initialized():
-        dist.barrier()
-
-
 def finish() -> None:
     """Leave the process group."""
     if dist.is_initialized():

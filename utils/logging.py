@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -29,15 +30,26 @@ def setup(file: Path | None = None) -> None:
 
 @contextlib.contextmanager
 def exit_cleanly():
-    """End the program with one sentence and exit code 2 on a user's mistake (a bad value, a missing file)."""
+    """End the program with one sentence and exit code 2 on a user's mistake (a bad value, a missing file).
+
+    One of several processes leaves at once: the shutdown of NCCL would wait for processes that wait for it.
+    """
     try:
         yield
     except (ValueError, FileNotFoundError) as error:
-        logger.debug("where it happened", exc_info=True)
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: {innermost(str(error))}", file=sys.stderr, flush=True)
+        if distributed.world_size() > 1:
+            os._exit(2)
         raise SystemExit(2) from error
-    finally:
+    else:
         distributed.finish()
+
+
+def innermost(text: str) -> str:
+    """Return an error's own sentence, also where a loader worker's traceback is wrapped around it."""
+    if not text.startswith("Caught "):
+        return text
+    return text.strip().splitlines()[-1].partition(": ")[2]
 
 
 class RunningMeans:

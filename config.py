@@ -29,6 +29,7 @@ ROOTS = {
 }
 
 NUM_CLASSES = 19
+IW, ISW = 1, 2  # codes of wt_layer
 NO_EFFECT = "accepted, no effect"
 NOT_YET = "accepted, not available yet (setting one is an error)"
 
@@ -41,12 +42,16 @@ def parse_train_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = _parse("train", argv)
     world_size = int(os.environ.get("WORLD_SIZE", 1))
     if args.global_batch_size is not None:
-        if args.global_batch_size < 1 or args.global_batch_size % world_size:
+        domains = 1 if args.image_uniform_sampling else max(1, len(args.dataset))
+        shares = world_size * domains
+        if args.global_batch_size < 1 or args.global_batch_size % shares:
             raise ValueError(
                 f"--global_batch_size {args.global_batch_size} cannot be divided among {world_size} "
-                f"processes; take a multiple of {world_size}"
+                f"processes with {domains} domains each; take a multiple of {shares}"
             )
-        args.bs_mult = args.global_batch_size // world_size
+        args.bs_mult = args.global_batch_size // shares
+    _check_numbers(args)
+    _warn_of_idle(args)
     args.strict_classes = _train_ids("--strict_bdr_cls", args.strict_bdr_cls)
     args.boost_classes = _train_ids("--coarse_boost_classes", args.coarse_boost_classes or "")
     if args.boost_classes and (args.class_uniform_pct <= 0 or "cityscapes" not in args.dataset):
@@ -63,6 +68,39 @@ def parse_train_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.test_mode:
         args.max_epoch, args.cov_stat_epoch, args.trials = 2, 0, min(args.trials, 2)
     return args
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    for name in ("bs_mult", "bs_mult_val", "crop_size", "max_epoch", "max_iter", "class_uniform_tile"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, not {getattr(args, name)}")
+    if not 0 < args.scale_min <= args.scale_max:
+        raise ValueError(
+            "scales are drawn from [--scale_min, --scale_max]: "
+            f"0 < {args.scale_min} <= {args.scale_max} fails"
+        )
+    if ISW in args.wt_layer and min(args.trials, args.clusters - 1) < 1:
+        raise ValueError(
+            "--wt_layer asks for ISW, which needs --trials of at least 1 and --clusters of at least 2, "
+            f"not {args.trials} and {args.clusters}"
+        )
+
+
+def _warn_of_idle(args: argparse.Namespace) -> None:
+    """Warn of flags that others leave without effect."""
+    weighted = args.img_wt_loss or args.jointwtborder
+    whitened = {IW, ISW} & set(args.wt_layer)
+    idle = {
+        "amsgrad": (args.amsgrad and not args.adam, "--adam"),
+        "batch_weighting": (args.batch_weighting and not weighted, "--img_wt_loss or --jointwtborder"),
+        "wt_bound": (args.wt_bound != 1 and not weighted, "--img_wt_loss or --jointwtborder"),
+        "strict_bdr_cls": (args.strict_bdr_cls and not args.jointwtborder, "--jointwtborder"),
+        "dynamic": (args.dynamic and ISW not in args.wt_layer, "code 2 in --wt_layer"),
+        "wt_reg_weight": (args.wt_reg_weight and not whitened, "code 1 or 2 in --wt_layer"),
+    }
+    for name, (is_idle, needed) in idle.items():
+        if is_idle:
+            warnings.warn(f"--{name} has no effect without {needed}", stacklevel=3)
 
 
 def _train_ids(flag: str, text: str) -> tuple[int, ...]:

@@ -34,6 +34,8 @@ def main(args) -> None:
     setup()
     state = checkpoint.load(args.snapshot)
     net = get_net(args)
+    named = {"arch": args.arch.removeprefix("network.deepv3."), "wt_layer": args.wt_layer}
+    checkpoint.check_settings(state, named)
     logger.info("%s: %s", args.snapshot, checkpoint.load_weights(net, state["state_dict"]))
     if args.fixed_aspp_pool:
         net.aspp.pool_window = ASPP_POOL_WINDOW
@@ -56,17 +58,18 @@ def main(args) -> None:
         split = args.split if len(args.val_dataset) == 1 else f"{name}_{args.split}"
         start = time.perf_counter()
         dump = results / split if args.dump_images else None
-        confusion = evaluate(net, loader, device, protocol, name, dump)
+        confusion = evaluate(net, loader, device, protocol, name, dump, args.image_in)
         if args.profile:
             logger.info("%s: %.3f s per image", name, (time.perf_counter() - start) / max(1, len(loader)))
         confusion.all_reduce()
         summary = confusion.summary()
         summaries[name] = summary if summary.present else None
 
+    slice_name = f"{args.split_index}_of_{args.split_count}"
     if distributed.is_main():
         print_scores(Path(args.snapshot).stem, summaries, trained_on(state.get("command", "")))
         report.write_results(
-            results / "results.json",
+            results / ("results.json" if args.split_count == 1 else f"results_{slice_name}.json"),
             metrics=summaries,
             classes=TRAIN_ID_NAMES,
             command=" ".join(sys.argv),
@@ -83,6 +86,7 @@ def evaluate(
     protocol: dict,
     name: str,
     dump: Path | None = None,
+    image_in: bool = False,
 ) -> ConfusionMatrix:
     """Predict this process's share of a dataset, count it and, given a folder, write the pictures there."""
     confusion = ConfusionMatrix(NUM_CLASSES)
@@ -92,17 +96,20 @@ def evaluate(
         pred = predict(net, image, **protocol).argmax(1)  # (1, H, W)
         confusion.update(label, pred)
         if dump:
-            dump_images(dump, batch["name"][0], batch["image"][0], batch["label"][0], pred[0].cpu())
+            shown = batch["image"][0], batch["label"][0], pred[0].cpu()
+            dump_images(dump, batch["name"][0], *shown, image_in)
     return confusion
 
 
-def dump_images(folder: Path, name: str, image: Tensor, label: Tensor, pred: Tensor) -> None:
+def dump_images(
+    folder: Path, name: str, image: Tensor, label: Tensor, pred: Tensor, image_in: bool = False
+) -> None:
     """Write pred/ (Cityscapes label ids), rgb/ (colours), compose/ (half photo) and, if labelled, diff/."""
     colors = visualize.colorize(pred, TRAIN_ID_COLORS)
     pictures = {
         "pred": (f"{name}.png", Image.fromarray(TRAIN_ID_TO_ID[pred.numpy()])),
         "rgb": (f"{name}_color.png", colors.convert("RGB")),
-        "compose": (f"{name}_compose.png", visualize.blend(visualize.denormalize(image), colors)),
+        "compose": (f"{name}_compose.png", visualize.blend(visualize.denormalize(image, image_in), colors)),
     }
     if (label != IGNORE_LABEL).any():
         pictures["diff"] = (f"{name}_diff.png", visualize.error_map(label, pred))

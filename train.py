@@ -8,6 +8,7 @@ Also `python -m torch.distributed.launch --nproc_per_node=N train.py ...` and pl
 import math
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -43,7 +44,8 @@ class Training:
     schedule: torch.optim.lr_scheduler.LRScheduler
     scaler: torch.amp.GradScaler
     loaders: Loaders
-    epoch: int = 0  # the next to run
+    settings: dict  # what a continued run must share
+    epoch: int = 0  # the one under way, or the next
     iteration: int = 0  # optimizer steps done
     best: dict[str, float] = field(default_factory=dict)  # mean IU by validation dataset
 
@@ -54,9 +56,10 @@ class Training:
             "scheduler": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "whitening": self.whitening.state_dict(),
-            "sampler": self.loaders.train_sampler.state_dict(),
-            "rng": {"torch": torch.get_rng_state()},
-            "epoch": self.epoch - 1,  # the last finished
+            "sampler": self.loaders.train.sampler.state_dict(),
+            "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
+            "settings": self.settings,
+            "epoch": self.epoch,  # its sampler's position says how far it got
             "iteration": self.iteration,
             "best": self.best,
             "command": " ".join(sys.argv),
@@ -64,22 +67,28 @@ class Training:
 
     def load_state_dict(self, state: dict) -> None:
         """Continue from `state`; raises ValueError when it lacks what continuing needs."""
-        if lacking := sorted({"optimizer", "scheduler", "whitening", "iteration"} - set(state)):
+        if lacking := sorted(set(self.state_dict()) - set(state)):
             raise ValueError(
                 f"the checkpoint cannot be continued, it lacks {', '.join(lacking)}; leave out "
                 "--restore_optimizer to start from its weights"
             )
+        checkpoint.check_settings(state, self.settings)
         logger.info("weights: %s", checkpoint.load_weights(self.net, state["state_dict"]))
         for name, part in (
             ("optimizer", self.optimizer),
             ("scheduler", self.schedule),
             ("scaler", self.scaler),
             ("whitening", self.whitening),
-            ("sampler", self.loaders.train_sampler),
+            ("sampler", self.loaders.train.sampler),
         ):
             part.load_state_dict(state[name])
-        torch.set_rng_state(state["rng"]["torch"])
-        self.epoch, self.iteration, self.best = state["epoch"] + 1, state["iteration"], state["best"]
+        torch.set_rng_state(state["rng"]["cpu"])
+        if len(state["rng"]["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["rng"]["cuda"])
+        loader = self.loaders.train
+        finished = loader.sampler.steps_done(loader.batch_size) >= len(loader)
+        self.epoch = state["epoch"] + finished
+        self.iteration, self.best = state["iteration"], state["best"]
 
 
 def main(args) -> None:
@@ -92,7 +101,14 @@ def main(args) -> None:
     whitening = Whitening.for_network(net, clusters=args.clusters, relax_denom=args.relax_denom).to(device)
     optimizer, schedule = get_optimizer(args, net)
     scaler = torch.amp.GradScaler(device.type, enabled=args.fp16 and device.type == "cuda")
-    training = Training(net, whitening, optimizer, schedule, scaler, loaders)
+    settings = {
+        "arch": args.arch.removeprefix("network.deepv3."),
+        "wt_layer": args.wt_layer,
+        "optimizer": type(optimizer).__name__,
+        "fp16": scaler.is_enabled(),
+        "seed": args.seed,
+    }
+    training = Training(net, whitening, optimizer, schedule, scaler, loaders, settings)
     main_loss = MainLoss(
         class_weighted=args.cls_wt_loss,
         image_weighted=args.img_wt_loss,
@@ -119,34 +135,41 @@ def main(args) -> None:
     logger.info(text, args.arch, distributed.world_size(), device.type, loaders.train.batch_size)
 
     while training.epoch < args.max_epoch and training.iteration < args.max_iter:
-        train_epoch(args, training, model, main_loss, run, device)
-        if whitening.selective and statistics_due(args, training.epoch):
+        complete = train_epoch(args, training, model, main_loss, run, device)
+        if complete and whitening.selective and statistics_due(args, training.epoch):
             estimate_masks(args, training, run, device)
         scores = {name: validate(args, training, name, run, device) for name in loaders.val}
-        training.epoch += 1
         save(training, scores, run)
+        training.epoch += 1
     run.writer.close()
     logger.info("checkpoints and log in %s, TensorBoard in %s", run.checkpoints, run.tensorboard)
 
 
 def train_epoch(
     args, training: Training, model: nn.Module, main_loss: MainLoss, run: Run, device: torch.device
-) -> None:
-    """Step through the training images once, or until args.max_iter; the host waits only for log lines."""
+) -> bool:
+    """Step through what is left of the epoch, or until args.max_iter; return whether it is complete.
+
+    The host waits for the device at log lines only.
+    """
     loader = training.loaders.train
     loader.dataset.set_epoch(training.epoch)
     loader.sampler.set_epoch(training.epoch)
-    torch.manual_seed(hash((args.seed, training.epoch, distributed.rank())))  # of the dropout
+    done = loader.sampler.steps_done(loader.batch_size)  # > 0 where a run goes on within an epoch
+    if not done:
+        torch.manual_seed(hash((args.seed, training.epoch, distributed.rank())))  # of the dropout
     model.train()
-    steps = min(len(loader), args.max_iter - training.iteration)
-    if args.test_mode:
-        steps = min(steps, TEST_MODE_ITERATIONS)
+    whole = min(len(loader), TEST_MODE_ITERATIONS) if args.test_mode else len(loader)
+    steps = min(whole, done + args.max_iter - training.iteration)
     half = torch.float16 if device.type == "cuda" else torch.bfloat16
     count = training.loaders.steps_per_batch  # 1, or a step for each domain: image b is of domain b % count
     parts = [slice(domain, None, count) for domain in range(count)]
     running = RunningMeans()
-    bar = tqdm(loader, f"epoch {training.epoch}", steps, disable=not distributed.is_main(), leave=False)
-    for step, batch in enumerate(bar, start=1):
+    progress = {"total": steps, "initial": done, "disable": not distributed.is_main(), "leave": False}
+    bar = tqdm(loader, f"epoch {training.epoch}", **progress)
+    for step, batch in enumerate(bar, start=done + 1):
+        if args.dump_augmentation_images and step == 1:
+            dump_images(batch, run.checkpoints / "augmentation", training.epoch, args.image_in)
         for part in parts:
             image = batch["image"][part].to(device, non_blocking=True)  # (B, 3, H, W)
             label = batch["label"][part].to(device, non_blocking=True)  # (B, H, W)
@@ -171,6 +194,15 @@ def train_epoch(
             log_step(training, run, running, step, len(loader))
         if step == steps:
             break
+    return steps == whole
+
+
+def dump_images(batch: dict, folder: Path, epoch: int, image_in: bool) -> None:
+    """Write the images of a batch as the network gets them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, (image, name) in enumerate(zip(batch["image"], batch["name"], strict=True)):
+        stem = f"epoch_{epoch}_rank_{distributed.rank()}_{i}_{name.replace('/', '_')}"
+        visualize.denormalize(image, image_in).save(folder / f"{stem}.png")
 
 
 def log_step(training: Training, run: Run, running: RunningMeans, step: int, steps: int) -> None:
@@ -233,7 +265,7 @@ def validate(args, training: Training, name: str, run: Run, device: torch.device
         images += len(image)
         confusion.update(label, pred)
         if i == 0:
-            strip = visualize.strip(image[0], label[0], pred[0], TRAIN_ID_COLORS)
+            strip = visualize.strip(image[0], label[0], pred[0], TRAIN_ID_COLORS, args.image_in)
             run.writer.add_image(f"{name}/image-truth-prediction", strip, training.epoch)
             if args.visualize_feature:
                 for j, maps in enumerate(training.net.whitened_maps(image)):
@@ -263,7 +295,7 @@ def save(training: Training, scores: dict[str, Summary], run: Run) -> None:
     for kind, name in [("last", first), *(("best", name) for name in improved)]:
         mean_iu = scores[name].mean_iu if name in scores else math.nan
         stem = f"{kind}_{name}_epoch_"
-        file = run.checkpoints / f"{stem}{training.epoch - 1}_mean-iu_{mean_iu:.5f}.pth"
+        file = run.checkpoints / f"{stem}{training.epoch}_mean-iu_{mean_iu:.5f}.pth"
         checkpoint.save(file, {**training.state_dict(), "mean_iu": mean_iu})
         for old in run.checkpoints.glob(f"{stem}*.pth"):
             if old != file:

@@ -27,7 +27,6 @@ class Loaders(NamedTuple):
     """Call `set_epoch` of a loader's dataset and sampler before iterating (statistics: the trial)."""
 
     train: DataLoader
-    train_sampler: TrainSampler
     steps_per_batch: int  # optimizer steps; step i of n takes images i, i + n, .. of a batch
     val: dict[str, DataLoader]  # by the domain's name
     statistics: dict[str, DataLoader]  # PhotometricPairs; none unless --wt_layer asks for ISW
@@ -75,7 +74,7 @@ def setup_loaders(args) -> Loaders:
             f"{args.bs_mult} on each of {sampler.world_size} processes; lower --bs_mult"
         )
     train = _loader(args, dataset, sampler, args.bs_mult, seed=args.seed, drop_last=True)
-    return Loaders(train, sampler, steps_per_batch, val, statistics)
+    return Loaders(train, steps_per_batch, val, statistics)
 
 
 def setup_eval_loader(args, name: str) -> DataLoader:

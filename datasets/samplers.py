@@ -36,6 +36,10 @@ class TrainSampler(Sampler[int]):
     def advance(self, count: int) -> None:
         self.position += count * self.world_size
 
+    def steps_done(self, batch_size: int) -> int:
+        """Return how many batches of this process the epoch's used indices were."""
+        return self.position // self.world_size // batch_size
+
     def state_dict(self) -> dict[str, int]:
         """Return the epoch and the number of its indices that all processes together have used."""
         return {"epoch": self.epoch, "position": self.position}

@@ -31,7 +31,7 @@ def build(name: str, wt_layer: tuple[int, ...], output_stride: int) -> Backbone:
     """Return MobileNetV2; indices 2..5 of `wt_layer` end layer0..layer3, the others have no place."""
     # NOTE(published): index 6 does nothing here, as published; see test_codes_without_a_place_warn.
     if any((*wt_layer[:2], wt_layer[6])):
-        logger.warning("wt_layer's first two codes and its last are ignored: MobileNetV2 has no place for them")
+        logger.warning("wt_layer's first two codes and its last are ignored: MobileNetV2 has no place")
     features = tv.MobileNetV2(block=InvertedResidual).features
     stages = tuple(nn.Sequential(*features[start:end]) for start, end in pairwise(CUTS))
     for stage, dilation in zip(stages[2:4], DILATIONS[output_stride], strict=True):

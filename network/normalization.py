@@ -5,11 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from network.instance_whitening import (
-    InstanceWhitening,
-    SelectiveInstanceWhitening,
-    float32_or_better,
-)
+from network.instance_whitening import InstanceWhitening, SelectiveInstanceWhitening, float32_or_better
 from network.reduce import all_reduce_sum
 from network.switchable_whitening import IterNorm, SwitchableWhitening
 

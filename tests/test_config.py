@@ -73,8 +73,35 @@ def test_dataset_dir_is_the_root_of_one_dataset():
 def test_global_batch_is_divided_among_processes(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert config.parse_train_args(["--global_batch_size", "16"]).bs_mult == 4
-    with pytest.raises(ValueError, match="--global_batch_size 6 cannot be divided among 4 processes"):
+    with pytest.raises(ValueError, match="--global_batch_size 6 cannot be divided among 4 processes with 1"):
         config.parse_train_args(["--global_batch_size", "6"])
+
+
+def test_global_batch_is_divided_among_domains(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    two = ["--global_batch_size", "8", "--dataset", "gtav", "synthia"]
+    assert config.parse_train_args(two).bs_mult == 2
+    assert config.parse_train_args([*two, "--image_uniform_sampling"]).bs_mult == 4
+
+
+def test_the_default_arch_is_the_papers():
+    assert config.parse_train_args([]).arch == "DeepR50V3PlusD"
+
+
+@pytest.mark.parametrize(
+    ("argv", "needed"),
+    [
+        (["--amsgrad"], "--adam"),
+        (["--batch_weighting"], "--img_wt_loss or --jointwtborder"),
+        (["--wt_bound", "2"], "--img_wt_loss or --jointwtborder"),
+        (["--strict_bdr_cls", "5"], "--jointwtborder"),
+        (["--dynamic"], "code 2 in --wt_layer"),
+        (["--wt_reg_weight", "0.6"], "code 1 or 2 in --wt_layer"),
+    ],
+)
+def test_flags_that_others_leave_idle_warn(argv, needed):
+    with pytest.warns(UserWarning, match=f"{argv[0]} has no effect without {needed}"):
+        config.parse_train_args(argv)
 
 
 def test_flags_without_effect_warn():
@@ -104,6 +131,11 @@ def test_lists_of_classes():
         (["--coarse_boost_classes", "3,19"], "--coarse_boost_classes takes train ids 0..18 .* not '3,19'"),
         (["--coarse_boost_classes", "3"], "it needs --class_uniform_pct above 0 and cityscapes in --dataset"),
         (["--maxSkip", "3", "--dataset", "gtav"], "--maxSkip .* needs cityscapes in --dataset"),
+        (["--bs_mult", "0"], "--bs_mult must be at least 1, not 0"),
+        (["--crop_size", "-5"], "--crop_size must be at least 1, not -5"),
+        (["--scale_min", "3"], "0 < 3.0 <= 2.0 fails"),
+        (["--wt_layer", *"0022200", "--trials", "0"], "--trials of at least 1"),
+        (["--wt_layer", *"0022200", "--clusters", "0"], "--clusters of at least 2"),
         (["--restore_optimizer"], "name its checkpoint with --snapshot"),
     ],
 )

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 ISW = ["--wt_layer", "0", "0", "2", "2", "2", "0", "0", "--clusters", "3", "--wt_reg_weight", "0.6"]
 LAUNCHERS = {
     "launch": [sys.executable, "-m", "torch.distributed.launch", "--nproc_per_node=2", "--master_port=29511"],
-    "torchrun": [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29512"],
+    "torchrun": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"],
     "python": [sys.executable],
 }
 
@@ -129,6 +129,87 @@ def test_a_continued_run_equals_an_uninterrupted_one(finished, toy_town, tmp_pat
         torch.testing.assert_close(twice[part], once[part], rtol=0, atol=0)
 
 
+def test_a_run_goes_on_within_an_epoch(toy_town, tmp_path):
+    """Six iterations are one epoch of four and half of the next; the rest of it follows, no image twice."""
+    schedule = ["--max_iter", "20"]
+    argv = ["--max_epoch", "2", *schedule]
+    run(flags(toy_town, tmp_path / "whole", *argv))
+    loaders_stop_at(6, flags(toy_town, tmp_path / "half", *argv))
+    snapshot = ["--snapshot", str(the_checkpoint(tmp_path / "half")), "--restore_optimizer"]
+    run(flags(toy_town, tmp_path / "rest", *argv, *snapshot))
+    whole, rest = (checkpoint.load(the_checkpoint(tmp_path / name)) for name in ("whole", "rest"))
+    assert (rest["epoch"], rest["iteration"]) == (1, 8)
+    torch.testing.assert_close(rest["state_dict"], whole["state_dict"], rtol=0, atol=0)
+
+
+def loaders_stop_at(iteration, argv):
+    """Run until `iteration` with the schedule of the whole run."""
+    args = config.parse_train_args(argv)
+    factor = args.max_iter
+    optimizer = train.get_optimizer
+
+    def whole_schedule(args, net):
+        args.max_iter = factor
+        made = optimizer(args, net)
+        args.max_iter = iteration
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "get_optimizer", whole_schedule)
+        train.main(args)
+
+
+def test_statistics_are_due_once_or_with_dynamic_again_and_again():
+    once = config.parse_train_args(["--cov_stat_epoch", "2"])
+    again = config.parse_train_args(["--cov_stat_epoch", "2", "--wt_layer", *"0022200", "--dynamic"])
+    assert [epoch for epoch in range(9) if train.statistics_due(once, epoch)] == [2]
+    assert [epoch for epoch in range(9) if train.statistics_due(again, epoch)] == [2, 5, 8]
+
+
+def test_augmented_images_are_dumped(toy_town, tmp_path):
+    run(flags(toy_town, tmp_path, "--max_iter", "1", "--dump_augmentation_images"))
+    pictures = list(tmp_path.glob("ckpt/**/augmentation/epoch_0_rank_0_*.png"))
+    assert [Image.open(picture).size for picture in pictures] == [(64, 64)] * 2
+
+
+def test_a_loader_workers_error_is_one_sentence(tmp_path, capsys):
+    write_toy_city(tmp_path, size=(64, 128), train=8, val=2, seed=0)
+    spoil_a_label(tmp_path)
+    with pytest.raises(SystemExit):
+        run(flags(tmp_path, tmp_path, "--max_iter", "1", "--num_workers", "1"))
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert re.search(r"error: label \S+labelIds.png cannot be read: class id 77", line)
+
+
+def test_a_half_precision_step_of_two_processes(toy_town, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        "train.py",
+    ]
+    command += flags(toy_town, tmp_path, "--max_iter", "1", "--fp16")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--wt_layer", *"0021200"], r"wt_layer \[0, 0, 2, 2, 2, 0, 0\], not \[0, 0, 2, 1, 2, 0, 0\]"),
+        ([*ISW, "--adam"], "optimizer SGD, not Adam"),
+        ([*ISW, "--seed", "3"], "seed 0, not 3"),
+    ],
+)
+def test_a_run_is_continued_with_its_own_settings(more, message, finished, toy_town, tmp_path, capsys):
+    snapshot = ["--snapshot", str(the_checkpoint(finished)), "--restore_optimizer"]
+    with pytest.raises(SystemExit):
+        run(flags(toy_town, tmp_path, "--max_epoch", "1", *more, *snapshot))
+    assert re.search(f"the checkpoint was trained with {message}", capsys.readouterr().err)
+
+
 def test_weights_alone_start_a_run_from_its_first_epoch(finished, toy_town, tmp_path, capsys):
     run(flags(toy_town, tmp_path, "--max_epoch", "1", "--snapshot", str(the_checkpoint(finished))))
     # code 0 has a batch norm where the checkpoint has whitening: its 5 entries are missing, and said so
@@ -170,7 +251,11 @@ def empty_the_root(town):
         (None, ["--wt_layer", "0", "0", "2"], "wt_layer takes 7 codes"),
         (None, ["--snapshot", "nowhere.pth"], "no checkpoint at nowhere.pth"),
         (None, ["--bs_mult", "9"], "gtav has 8 training images, fewer than one batch"),
-        (None, ["--global_batch_size", "0"], "--global_batch_size 0 cannot be divided among 1 processes"),
+        (
+            None,
+            ["--global_batch_size", "0"],
+            "--global_batch_size 0 cannot be divided among 1 processes with 1",
+        ),
         (None, ["--pretrained", "nowhere.pth"], "--pretrained nowhere.pth: no such file"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
@@ -190,4 +275,4 @@ def test_a_checkpoint_of_another_network_is_refused(finished, toy_town, tmp_path
     snapshot = ["--snapshot", str(the_checkpoint(finished)), "--restore_optimizer"]
     with pytest.raises(SystemExit):
         run(flags(toy_town, tmp_path, "--max_epoch", "1", *snapshot))
-    assert "does not fit this network" in capsys.readouterr().err
+    assert "the checkpoint was trained with wt_layer" in capsys.readouterr().err

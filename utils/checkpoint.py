@@ -65,6 +65,19 @@ def load(path: str | Path) -> dict:
     return state
 
 
+def check_settings(state: dict, settings: dict) -> None:
+    """Raise ValueError if the run that wrote `state` recorded other values of any of `settings`.
+
+    What has no entries (instance norms without weights) and what is no tensor is told apart only here.
+    Checkpoints of the published code recorded nothing.
+    """
+    recorded = state.get("settings", {})
+    other = {key: value for key, value in settings.items() if recorded.get(key, value) != value}
+    if other:
+        texts = [f"{key} {recorded[key]}, not {value}" for key, value in other.items()]
+        raise ValueError(f"the checkpoint was trained with {'; '.join(texts)}")
+
+
 def load_weights(
     net: nn.Module, state_dict: dict[str, torch.Tensor], allow_partial: bool = False
 ) -> LoadReport:

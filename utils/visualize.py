@@ -24,11 +24,17 @@ def colorize(ids: Tensor | np.ndarray, palette: Palette) -> Image.Image:
     return picture
 
 
-def denormalize(
-    image: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
-) -> Image.Image:
-    """Turn a normalized image (3, H, W) back into the RGB picture it came from, rounded and clipped."""
-    pixels = image.detach().float().cpu().permute(1, 2, 0) * torch.tensor(std) + torch.tensor(mean)
+def denormalize(image: Tensor, image_in: bool = False) -> Image.Image:
+    """Turn a normalized image (3, H, W) back into the RGB picture it came from (rounded, clipped to 0..255).
+
+    With `image_in` (normalized by its own mean and std, which are not known here) its range is stretched.
+    """
+    pixels = image.detach().float().cpu().permute(1, 2, 0)
+    if image_in:
+        low, high = pixels.amin((0, 1)), pixels.amax((0, 1))
+        pixels = (pixels - low) / (high - low).clamp(min=1e-6)
+    else:
+        pixels = pixels * torch.tensor(IMAGENET_STD) + torch.tensor(IMAGENET_MEAN)
     return Image.fromarray((pixels * 255).round().clamp(0, 255).byte().numpy())
 
 
@@ -43,12 +49,12 @@ def error_map(label: Tensor | np.ndarray, pred: Tensor | np.ndarray, ignore: int
     return Image.fromarray(np.where((label != pred) & (label != ignore), 255, 0).astype(np.uint8))
 
 
-def strip(image: Tensor, label: Tensor, pred: Tensor, palette: Palette) -> Tensor:
+def strip(image: Tensor, label: Tensor, pred: Tensor, palette: Palette, image_in: bool = False) -> Tensor:
     """Put image | truth | prediction side by side for TensorBoard: uint8 (3, H, 3 * W).
 
     `image` is (3, H, W) normalized, `label` and `pred` are train ids (H, W).
     """
-    panels = denormalize(image), colorize(label, palette), colorize(pred, palette)
+    panels = denormalize(image, image_in), colorize(label, palette), colorize(pred, palette)
     row = np.concatenate([np.asarray(panel.convert("RGB")) for panel in panels], axis=1)
     return torch.from_numpy(row).permute(2, 0, 1)
 

@@ -8,7 +8,6 @@ Also `python -m torch.distributed.launch --nproc_per_node=N train.py ...` and pl
 import math
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -49,6 +48,10 @@ class Training:
     iteration: int = 0  # optimizer steps done
     best: dict[str, float] = field(default_factory=dict)  # mean IU by validation dataset
 
+    def steps_done(self) -> int:
+        """Return how many steps of its epoch the training sampler has behind it."""
+        return self.loaders.train.sampler.steps_done(self.loaders.train.batch_size)
+
     def state_dict(self) -> dict:
         return {
             "state_dict": {f"module.{key}": value for key, value in self.net.state_dict().items()},
@@ -74,19 +77,15 @@ class Training:
             )
         checkpoint.check_settings(state, self.settings)
         logger.info("weights: %s", checkpoint.load_weights(self.net, state["state_dict"]))
-        for name, part in (
-            ("optimizer", self.optimizer),
-            ("scheduler", self.schedule),
-            ("scaler", self.scaler),
-            ("whitening", self.whitening),
-            ("sampler", self.loaders.train.sampler),
-        ):
-            part.load_state_dict(state[name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.whitening.load_state_dict(state["whitening"])
+        self.loaders.train.sampler.load_state_dict(state["sampler"])
         torch.set_rng_state(state["rng"]["cpu"])
         if len(state["rng"]["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["rng"]["cuda"])
-        loader = self.loaders.train
-        finished = loader.sampler.steps_done(loader.batch_size) >= len(loader)
+        finished = self.steps_done() >= len(self.loaders.train)
         self.epoch = state["epoch"] + finished
         self.iteration, self.best = state["iteration"], state["best"]
 
@@ -155,7 +154,7 @@ def train_epoch(
     loader = training.loaders.train
     loader.dataset.set_epoch(training.epoch)
     loader.sampler.set_epoch(training.epoch)
-    done = loader.sampler.steps_done(loader.batch_size)  # > 0 where a run goes on within an epoch
+    done = training.steps_done()  # > 0 where a run goes on within an epoch
     if not done:
         torch.manual_seed(hash((args.seed, training.epoch, distributed.rank())))  # of the dropout
     model.train()
@@ -169,7 +168,9 @@ def train_epoch(
     bar = tqdm(loader, f"epoch {training.epoch}", **progress)
     for step, batch in enumerate(bar, start=done + 1):
         if args.dump_augmentation_images and step == 1:
-            dump_images(batch, run.checkpoints / "augmentation", training.epoch, args.image_in)
+            prefix = f"epoch_{training.epoch}_rank_{distributed.rank()}"
+            folder = run.checkpoints / "augmentation"
+            visualize.save_batch(batch["image"], batch["name"], folder, prefix, args.image_in)
         for part in parts:
             image = batch["image"][part].to(device, non_blocking=True)  # (B, 3, H, W)
             label = batch["label"][part].to(device, non_blocking=True)  # (B, H, W)
@@ -195,14 +196,6 @@ def train_epoch(
         if step == steps:
             break
     return steps == whole
-
-
-def dump_images(batch: dict, folder: Path, epoch: int, image_in: bool) -> None:
-    """Write the images of a batch as the network gets them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for i, (image, name) in enumerate(zip(batch["image"], batch["name"], strict=True)):
-        stem = f"epoch_{epoch}_rank_{distributed.rank()}_{i}_{name.replace('/', '_')}"
-        visualize.denormalize(image, image_in).save(folder / f"{stem}.png")
 
 
 def log_step(training: Training, run: Run, running: RunningMeans, step: int, steps: int) -> None:

@@ -1,6 +1,7 @@
 """Pictures of what a network sees and predicts. A palette is K rows (red, green, blue) of 0..255."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -36,6 +37,15 @@ def denormalize(image: Tensor, image_in: bool = False) -> Image.Image:
     else:
         pixels = pixels * torch.tensor(IMAGENET_STD) + torch.tensor(IMAGENET_MEAN)
     return Image.fromarray((pixels * 255).round().clamp(0, 255).byte().numpy())
+
+
+def save_batch(
+    images: Tensor, names: Sequence[str], folder: Path, prefix: str, image_in: bool = False
+) -> None:
+    """Write normalized images (B, 3, H, W), as the network gets them, to folder/PREFIX_i_NAME.png."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, (image, name) in enumerate(zip(images, names, strict=True)):
+        denormalize(image, image_in).save(folder / f"{prefix}_{i}_{name.replace('/', '_')}.png")
 
 
 def blend(photo: Image.Image, colors: Image.Image, alpha: float = 0.5) -> Image.Image:

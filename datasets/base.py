@@ -136,8 +136,8 @@ class SegmentationDataset(Dataset):
         """Return those of a flat download's `paths` whose number is in the published list of `split`."""
         known = {number for name in split_names(self.name) for number in read_split(name)}
         numbered = {int(path.stem): path for path in paths if path.stem.isdecimal()}
-        strange = [path for path in paths if not path.stem.isdecimal() or int(path.stem) not in known]
-        self.skip(strange, "images of no published split")
+        taken = {path for number, path in numbered.items() if number in known}
+        self.skip([path for path in paths if path not in taken], "images of no published split")
         wanted = read_split(f"{self.name}_{split}")
         if missing := sorted(wanted - set(numbered)):
             self.skip(

@@ -33,16 +33,14 @@ class Cityscapes(SegmentationDataset):
     cv_splits = 3
 
     def __init__(self, root, split, transform, *, max_skip: int = 0, **options):
-        self.max_skip = max_skip
+        self.max_skip = max_skip if split in ("train", "trainval") else 0
         super().__init__(root, split, transform, **options)
 
     def find_samples(self) -> list[Sample]:
         if self.split == "train_extra":
             return self.list_split(self.split, COARSE)
         samples = self._annotated()
-        return (
-            samples + self._frames(samples) if self.max_skip and self.split.startswith("train") else samples
-        )
+        return samples + (self._frames(samples) if self.max_skip else [])
 
     def _annotated(self) -> list[Sample]:
         if self.split == "trainval":
@@ -59,9 +57,8 @@ class Cityscapes(SegmentationDataset):
         """Return the video frames `max_skip` before and after each of `samples`, CITY_SEQUENCE_FRAME_..."""
         video = next((self.root / folder for folder in VIDEO if (self.root / folder).is_dir()), None)
         if video is None:
-            raise FileNotFoundError(
-                f"no video frames: expected {' or '.join(VIDEO)}; found: {found_in(self.root)}"
-            )
+            wanted = " or ".join(VIDEO)
+            raise FileNotFoundError(f"no video frames: expected {wanted}; found: {found_in(self.root)}")
         frames = []
         for sample in samples:
             place, _, frame = self.name_of(sample).rpartition("_")
@@ -69,10 +66,9 @@ class Cityscapes(SegmentationDataset):
             for number in (int(frame) - self.max_skip, int(frame) + self.max_skip):
                 path = video / split / city(sample) / f"{place}_{number:06d}{IMAGE_SUFFIX}"
                 frames.append(Sample(path, sample.label))
-        self.skip(
-            [frame.image for frame in frames if not frame.image.is_file()], "video frames that are not there"
-        )
-        return [frame for frame in frames if frame.image.is_file()]
+        missing = {frame.image for frame in frames if not frame.image.is_file()}
+        self.skip(sorted(missing), "video frames that are not there")
+        return [frame for frame in frames if frame.image not in missing]
 
 
 def city(sample: Sample) -> str:

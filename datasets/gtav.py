@@ -27,12 +27,11 @@ class GTAV(SegmentationDataset):
         samples = super().find_samples()
         with ThreadPoolExecutor(8) as pool:
             sizes = pool.map(lambda sample: (png_size(sample.image), png_size(sample.label)), samples)
-        differ = {}
-        for sample, (image, label) in zip(samples, sizes, strict=True):
-            if image and label and image != label:  # a damaged header is named when the file is read
-                differ[sample] = (
-                    f"{sample.image} is {image[0]}x{image[1]}, {sample.label} {label[0]}x{label[1]}"
-                )
+        differ = {
+            sample: f"{sample.image} is {image}, {sample.label} {label}"
+            for sample, (image, label) in zip(samples, sizes, strict=True)
+            if image and label and image != label  # a damaged header is named when the file is read
+        }
         self.skip(list(differ.values()), "image and label differ in size")
         return [sample for sample in samples if sample not in differ]
 
@@ -71,10 +70,10 @@ def color_table() -> np.ndarray:
     return table
 
 
-def png_size(path: Path | None) -> tuple[int, int] | None:
-    """Return (width, height) px from a PNG's first bytes, None where that is no PNG."""
+def png_size(path: Path | None) -> str:
+    """Return "WIDTHxHEIGHT" px from a PNG's first bytes, "" where there is no PNG."""
     head = b""
     if path:
         with path.open("rb") as file:
             head = file.read(24)
-    return struct.unpack(">II", head[16:]) if len(head) == 24 and head[1:4] == b"PNG" else None
+    return "{}x{}".format(*struct.unpack(">II", head[16:])) if len(head) == 24 and head[1:4] == b"PNG" else ""

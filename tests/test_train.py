@@ -220,6 +220,22 @@ def test_weights_alone_start_a_run_from_its_first_epoch(finished, toy_town, tmp_
     assert checkpoint.load(the_checkpoint(tmp_path))["iteration"] == 4
 
 
+@pytest.mark.parametrize(("steps", "per_iteration"), [("joint", 1), ("separate", 2)])
+def test_one_optimizer_step_for_all_domains_or_for_each(steps, per_iteration, toy_town, tmp_path):
+    """8 images of each domain in batches of 2 of each: 4 iterations, whose optimizer steps Adam counts."""
+    domains = ["--dataset", "gtav", "synthia", "--val_dataset", "null", "--class_uniform_pct", "0.5"]
+    run(flags(toy_town, tmp_path, *domains, "--domain_steps", steps, "--max_epoch", "1", "--adam"))
+    state = checkpoint.load(the_checkpoint(tmp_path, "last_unscored"))
+    assert state["iteration"] == 4
+    assert {int(entry["step"]) for entry in state["optimizer"]["state"].values()} == {4 * per_iteration}
+
+
+def test_nothing_to_train_on_still_validates(toy_town, tmp_path):
+    run(flags(toy_town, tmp_path, "--dataset", "null", "--max_epoch", "1"))
+    assert checkpoint.load(the_checkpoint(tmp_path))["iteration"] == 0
+    assert ("cityscapes/mean_iu", "simple_value") in events(tmp_path)
+
+
 def test_a_second_run_in_the_same_hour_does_not_mix(toy_town, tmp_path):
     for _ in range(2):
         run(flags(toy_town, tmp_path, "--max_epoch", "1", "--max_iter", "1"))

@@ -3,6 +3,7 @@
 Each is called as the transforms of joint.py are. Images are resized bicubically, labels to the nearest pixel.
 """
 
+import numpy as np
 from PIL import Image
 
 from transforms.joint import BLACK, IGNORE_LABEL
@@ -13,7 +14,7 @@ Resampling = Image.Resampling
 def half(image, label, centroid, rng):
     """Return both at half their size, whole px."""
     size = max(1, image.width // 2), max(1, image.height // 2)
-    return image.resize(size, Resampling.BICUBIC), label and label.resize(size, Resampling.NEAREST)
+    return image.resize(size, Resampling.BICUBIC), label and pixels(label).resize(size, Resampling.NEAREST)
 
 
 class HeightThenSquare:
@@ -33,7 +34,12 @@ class HeightThenSquare:
 
     def __call__(self, image, label, centroid, rng):
         image = self.apply(image, Resampling.BICUBIC, BLACK)
-        return image, label and self.apply(label, Resampling.NEAREST, IGNORE_LABEL)
+        return image, label and self.apply(pixels(label), Resampling.NEAREST, IGNORE_LABEL)
+
+
+def pixels(label) -> Image.Image:
+    """Return a label of train ids, whatever holds it, as a PIL "L" image."""
+    return Image.fromarray(np.asarray(label))
 
 
 PROTOCOLS = {"full": (), "half": (half,), "legacy": (HeightThenSquare(1536),)}

@@ -11,6 +11,7 @@ from datasets import DATASETS
 from datasets.loaders import setup_eval_loader, setup_loaders
 from datasets.multi_source import ConcatSources, OnePerDomain, collate
 from datasets.views import PhotometricPairs
+from tests.towns import add_datasets
 from transforms import presets
 
 CROP = 32
@@ -58,6 +59,29 @@ def test_train_val_and_statistics(make_args):
     assert pairs[0]["image"].shape == pairs[0]["view"].shape == (1, 3, *SIZE)
 
 
+@pytest.fixture(scope="session")
+def more(toy, tmp_path_factory):
+    return add_datasets(toy, tmp_path_factory.mktemp("more"))
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS if name != "null"])
+@pytest.mark.parametrize("uniform", [0, 0.5])
+def test_every_dataset_in_every_form(make_args, toy, more, name, uniform):
+    """Plain and class-uniform training, validation, photometric pairs; a folder has train and val in one."""
+    roots = {name: (more if name in ("kitti", "camvid", "folder") else toy) / name}
+    names = {"dataset": [name], "val_dataset": [name], "covstat_val_dataset": [name]}
+    loaders = setup_loaders(make_args(**names, roots=roots, class_uniform_pct=uniform))
+    train, val = (TRAIN + VAL, TRAIN + VAL) if name == "folder" else (TRAIN, VAL)
+    batches = list(loaders.train)
+    assert len(batches) == train // 2 and len(loaders.val[name]) == val
+    assert len(loaders.statistics[name]) == train
+    labels = torch.cat([batch["label"] for batch in batches])
+    assert set(labels.unique().tolist()) <= {*range(19), 255} and (labels == 0).any() == (name != "folder")
+    assert next(iter(loaders.val[name]))["image"].shape == (1, 3, *SIZE)
+    assert next(iter(loaders.statistics[name]))["view"].shape == (1, 3, *SIZE)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
 @pytest.mark.parametrize("dataset", [["gtav"], ["gtav", "synthia"]])
 def test_samples_do_not_depend_on_the_workers(make_args, dataset):
     def epoch(num_workers, number):

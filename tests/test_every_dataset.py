@@ -1,0 +1,132 @@
+"""Every dataset, in its real layout and encoding, trains and is scored on 2 processes by the command line."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from datasets import DATASETS
+from datasets.splits import read_split
+from datasets.toy_city import write_toy_city
+from tests.towns import add_datasets, copy
+
+ROOT = Path(__file__).parents[1]
+TRAIN, VAL, STEPS = 40, 2, 20
+ARCH = ["--arch", "DeepR18V3PlusD", "--wt_layer", "0", "0", "2", "2", "2", "0", "0"]
+LABELLED = ["cityscapes", "gtav", "synthia", "bdd100k", "mapillary", "camvid", "kitti"]
+
+
+def launch(*argv):
+    """Run a program on 2 processes of one thread each and return what it printed."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *argv]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+def train(town, out, *argv):
+    """Train for 20 iterations; return what was printed and the checkpoint."""
+    flags = ["--pretrained", "none", "--crop_size", "64", "--bs_mult", "1", "--max_iter", str(STEPS)]
+    flags += ["--num_workers", "0", "--color_aug", "0.5", "--gblur"]
+    flags += ["--class_uniform_pct", "0.5", "--class_uniform_tile", "48"]
+    flags += ["--clusters", "3", "--trials", "1", "--cov_stat_epoch", "0", "--wt_reg_weight", "0.6"]
+    paths = ["--data_root", str(town), "--ckpt", str(out / "ckpt"), "--tb_path", str(out / "tb")]
+    printed = launch("train.py", *ARCH, *flags, *paths, *argv)
+    (checkpoint,) = out.glob("ckpt/**/last_*.pth")
+    return printed, checkpoint
+
+
+@pytest.fixture(scope="session")
+def town(tmp_path_factory):
+    """The toy town and what can be made of its Cityscapes."""
+    root = tmp_path_factory.mktemp("every") / "town"
+    write_toy_city(root, size=(64, 128), train=TRAIN, val=VAL, seed=0)
+    return add_datasets(root, root)
+
+
+@pytest.fixture(scope="session")
+def flat(town, tmp_path_factory):
+    """GTAV and SYNTHIA as they are downloaded, with the first numbers of the published splits."""
+    root = tmp_path_factory.mktemp("flat")
+    for name, images, labels, digits in (("gtav", "images", "labels", 5), ("synthia", "RGB", "GT/LABELS", 7)):
+        for split, count in (("train", TRAIN), ("val", VAL)):
+            samples = DATASETS[name](town / name, split, None).samples
+            for (image, label, _), number in zip(
+                samples, sorted(read_split(f"{name}_{split}"))[:count], strict=True
+            ):
+                copy(image, root / name / images / f"{number:0{digits}d}.png")
+                copy(label, root / name / labels / f"{number:0{digits}d}.png")
+    return root
+
+
+def flags(dataset, *more):
+    return ["--dataset", dataset, "--val_dataset", dataset, "--covstat_val_dataset", dataset, *more]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*LABELLED, "folder"])
+def test_every_dataset_trains(name, town, tmp_path):
+    """Class-uniform crops, photometric pairs for the statistics, and validation."""
+    printed, _ = train(town, tmp_path, *flags(name))
+    assert re.search(rf"\[iter {STEPS} / \d+ : {STEPS}\], \[loss ", printed)
+    assert printed.count("covariances are to vanish") == 3
+    assert re.search(rf"\[epoch 0\], {name}: .*mean_iu", printed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gtav", "synthia"])
+def test_a_flat_download_trains(name, flat, tmp_path):
+    printed, _ = train(flat, tmp_path, *flags(name))
+    assert f"[iter {STEPS} / {STEPS} : {STEPS}], [loss " in printed
+    assert printed.count("published images are missing") == 3  # training, validation, statistics
+
+
+@pytest.mark.slow
+def test_coarse_labels_and_video_train(town, tmp_path):
+    """Three times the images: 40 of 120 // 2 steps of an epoch are 20 iterations of the limit."""
+    more = ["--coarse_boost_classes", "3,4,16", "--maxSkip", "2", "--strict_data"]
+    printed, _ = train(town, tmp_path, *flags("cityscapes", *more))
+    assert f"[iter {STEPS} / {3 * TRAIN // 2} : {STEPS}], [loss " in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("more", "steps_per_epoch"),
+    [(["--image_uniform_sampling"], TRAIN), ([], TRAIN // 2), (["--domain_steps", "separate"], TRAIN // 2)],
+    ids=["concatenated", "joint", "separate"],
+)
+def test_several_domains_train(more, steps_per_epoch, town, tmp_path):
+    argv = [
+        "--dataset",
+        "gtav",
+        "synthia",
+        "--val_dataset",
+        "null",
+        "--covstat_val_dataset",
+        "gtav",
+        "synthia",
+    ]
+    printed, checkpoint = train(town, tmp_path, *argv, *more)
+    assert f"[iter {STEPS} / {steps_per_epoch} : {STEPS}], [loss " in printed
+    assert checkpoint.name == "last_unscored_epoch_0_mean-iu_nan.pth"
+
+
+@pytest.mark.slow
+def test_every_dataset_is_scored(town, tmp_path):
+    _, checkpoint = train(town, tmp_path, *flags("gtav"))
+    names = [*LABELLED, "folder", "null"]
+    argv = [*ARCH, "--snapshot", str(checkpoint), "--data_root", str(town), "--num_workers", "0"]
+    argv += ["--inference_mode", "whole", "--dump_images", "--ckpt_path", str(tmp_path), "--dataset", *names]
+    printed = launch("eval.py", *argv)
+    for name in LABELLED:
+        assert re.search(rf"^{name}\nclass +IoU", printed, re.MULTILINE), name
+    for name in ("folder", "null"):
+        assert f"{name}: no labels, so no scores" in printed
+    pictures = sorted(
+        path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("eval/folder_val/pred/*/*")
+    )
+    assert len(pictures) == TRAIN + VAL and pictures[0] == "eval/folder_val/pred/train/0.png"

@@ -147,6 +147,8 @@ def train_epoch(
     for step, batch in enumerate(bar, start=1):
         image = batch["image"].to(device, non_blocking=True)  # (B, 3, H, W)
         label = batch["label"].to(device, non_blocking=True)  # (B, H, W)
+        if training.loaders.photometric:
+            image = training.loaders.photometric(image, batch["photometric"])
         with torch.autocast(device.type, half, args.fp16):
             output = model(image)
         aux = aux_cross_entropy(output.aux_logits, label, CLASS_WEIGHTS if args.cls_wt_loss else None)

@@ -165,7 +165,10 @@ class SegmentationDataset(Dataset):
             return image if image.mode == "RGB" else image.convert("RGB")
 
     def load(self, sample: Sample, rng: np.random.Generator) -> dict:
-        """Return {"image": float32 (3, H, W), "label": int64 (H, W), 255 without one, "name": str}."""
+        """Return {"image": float32 (3, H, W), "label": int64 (H, W), 255 without one, "name": str}.
+
+        With `presets.DevicePreset` the image is uint8 and "photometric" what the device shall do with it.
+        """
         image = self.read_image(sample.image)
         label = None
         if sample.label is not None:
@@ -175,10 +178,11 @@ class SegmentationDataset(Dataset):
                     f"image and label differ in size: {sample.image} is {image.width}x{image.height}, "
                     f"{sample.label} is {label.width}x{label.height}"
                 )
-        image, label = self.transform(image, label, sample.centroid, rng)
+        image, label, *drawn = self.transform(image, label, sample.centroid, rng)
         if label is None:
             label = torch.full(image.shape[-2:], IGNORE_LABEL)
-        return {"image": image, "label": label, "name": self.name_of(sample)}
+        item = {"image": image, "label": label, "name": self.name_of(sample)}
+        return item | {"photometric": drawn[0]} if drawn else item
 
     def name_of(self, sample: Sample) -> str:
         """Return the image's file name without the dataset's suffix."""

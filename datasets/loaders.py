@@ -13,6 +13,7 @@ from datasets.multi_source import ConcatSources, OnePerDomain, collate
 from datasets.samplers import EvalSampler, StatisticsSampler, TrainSampler
 from datasets.views import PhotometricPairs
 from transforms import presets
+from transforms.photometric import Photometric
 
 TEST_MODE_IMAGES = 12
 ISW_CODE = 2
@@ -25,6 +26,7 @@ class Loaders(NamedTuple):
     train_sampler: TrainSampler
     val: dict[str, DataLoader]  # by the domain's name
     statistics: dict[str, DataLoader]  # PhotometricPairs; none unless --wt_layer asks for ISW
+    photometric: Photometric | None  # what training's batches still need, with --aug_device gpu
 
 
 def setup_loaders(args) -> Loaders:
@@ -42,6 +44,7 @@ def setup_loaders(args) -> Loaders:
         gblur=args.gblur,
         bblur=args.bblur,
         image_in=args.image_in,
+        aug_device=args.aug_device,
     )
     sources = [_train_dataset(args, name, augment) for name in args.dataset]
     val = {name: _val_loader(args, name) for name in args.val_dataset}
@@ -61,7 +64,8 @@ def setup_loaders(args) -> Loaders:
             f"{args.bs_mult} on each of {sampler.world_size} processes; lower --bs_mult"
         )
     train = _loader(args, dataset, sampler, args.bs_mult, seed=args.seed, drop_last=True)
-    return Loaders(train, sampler, val, statistics)
+    photometric = augment.photometric if args.aug_device == "gpu" else None
+    return Loaders(train, sampler, val, statistics, photometric)
 
 
 def setup_eval_loader(args, name: str) -> DataLoader:

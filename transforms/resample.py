@@ -32,7 +32,7 @@ def bicubic_window(image, height: int, width: int, box: tuple[int, int, int, int
 
 
 def nearest_indices(size: int, scaled: int, first: int, last: int) -> np.ndarray:
-    """Return the source pixels of pixels first..last-1 of an axis of `size` px resized to `scaled`, nearest."""
+    """Return the sources of pixels first..last-1 of an axis of `size` px resized to `scaled`, nearest."""
     step = size / scaled
     return np.add.accumulate([step / 2, *[step] * (last - 1)])[first:].astype(np.intp)  # Pillow sums too
 

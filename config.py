@@ -279,6 +279,12 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
     augmentation.add_argument("--gblur", action="store_true", help="Gaussian blur")
     augmentation.add_argument("--bblur", action="store_true", help="bilateral blur instead of Gaussian")
     augmentation.add_argument(
+        "--aug_device",
+        choices=("cpu", "gpu"),
+        default="cpu",
+        help="where jitter, blur and normalization run: in the loaders (cpu) or on the training device",
+    )
+    augmentation.add_argument(
         "--dump_augmentation_images",
         action="store_true",
         help="write the first augmented batch of every epoch beside the checkpoints",

@@ -130,8 +130,7 @@ def main(args) -> None:
         device_ids = [device] if device.type == "cuda" else None
         model = DistributedDataParallel(net, device_ids, broadcast_buffers=False)
     run = Run(args.ckpt, args.tb_path, args.date, args.exp, args.tb_tag)
-    text = "%s on %d x %s, %d images per process and step"
-    logger.info(text, args.arch, distributed.world_size(), device.type, loaders.train.batch_size)
+    logger.info("%s on %d x %s", args.arch, distributed.world_size(), device.type)
 
     while training.epoch < args.max_epoch and training.iteration < args.max_iter:
         complete = train_epoch(args, training, model, main_loss, run, device)
@@ -144,9 +143,7 @@ def main(args) -> None:
     logger.info("checkpoints and log in %s, TensorBoard in %s", run.checkpoints, run.tensorboard)
 
 
-def train_epoch(
-    args, training: Training, model: nn.Module, main_loss: MainLoss, run: Run, device: torch.device
-) -> bool:
+def train_epoch(args, training: Training, model: nn.Module, main_loss: MainLoss, run: Run, device) -> bool:
     """Step through what is left of the epoch, or until args.max_iter; return whether it is complete.
 
     The host waits for the device at log lines only.
@@ -161,19 +158,22 @@ def train_epoch(
     whole = min(len(loader), TEST_MODE_ITERATIONS) if args.test_mode else len(loader)
     steps = min(whole, done + args.max_iter - training.iteration)
     half = torch.float16 if device.type == "cuda" else torch.bfloat16
-    count = training.loaders.steps_per_batch  # 1, or a step for each domain: image b is of domain b % count
-    parts = [slice(domain, None, count) for domain in range(count)]
+    count = training.loaders.steps_per_batch  # 1, or with --domain_steps separate the number of domains,
+    parts = [slice(domain, None, count) for domain in range(count)]  # image b being of domain b % count
     running = RunningMeans()
     progress = {"total": steps, "initial": done, "disable": not distributed.is_main(), "leave": False}
     bar = tqdm(loader, f"epoch {training.epoch}", **progress)
     for step, batch in enumerate(bar, start=done + 1):
+        images = batch["image"].to(device, non_blocking=True)  # (B, 3, H, W)
+        labels = batch["label"].to(device, non_blocking=True)  # (B, H, W)
+        if training.loaders.photometric:
+            images = training.loaders.photometric(images, batch["photometric"])
         if args.dump_augmentation_images and step == 1:
             prefix = f"epoch_{training.epoch}_rank_{distributed.rank()}"
             folder = run.checkpoints / "augmentation"
-            visualize.save_batch(batch["image"], batch["name"], folder, prefix, args.image_in)
+            visualize.save_batch(images, batch["name"], folder, prefix, args.image_in)
         for part in parts:
-            image = batch["image"][part].to(device, non_blocking=True)  # (B, 3, H, W)
-            label = batch["label"][part].to(device, non_blocking=True)  # (B, H, W)
+            image, label = images[part], labels[part]
             with torch.autocast(device.type, half, args.fp16):
                 output = model(image)
             aux = aux_cross_entropy(output.aux_logits, label, CLASS_WEIGHTS if args.cls_wt_loss else None)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -71,6 +72,21 @@ def found_in(folder: Path) -> str:
     entries = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
     more = f", ... ({len(entries)} entries)" if len(entries) > 5 else ""
     return f"{folder} holds {', '.join(entries[:5]) or 'nothing'}{more}"
+
+
+class LazyLabel:
+    """A label file whose pixels become train ids only where asked for; stands in for a PIL "L" image."""
+
+    def __init__(self, image: Image.Image, decode):
+        """Take the opened file and `decode(part of it) -> uint8 (H, W)`."""
+        self.image, self.decode = image, decode
+        self.size, self.width, self.height = image.size, image.width, image.height
+
+    def crop(self, box: tuple[int, int, int, int]) -> Image.Image:
+        return Image.fromarray(self.decode(self.image.crop(box)))
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self.decode(self.image).astype(dtype or np.uint8, copy=False)
 
 
 class SegmentationDataset(Dataset):
@@ -182,7 +198,7 @@ class SegmentationDataset(Dataset):
         values = np.asarray(image)
         if values.ndim != 2 or values.dtype.kind not in "iu":
             raise ValueError(f"a label has one channel of class ids, this one is a {image.mode} image")
-        label = self.table[values.astype(np.uint8)]
+        label = self.table.take(values.astype(np.uint8, copy=False))
         unknown = label == INVALID
         if values.dtype != np.uint8:
             unknown |= (values < 0) | (values > 255)
@@ -199,40 +215,55 @@ class SegmentationDataset(Dataset):
 
     def read_label(self, path: Path) -> np.ndarray:
         """Return train ids or 255 as uint8 (H, W); ValueError naming a damaged file or an unknown id."""
-        try:
+        with naming("label", path):
             return self.decode_label(self.open_label(path))
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # decoders raise many types on damaged files
-            raise ValueError(f"label {path} cannot be read: {error}") from error
+
+    def read_label_lazily(self, path: Path) -> LazyLabel:
+        """Return the label, to be decoded where it is used; errors are those of `read_label`.
+
+        Unknown ids are found in the whole file if it has one byte per pixel, else in what is decoded.
+        """
+
+        def decode(part: Image.Image) -> np.ndarray:
+            with naming("label", path):
+                return self.decode_label(part)
+
+        with naming("label", path):
+            image = self.open_label(path)
+        if image.mode in ("L", "P"):
+            values = Image.fromarray(np.flatnonzero(image.histogram()).astype(np.uint8)[None])
+            if image.mode == "P":
+                values.putpalette(image.getpalette())
+            decode(values)
+        return LazyLabel(image, decode)
 
     def read_image(self, path: Path) -> Image.Image:
         """Return the image in RGB; ValueError naming the file if it is damaged."""
-        try:
-            with Image.open(path) as image:
-                if image.mode[0] in "IF":
-                    raise ValueError(f"an image has 8 bits per channel, this one is a {image.mode} image")
-                return image.convert("RGB")
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            raise ValueError(f"image {path} cannot be read: {error}") from error
+        with naming("image", path), Image.open(path) as image:
+            if image.mode[0] in "IF":
+                raise ValueError(f"an image has 8 bits per channel, this one is a {image.mode} image")
+            image.load()
+            return image if image.mode == "RGB" else image.convert("RGB")
 
     def load(self, sample: Sample, rng: np.random.Generator) -> dict:
-        """Return {"image": float32 (3, H, W), "label": int64 (H, W), 255 without one, "name": str}."""
+        """Return {"image": float32 (3, H, W), "label": int64 (H, W), 255 without one, "name": str}.
+
+        With `presets.DevicePreset` the image is uint8 and "photometric" what the device shall do with it.
+        """
         image = self.read_image(sample.image)
         label = None
         if sample.label is not None:
-            label = Image.fromarray(self.read_label(sample.label))
+            label = self.read_label_lazily(sample.label)
             if label.size != image.size:
                 raise ValueError(
                     f"image and label differ in size: {sample.image} is {image.width}x{image.height}, "
                     f"{sample.label} is {label.width}x{label.height}"
                 )
-        image, label = self.transform(image, label, sample.centroid, rng)
+        image, label, *drawn = self.transform(image, label, sample.centroid, rng)
         if label is None:
             label = torch.full(image.shape[-2:], IGNORE_LABEL)
-        return {"image": image, "label": label, "name": self.name_of(sample)}
+        item = {"image": image, "label": label, "name": self.name_of(sample)}
+        return item | {"photometric": drawn[0]} if drawn else item
 
     def name_of(self, sample: Sample) -> str:
         """Return the image's file name without the dataset's suffix."""
@@ -246,3 +277,14 @@ class SegmentationDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         return self.load(self.samples[index], sample_rng(self.seed, self.epoch, index))
+
+
+@contextmanager
+def naming(kind: str, path: Path):
+    """Turn whatever decoders raise on damaged files into a ValueError naming the file."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{kind} {path} cannot be read: {error}") from error

@@ -27,12 +27,17 @@ def tile_centroids(label: np.ndarray, tile: int, num_classes: int = NUM_CLASSES)
     class.
     """
     height, width = label.shape
+    starts = np.ones(label.shape, bool)  # of runs: pixels of one class and tile side by side in a row
+    np.not_equal(label[:, 1:], label[:, :-1], out=starts[:, 1:])
+    starts[:, ::tile] = True
+    starts = np.flatnonzero(starts)
+    length = np.diff(starts, append=label.size)
+    y, x = np.divmod(starts, width)
     across, bins = -(-width // tile), num_classes + 1  # the last bin takes what is not scored
-    tile_of = np.arange(height)[:, None] // tile * across + np.arange(width) // tile
-    key = (tile_of * bins + np.minimum(label, num_classes)).ravel()
-    count = np.bincount(key)
-    sum_x = np.bincount(key, np.broadcast_to(np.arange(width), label.shape).ravel())
-    sum_y = np.bincount(key, np.repeat(np.arange(height), width))
+    key = (y // tile * across + x // tile) * bins + np.minimum(label.ravel()[starts], num_classes)
+    count = np.bincount(key, length).astype(np.int64)  # whole numbers below 2^53: exact
+    sum_x = np.bincount(key, length * (2 * x + length - 1) // 2).astype(np.int64)
+    sum_y = np.bincount(key, length * y).astype(np.int64)
     found = np.flatnonzero(count)
     found = found[found % bins < num_classes]
     x, y = sum_x[found] // count[found], sum_y[found] // count[found]

@@ -17,6 +17,7 @@ from datasets.null import Null
 from datasets.samplers import EvalSampler, StatisticsSampler, TrainSampler
 from datasets.views import PhotometricPairs
 from transforms import presets
+from transforms.photometric import Photometric
 
 logger = logging.getLogger("robustnet")
 TEST_MODE_IMAGES = 12
@@ -30,6 +31,7 @@ class Loaders(NamedTuple):
     steps_per_batch: int  # optimizer steps; step i of n takes images i, i + n, .. of a batch
     val: dict[str, DataLoader]  # by the domain's name
     statistics: dict[str, DataLoader]  # PhotometricPairs; none unless --wt_layer asks for ISW
+    photometric: Photometric | None  # what training's batches still need, with --aug_device gpu
 
 
 def setup_loaders(args) -> Loaders:
@@ -50,6 +52,7 @@ def setup_loaders(args) -> Loaders:
         gblur=args.gblur,
         bblur=args.bblur,
         image_in=args.image_in,
+        aug_device=args.aug_device,
     )
     sources = [_train_dataset(args, name, augment, max_skip=args.maxSkip) for name in _wanted(args.dataset)]
     val = {name: _val_loader(args, name) for name in _wanted(args.val_dataset)}
@@ -74,7 +77,8 @@ def setup_loaders(args) -> Loaders:
             f"{args.bs_mult} on each of {sampler.world_size} processes; lower --bs_mult"
         )
     train = _loader(args, dataset, sampler, args.bs_mult, seed=args.seed, drop_last=True)
-    return Loaders(train, steps_per_batch, val, statistics)
+    photometric = augment.photometric if args.aug_device == "gpu" else None
+    return Loaders(train, steps_per_batch, val, statistics, photometric)
 
 
 def setup_eval_loader(args, name: str) -> DataLoader:

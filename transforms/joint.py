@@ -4,12 +4,17 @@ Each is called as `transform(image, label, centroid, rng) -> (image, label)`: a 
 label of train ids or None, and the pixel (x, y) of the incoming image that must survive, or None. `draw`
 takes the random numbers once, `apply` is free of chance and the same for image and label but for resampling
 and fill.
+
+A crop that comes first uses of image and label only `width`, `height` and `crop(box)`, so they may be
+stand-ins that decode no more than the box.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from transforms.resample import bicubic_window, nearest_indices
 
 BLACK, IGNORE_LABEL = (0, 0, 0), 255
 
@@ -22,6 +27,12 @@ class Window(NamedTuple):
     top: int
     left: int
     side: int
+
+    @property
+    def inside(self) -> tuple[int, int, int, int]:
+        """The part within the resized image, (left, top, right, bottom)."""
+        right, bottom = min(self.width, self.left + self.side), min(self.height, self.top + self.side)
+        return max(0, self.left), max(0, self.top), right, bottom
 
 
 class RandomScaleCrop:
@@ -47,18 +58,32 @@ class RandomScaleCrop:
         left = _offset(width, scaled_w, side, x, rng)
         return Window(scaled_h, scaled_w, _offset(height, scaled_h, side, y, rng), left, side)
 
-    def apply(self, image: Image.Image, window: Window, resample: Image.Resampling, fill) -> Image.Image:
-        image = image.resize((window.width, window.height), resample)
-        crop = Image.new(image.mode, (window.side, window.side), fill)
-        crop.paste(image, (-window.left, -window.top))
+    def apply(self, image, window: Window) -> Image.Image:
+        """Return the RGB crop: pixel for pixel that of the whole image resized, but computed alone."""
+        part = bicubic_window(image, window.height, window.width, window.inside)
+        return self._padded(part, window, BLACK, Image.Resampling.BICUBIC)
+
+    def apply_to_label(self, label, window: Window) -> Image.Image:
+        """Return the crop of train ids; only source pixels from the window's first to its last are read."""
+        left, top, right, bottom = window.inside
+        columns = nearest_indices(label.width, window.width, left, right)
+        rows = nearest_indices(label.height, window.height, top, bottom)
+        values = np.asarray(label.crop((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)))
+        values = values.take(rows - rows[0], axis=0).take(columns - columns[0], axis=1)
+        return self._padded(Image.fromarray(values), window, IGNORE_LABEL, Image.Resampling.NEAREST)
+
+    def _padded(self, part: Image.Image, window: Window, fill, resample: Image.Resampling) -> Image.Image:
+        crop = part
+        if part.size != (window.side, window.side):
+            crop = Image.new(part.mode, (window.side, window.side), fill)
+            crop.paste(part, (max(0, -window.left), max(0, -window.top)))
         if window.side != self.crop_size:
             crop = crop.resize((self.crop_size, self.crop_size), resample)
         return crop
 
     def __call__(self, image, label, centroid, rng):
         window = self.draw(image.height, image.width, centroid, rng)
-        image = self.apply(image, window, Image.Resampling.BICUBIC, BLACK)
-        return image, label and self.apply(label, window, Image.Resampling.NEAREST, IGNORE_LABEL)
+        return self.apply(image, window), label and self.apply_to_label(label, window)
 
 
 def _offset(size: int, scaled: int, side: int, centroid: int | None, rng: np.random.Generator) -> int:

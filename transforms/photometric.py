@@ -1,4 +1,7 @@
-"""Transforms of the image alone: `transform(image, rng) -> image`, PIL RGB to PIL RGB."""
+"""Transforms of the image alone: `transform(image, rng) -> image`, PIL RGB to PIL RGB.
+
+`Photometric` is the same for batches of tensors on any device.
+"""
 
 import math
 
@@ -6,7 +9,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 from torchvision.transforms import functional as TF
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -42,14 +44,45 @@ class ColorJitter:
 class GaussianBlur:
     """Blur with sigma in px uniform in [low, high]; kernel cut at 4 sigma, border pixels repeated."""
 
+    STRIP = 64  # rows worked on at a time, so that they stay in the processor's cache
+
     def __init__(self, low: float = 0.15, high: float = 1.30):
         self.low, self.high = low, high
 
+    def draw(self, rng: np.random.Generator) -> float:
+        return rng.uniform(self.low, self.high)
+
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        sigma = rng.uniform(self.low, self.high)
-        channels = np.asarray(image, np.float32).transpose(2, 0, 1)
-        blurred = [gaussian_filter(channel, sigma, mode="nearest", truncate=4.0) for channel in channels]
-        return Image.fromarray(np.stack(blurred, -1).round().astype(np.uint8))
+        sigma = self.draw(rng)
+        radius = int(4 * sigma + 0.5)
+        weights = gaussian_weights(torch.tensor([sigma]), radius)[0].tolist()
+        values = torch.from_numpy(np.array(image)).flatten(1)  # (H, 3 W)
+        blurred = torch.empty_like(values)
+        for top in range(0, len(values), self.STRIP):
+            bottom = min(top + self.STRIP, len(values))
+            rows = torch.arange(top - radius, bottom + radius).clamp(0, len(values) - 1)
+            strip = _weighted_sum(values[rows].float(), weights, axis=0, step=1)
+            left, right = strip[:, :3].repeat(1, radius), strip[:, -3:].repeat(1, radius)
+            strip = _weighted_sum(torch.cat((left, strip, right), 1), weights, axis=1, step=3)
+            blurred[top:bottom] = strip.round_()
+        return Image.fromarray(blurred.numpy().reshape(image.height, image.width, 3))
+
+
+def gaussian_weights(sigma: torch.Tensor, radius: int) -> torch.Tensor:
+    """Return kernels (B, 2 radius + 1) of sum 1 for sigmas (B,) in px, zero from int(4 sigma + 0.5) px on."""
+    distance = torch.arange(-radius, radius + 1, device=sigma.device)
+    weights = (-0.5 * (distance / sigma[:, None]) ** 2).exp()
+    weights = weights * (distance.abs() <= (4 * sigma[:, None] + 0.5).floor())
+    return weights / weights.sum(1, keepdim=True)
+
+
+def _weighted_sum(values: torch.Tensor, weights: list[float], axis: int, step: int) -> torch.Tensor:
+    """Return the sum of weights[i] * (values moved by i * step along the axis), where all of them exist."""
+    length = values.shape[axis] - step * (len(weights) - 1)
+    total = values.narrow(axis, 0, length) * weights[0]
+    for i, weight in enumerate(weights[1:], start=1):
+        total.add_(values.narrow(axis, i * step, length), alpha=weight)
+    return total
 
 
 class BilateralBlur:
@@ -90,9 +123,115 @@ class Normalize:
         self.per_image = per_image
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
-        values = torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div_(255).contiguous()
+        return self.batch(to_tensor(image)[None])[0]
+
+    def batch(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalize images (B, 3, H, W) of values 0..255."""
+        images = images.float().div_(255)
         if self.per_image:
-            mean, std = values.mean((1, 2)), values.std((1, 2)) + 1e-5
+            mean, std = images.mean((2, 3)), images.std((2, 3)) + 1e-5
         else:
-            mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
-        return values.sub_(mean[:, None, None]).div_(std[:, None, None])
+            mean, std = (images.new_tensor(values)[None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+        return images.sub_(mean[..., None, None]).div_(std[..., None, None])
+
+
+def to_tensor(image) -> torch.Tensor:
+    """Return an RGB image as uint8 (3, H, W)."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+class Photometric:
+    """A jitter, a blur (either may be None), then normalization: drawn on the CPU, applied on any device.
+
+    Amounts, order and rounding to whole grey levels are those of the transforms of PIL images above; results
+    differ by a grey level here and there where floating point rounds otherwise.
+    """
+
+    DRAWN = 9  # numbers per image: four operations or -1, their amounts, sigma or 0
+    RADIUS = 5  # px, int(4 * 1.30 + 0.5)
+
+    def __init__(self, jitter: ColorJitter | None, blur: GaussianBlur | None, per_image: bool = False):
+        self.jitter, self.blur, self.normalize = jitter, blur, Normalize(per_image)
+
+    def draw(self, rng: np.random.Generator) -> torch.Tensor:
+        """Draw what one image gets, (DRAWN,), with the numbers that the PIL transforms would take."""
+        steps = self.jitter.draw(rng) if self.jitter else []
+        kinds, amounts = zip(*steps, strict=True) if steps else ((-1,) * 4, (0.0,) * 4)
+        sigma = self.blur.draw(rng) if self.blur else 0.0
+        return torch.tensor([*kinds, *amounts, sigma], dtype=torch.float64)
+
+    def __call__(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+        """Return float32 (B, 3, H, W) on the device of `images` uint8 (B, 3, H, W).
+
+        `drawn` (B, DRAWN) stays on the CPU, where the order of operations is read; nothing waits for the
+        device.
+        """
+        values = images.float()
+        for image, numbers in zip(values, drawn.tolist(), strict=True):
+            for kind, amount in zip(numbers[:4], numbers[4:8], strict=True):
+                if kind >= 0:
+                    image.copy_(TENSOR_ADJUST[int(kind)](image, amount))
+        if self.blur:
+            values = _blur_batch(
+                values, drawn[:, 8].float().to(values.device, non_blocking=True), self.RADIUS
+            )
+        return self.normalize.batch(values)
+
+
+def _blur_batch(images: torch.Tensor, sigma: torch.Tensor, radius: int) -> torch.Tensor:
+    batch, channels, height, width = images.shape
+    weights = gaussian_weights(sigma, radius).repeat_interleave(channels, 0)[:, None]
+    padded = F.pad(images, (radius,) * 4, mode="replicate").reshape(
+        1, batch * channels, -1, width + 2 * radius
+    )
+    blurred = F.conv2d(padded, weights[..., None], groups=batch * channels)
+    blurred = F.conv2d(blurred, weights[:, :, None], groups=batch * channels)
+    return blurred.round_().reshape(images.shape)
+
+
+# Pillow's enhancements of 8-bit images with its rounding: (3, H, W) of whole numbers 0..255 as floats.
+
+
+def gray(image: torch.Tensor) -> torch.Tensor:
+    """Return ITU-R 601-2 luma (H, W); all sums are below 2^24, so exact."""
+    red, green, blue = image
+    return ((red * 19595 + green * 38470 + blue * 7471 + 32768) / 65536).floor_()
+
+
+def blend(other: torch.Tensor, image: torch.Tensor, amount: float) -> torch.Tensor:
+    return (other + amount * (image - other)).clamp_(0, 255).floor_()
+
+
+def adjust_brightness(image: torch.Tensor, amount: float) -> torch.Tensor:
+    return blend(image.new_zeros(()), image, amount)
+
+
+def adjust_contrast(image: torch.Tensor, amount: float) -> torch.Tensor:
+    return blend((gray(image).mean(dtype=torch.float64) + 0.5).floor().float(), image, amount)
+
+
+def adjust_saturation(image: torch.Tensor, amount: float) -> torch.Tensor:
+    return blend(gray(image), image, amount)
+
+
+def adjust_hue(image: torch.Tensor, amount: float) -> torch.Tensor:
+    """Shift the hue by `amount` turns, in HSV of whole numbers 0..255 as Pillow has it.
+
+    Back in RGB, channel n is v - s v max(0, min(k, 4 - k, 1)), k = (n + 6 h) mod 6, n = 5, 3, 1.
+    """
+    value, chroma = image.amax(0), image.amax(0) - image.amin(0)
+    is_red, is_green, _ = image == value
+    red, green, blue = ((value - image) / chroma.clamp(min=1)).double()
+    hue = torch.where(is_red, blue - green, torch.where(is_green, 2 + red - blue, 4 + green - red)).float()
+    hue = (hue.double() / 6 + 1).frac_().float()  # single and double precision where Pillow has them
+    hue = (hue.double() * 255).floor_().float()
+    hue = torch.where(chroma == 0, 0.0, hue).add_(int(amount * 255)).remainder_(256)
+    purity = ((chroma / value.clamp(min=1)).double() * 255).floor_().float()  # saturation
+    taken = value * purity / 255
+    for channel, n in zip(image := torch.empty_like(image), (5, 3, 1), strict=True):
+        k = (hue * (6 / 255) + n).remainder_(6)
+        torch.sub(value, taken * torch.minimum(k, 4 - k).clamp_(0, 1), out=channel).add_(0.5).floor_()
+    return image
+
+
+TENSOR_ADJUST = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)  # as ColorJitter.ADJUST

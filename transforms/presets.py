@@ -1,14 +1,15 @@
 """Which transforms in which order: geometry, colour, blur, tensor, normalization (DESIGN Method 4 and 7).
 
 Each preset is called as `preset(image, label, centroid, rng)` with PIL images and returns tensors: image
-float32 (3, H, W), label int64 (H, W) or None.
+float32 (3, H, W), label int64 (H, W) or None; with photometric augmentation left to the device, image
+uint8 and thirdly what the device shall do with it.
 """
 
 import numpy as np
 import torch
 
 from transforms.joint import RandomHorizontalFlip, RandomRotate, RandomScaleCrop
-from transforms.photometric import BilateralBlur, ColorJitter, GaussianBlur, Normalize
+from transforms.photometric import BilateralBlur, ColorJitter, GaussianBlur, Normalize, Photometric, to_tensor
 from transforms.protocols import PROTOCOLS
 
 
@@ -26,6 +27,19 @@ class Preset:
         return self.normalize(image), label and torch.from_numpy(np.array(label, np.int64))
 
 
+class DevicePreset:
+    """Apply `joint` to image and label and draw what `photometric` shall do to the batch on the device."""
+
+    def __init__(self, joint, photometric: Photometric):
+        self.joint, self.photometric = joint, photometric
+
+    def __call__(self, image, label, centroid, rng):
+        for transform in self.joint:
+            image, label = transform(image, label, centroid, rng)
+        drawn = self.photometric.draw(rng)
+        return to_tensor(image), label and torch.from_numpy(np.array(label, np.int64)), drawn
+
+
 def train(
     crop_size: int,
     *,
@@ -38,14 +52,22 @@ def train(
     gblur: bool = False,
     bblur: bool = False,
     image_in: bool = False,
-) -> Preset:
-    """Return training's augmentation; the arguments are the flags of the same names, bblur replaces gblur."""
+    aug_device: str = "cpu",
+) -> Preset | DevicePreset:
+    """Return training's augmentation; the arguments are the flags of the same names, bblur replaces gblur.
+
+    ValueError for bblur with aug_device "gpu", which it has no form for.
+    """
     joint = [RandomScaleCrop(crop_size, scale_min, scale_max, pre_size=pre_size, nopad=crop_nopad)]
     joint += [RandomHorizontalFlip()]
     joint += [RandomRotate(rrotate)] if rrotate else []
-    photometric = [ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.5)] if color_aug > 0 else []
-    photometric += [BilateralBlur()] if bblur else [GaussianBlur()] if gblur else []
-    return Preset(joint, photometric, image_in)
+    jitter = ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.5) if color_aug > 0 else None
+    blur = BilateralBlur() if bblur else GaussianBlur() if gblur else None
+    if aug_device == "cpu":
+        return Preset(joint, [transform for transform in (jitter, blur) if transform], image_in)
+    if bblur:
+        raise ValueError("--bblur runs on the CPU alone; leave out --aug_device gpu")
+    return DevicePreset(joint, Photometric(jitter, blur, image_in))
 
 
 def val(image_in: bool = False, protocol: str = "full") -> Preset:

@@ -31,7 +31,14 @@ def make_args(toy):
         }
         batch = {"seed": 0, "num_workers": 0, "bs_mult": 2, "bs_mult_val": 1, "test_mode": False}
         crop = {"crop_size": CROP, "pre_size": None, "scale_min": 0.5, "scale_max": 2.0, "crop_nopad": False}
-        look = {"rrotate": 0, "color_aug": 0.5, "gblur": True, "bblur": False, "image_in": False}
+        look = {
+            "rrotate": 0,
+            "color_aug": 0.5,
+            "gblur": True,
+            "bblur": False,
+            "image_in": False,
+            "aug_device": "cpu",
+        }
         uniform = {"class_uniform_pct": 0.5, "class_uniform_tile": 32, "max_cu_epoch": 100}
         uniform |= {"cache_dir": None, "image_uniform_sampling": False, "domain_steps": "joint"}
         scored = {
@@ -96,6 +103,16 @@ def test_samples_do_not_depend_on_the_workers(make_args, dataset):
             assert one["name"] == other["name"]
             assert torch.equal(one["image"], other["image"]) and torch.equal(one["label"], other["label"])
     assert not torch.equal(epoch(0, 3)[0]["image"], epoch(0, 4)[0]["image"])
+
+
+def test_augmentation_left_to_the_device_gives_the_same_batches(make_args):
+    """Same drawn numbers; a grey level is 1 / 255 / 0.22 = 0.018 after normalization."""
+    on_cpu, left = setup_loaders(make_args()), setup_loaders(make_args(aug_device="gpu"))
+    assert on_cpu.photometric is None
+    for expected, batch in zip(on_cpu.train, left.train, strict=True):
+        assert batch["image"].dtype == torch.uint8 and torch.equal(batch["label"], expected["label"])
+        difference = left.photometric(batch["image"], batch["photometric"]) - expected["image"]
+        assert difference.abs().max() < 0.019 and (difference.abs() > 1e-5).float().mean() < 0.01
 
 
 def test_drawing_samples_leaves_the_global_generators_alone(make_args):

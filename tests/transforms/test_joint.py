@@ -24,7 +24,7 @@ def test_the_crop_always_contains_the_centroid():
         assert window.top <= scaled_y < window.top + window.side
         label = np.zeros((height, width), np.uint8)
         label[y, x] = 7
-        cropped = crop.apply(Image.fromarray(label), window, Image.Resampling.NEAREST, 255)
+        cropped = crop.apply_to_label(Image.fromarray(label), window)
         if window.width >= width and window.height >= height and window.side == side:
             assert (np.asarray(cropped) == 7).any()
 
@@ -56,6 +56,43 @@ def test_image_and_label_stay_aligned():
         assert inside.any()
         # a border between picture and padding may blur red by any amount: rotation mixes it with black
         assert (abs(red - x_coordinate)[inside] <= 3).mean() > 0.9
+
+
+def resized_then_cropped(image, window, crop_size, resample, fill):
+    """What RandomScaleCrop stands for, in Pillow's words."""
+    resized = image.resize((window.width, window.height), resample)
+    crop = Image.new(image.mode, (window.side, window.side), fill)
+    crop.paste(resized, (-window.left, -window.top))
+    return crop if window.side == crop_size else crop.resize((crop_size, crop_size), resample)
+
+
+def test_windows_are_those_of_the_whole_image_resized():
+    """Every pixel, over sizes from 1 px on, scales, crops at every border, padding, pre_size and nopad."""
+    rng = np.random.default_rng(0)
+    for i in range(600):
+        height, width, side = rng.integers(1, 200, 3).tolist()
+        if i % 10 == 0:  # more than twice as high as wide, the case Pillow 13 treats otherwise
+            width = height // 3 + 1
+        values = rng.choice((0, 255) if i % 2 else 256, (height, width, 3)).astype(np.uint8)
+        image, label = Image.fromarray(values), Image.fromarray(values[..., 0])
+        pre_size = int(rng.integers(1, 200)) if i % 3 == 0 else None
+        crop = RandomScaleCrop(side, 0.25, 2.5, pre_size=pre_size, nopad=i % 4 == 0)
+        window = crop.draw(height, width, (width - 1, 0) if i % 5 == 0 else None, rng)
+        expected = resized_then_cropped(image, window, side, Image.Resampling.BICUBIC, (0, 0, 0))
+        assert np.array_equal(crop.apply(image, window), expected), (image.size, window)
+        expected = resized_then_cropped(label, window, side, Image.Resampling.NEAREST, 255)
+        assert np.array_equal(crop.apply_to_label(label, window), expected), (label.size, window)
+
+
+def test_windows_of_a_street_image():
+    """Full size, where 32-bit coordinates would show: GTAV's odd width, both ends of the scales."""
+    rng = np.random.default_rng(1)
+    image = Image.fromarray(rng.integers(0, 256, (1052, 1914, 3), np.uint8))
+    for scale in (0.5, 1.0, 1.37, 2.0):
+        crop = RandomScaleCrop(768, scale, scale)
+        window = crop.draw(image.height, image.width, None, rng)
+        expected = resized_then_cropped(image, window, 768, Image.Resampling.BICUBIC, (0, 0, 0))
+        assert np.array_equal(crop.apply(image, window), expected)
 
 
 def test_padding_is_black_and_ignored():

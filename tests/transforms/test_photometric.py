@@ -4,7 +4,15 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from transforms.photometric import BilateralBlur, ColorJitter, GaussianBlur, Normalize
+from transforms.photometric import (
+    TENSOR_ADJUST,
+    BilateralBlur,
+    ColorJitter,
+    GaussianBlur,
+    Normalize,
+    Photometric,
+    to_tensor,
+)
 
 
 @pytest.fixture
@@ -89,3 +97,37 @@ def test_normalize_per_image():
     tensor = Normalize(per_image=True)(image)
     assert tensor[0].flatten().tolist() == pytest.approx([-0.5 / (0.5**0.5 + 1e-5), 0.5 / (0.5**0.5 + 1e-5)])
     assert tensor[1:].abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("kind", range(4))
+@pytest.mark.parametrize("amount", [0.05, 0.7, 1.0, 1.3])
+def test_tensor_adjustments_are_those_of_pil(kind, amount):
+    """Every 3rd value of each channel, all combinations; hue may be one level off (6 colours in 10^6)."""
+    values = np.arange(0, 256, 3, dtype=np.uint8)
+    cube = Image.fromarray(np.stack(np.meshgrid(values, values, values), -1).reshape(86, -1, 3))
+    amount = (amount - 0.8) / 2 if kind == 3 else amount
+    expected = to_tensor(ColorJitter.ADJUST[kind](cube, amount)).float()
+    difference = (TENSOR_ADJUST[kind](to_tensor(cube).float(), amount) - expected).abs()
+    assert difference.max() <= (kind == 3) and (difference > 0).float().mean() < 1e-4
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+def test_batched_form_follows_the_pil_form(per_image):
+    """The same generator gives the same pictures, image by image, but for a rounded grey level (0.018)."""
+    jitter, blur = ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.5), GaussianBlur()
+    batched = Photometric(jitter, blur, per_image)
+    images = [Image.fromarray(rng(i).integers(0, 256, (20, 30, 3), np.uint8)) for i in range(8)]
+    drawn = torch.stack([batched.draw(rng(i)) for i in range(8)])
+    assert drawn.shape == (8, Photometric.DRAWN) and len({tuple(row) for row in drawn.tolist()}) == 8
+    together = batched(torch.stack([to_tensor(image) for image in images]), drawn)
+    for i, image in enumerate(images):
+        generator = rng(i)
+        alone = Normalize(per_image)(blur(jitter(image, generator), generator))
+        assert (together[i] - alone).abs().max() < 0.025
+        assert ((together[i] - alone).abs() > 0.002).float().mean() < 0.01
+
+
+def test_batched_form_without_jitter_and_blur(image):
+    still = Photometric(None, None)
+    batch = still(to_tensor(image)[None], still.draw(rng())[None])
+    assert torch.equal(batch[0], Normalize()(image))

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -57,3 +58,17 @@ def test_statistics_pairs():
     assert torch.equal(pair[1], Normalize()(image)) and not torch.equal(pair[0], pair[1])
     own = presets.statistics(image_in=True)(image, None, None, np.random.default_rng(0))[0]
     assert own.mean((2, 3)).abs().max() < 1e-5
+
+
+def test_photometric_left_to_the_device():
+    """Geometry is that of the CPU form: the label is the same."""
+    picture_image, picture_label = picture()
+    options = {"color_aug": 0.5, "gblur": True}
+    on_cpu = presets.train(32, **options)
+    left = presets.train(32, **options, aug_device="gpu")
+    _, expected = on_cpu(picture_image, picture_label, None, np.random.default_rng(0))
+    image, label, drawn = left(picture_image, picture_label, None, np.random.default_rng(0))
+    assert image.dtype == torch.uint8 and image.shape == (3, 32, 32) and drawn.shape == (9,)
+    assert torch.equal(label, expected)
+    with pytest.raises(ValueError, match="--bblur runs on the CPU alone"):
+        presets.train(32, bblur=True, aug_device="gpu")

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from datasets import get_dataset_class
 from datasets.base import SegmentationDataset
+from datasets.cache import CachedImages
 from datasets.class_uniform import ClassUniform
 from datasets.multi_source import ConcatSources, OnePerDomain, collate
 from datasets.samplers import EvalSampler, StatisticsSampler, TrainSampler
@@ -47,6 +48,8 @@ def setup_loaders(args) -> Loaders:
         aug_device=args.aug_device,
     )
     sources = [_train_dataset(args, name, augment) for name in args.dataset]
+    if args.cache_images:
+        sources = [CachedImages(source, args.cache_images) for source in sources]
     val = {name: _val_loader(args, name) for name in args.val_dataset}
     covstat = args.covstat_val_dataset if ISW_CODE in args.wt_layer else ()
     statistics = {name: _statistics_loader(args, name) for name in covstat}

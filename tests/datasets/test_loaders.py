@@ -32,7 +32,7 @@ def make_args(toy):
             "aug_device": "cpu",
         }
         uniform = {"class_uniform_pct": 0.5, "class_uniform_tile": 32, "max_cu_epoch": 100}
-        uniform |= {"cache_dir": None, "image_uniform_sampling": False}
+        uniform |= {"cache_dir": None, "cache_images": None, "image_uniform_sampling": False}
         scored = {"split": "val", "cv_split": None, "split_index": 0, "split_count": 1}
         roots = {name: toy / name for name in DATASETS}
         return Namespace(**{"roots": roots, **data, **batch, **crop, **look, **uniform, **scored, **changes})
@@ -60,9 +60,10 @@ def test_samples_do_not_depend_on_the_workers(make_args, dataset):
         loaders.train.sampler.set_epoch(number)
         return list(loaders.train)
 
-    for alone, shared in zip(epoch(0, 3), epoch(2, 3), strict=True):
-        assert alone["name"] == shared["name"]
-        assert torch.equal(alone["image"], shared["image"]) and torch.equal(alone["label"], shared["label"])
+    for alone, *shared in zip(epoch(0, 3), epoch(2, 3), epoch(4, 3), strict=True):
+        for batch in shared:
+            assert alone["name"] == batch["name"]
+            assert torch.equal(alone["image"], batch["image"]) and torch.equal(alone["label"], batch["label"])
     assert not torch.equal(epoch(0, 3)[0]["image"], epoch(0, 4)[0]["image"])
 
 

@@ -258,6 +258,7 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--max_cu_epoch", type=int, default=100000, help="no class-uniform sampling from this epoch on"
     )
+    data.add_argument("--cache_images", help="folder in which training images are kept decoded (8 MB each)")
     data.add_argument("--num_workers", type=int, default=4, help="loader processes per training process")
 
     augmentation = parser.add_argument_group("augmentation")

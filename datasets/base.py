@@ -245,25 +245,33 @@ class SegmentationDataset(Dataset):
             image.load()
             return image if image.mode == "RGB" else image.convert("RGB")
 
-    def load(self, sample: Sample, rng: np.random.Generator) -> dict:
-        """Return {"image": float32 (3, H, W), "label": int64 (H, W), 255 without one, "name": str}.
-
-        With `presets.DevicePreset` the image is uint8 and "photometric" what the device shall do with it.
-        """
+    def read(self, sample: Sample) -> tuple[Image.Image, LazyLabel | None]:
+        """Return a sample's opened files; ValueError naming them if they are damaged or differ in size."""
         image = self.read_image(sample.image)
-        label = None
-        if sample.label is not None:
-            label = self.read_label_lazily(sample.label)
-            if label.size != image.size:
-                raise ValueError(
-                    f"image and label differ in size: {sample.image} is {image.width}x{image.height}, "
-                    f"{sample.label} is {label.width}x{label.height}"
-                )
+        if sample.label is None:
+            return image, None
+        label = self.read_label_lazily(sample.label)
+        if label.size != image.size:
+            raise ValueError(
+                f"image and label differ in size: {sample.image} is {image.width}x{image.height}, "
+                f"{sample.label} is {label.width}x{label.height}"
+            )
+        return image, label
+
+    def augment(self, sample: Sample, image, label, rng: np.random.Generator) -> dict:
+        """Apply the transform to what `read` returned, or stand-ins for it."""
         image, label, *drawn = self.transform(image, label, sample.centroid, rng)
         if label is None:
             label = torch.full(image.shape[-2:], IGNORE_LABEL)
         item = {"image": image, "label": label, "name": self.name_of(sample)}
         return item | {"photometric": drawn[0]} if drawn else item
+
+    def load(self, sample: Sample, rng: np.random.Generator) -> dict:
+        """Return {"image": float32 (3, H, W), "label": int64 (H, W), 255 without one, "name": str}.
+
+        With `presets.DevicePreset` the image is uint8 and "photometric" what the device shall do with it.
+        """
+        return self.augment(sample, *self.read(sample), rng)
 
     def name_of(self, sample: Sample) -> str:
         """Return the image's file name without the dataset's suffix."""

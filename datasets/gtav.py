@@ -43,9 +43,9 @@ class GTAV(SegmentationDataset):
             colors = np.array(image.getpalette("RGB")).reshape(-1, 3)
             table = np.full(256, INVALID, np.uint8)
             table[: len(colors)] = color_table()[pack(colors)]
-            label = table[values]
+            label = table.take(values)
         else:
-            label = color_table()[pack(values)]
+            label = color_table().take(pack(values))
         unknown = label == INVALID
         if unknown.any():
             value = values[unknown][0]

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from datasets import get_dataset_class
 from datasets.base import SegmentationDataset
+from datasets.cache import CachedImages
 from datasets.cityscapes import Cityscapes
 from datasets.class_uniform import ClassUniform
 from datasets.mapillary import Mapillary
@@ -55,6 +56,8 @@ def setup_loaders(args) -> Loaders:
         aug_device=args.aug_device,
     )
     sources = [_train_dataset(args, name, augment, max_skip=args.maxSkip) for name in _wanted(args.dataset)]
+    if args.cache_images:
+        sources = [CachedImages(source, args.cache_images) for source in sources]
     val = {name: _val_loader(args, name) for name in _wanted(args.val_dataset)}
     covstat = _wanted(args.covstat_val_dataset) if ISW_CODE in args.wt_layer else ()
     if ISW_CODE in args.wt_layer and not covstat:

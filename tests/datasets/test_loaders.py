@@ -40,7 +40,12 @@ def make_args(toy):
             "aug_device": "cpu",
         }
         uniform = {"class_uniform_pct": 0.5, "class_uniform_tile": 32, "max_cu_epoch": 100}
-        uniform |= {"cache_dir": None, "image_uniform_sampling": False, "domain_steps": "joint"}
+        uniform |= {
+            "cache_dir": None,
+            "cache_images": None,
+            "image_uniform_sampling": False,
+            "domain_steps": "joint",
+        }
         scored = {
             "mapillary_protocol": "full",
             "split": "val",

@@ -1,0 +1,65 @@
+"""Decoded images on disk."""
+
+import os
+
+import numpy as np
+import torch
+from small_data import save
+
+from datasets import DATASETS
+from datasets.cache import CachedImages
+from datasets.class_uniform import ClassUniform
+from tests.processes import run_processes
+from transforms import presets
+
+
+def gtav(root):
+    return DATASETS["gtav"](root / "gtav", "train", presets.train(32, color_aug=0.5, gblur=True), seed=1)
+
+
+def same(first, second):
+    return all(torch.equal(first[key], second[key]) for key in ("image", "label"))
+
+
+def test_samples_are_those_of_the_files(toy, tmp_path):
+    plain, cached = gtav(toy), CachedImages(gtav(toy), tmp_path)
+    assert len(cached) == len(plain) and all(same(cached[i], plain[i]) for i in range(len(plain)))
+    cached.set_epoch(3)
+    assert not same(cached[0], plain[0])
+    plain.set_epoch(3)
+    assert same(cached[0], plain[0])
+    assert not any(path.suffix == ".tmp" for path in tmp_path.rglob("*"))
+
+
+def test_under_class_uniform_sampling(toy, tmp_path):
+    bases = gtav(toy), CachedImages(gtav(toy), tmp_path)
+    plain, cached = (ClassUniform(base, 0.5, 32, cache_dir=tmp_path / "centroids") for base in bases)
+    assert all(same(cached[i], plain[i]) for i in range(len(plain)))
+
+
+def test_files_are_decoded_once(toy, tmp_path, monkeypatch):
+    CachedImages(gtav(toy), tmp_path)
+    base = gtav(toy)
+    monkeypatch.setattr(base, "read", None)  # any reading would fail
+    CachedImages(base, tmp_path)[0]
+
+
+def test_changed_source_is_decoded_anew(tmp_path):
+    root = tmp_path / "data"
+    for folder, values in (("images", np.zeros((40, 40, 3))), ("labels", np.zeros((40, 40, 3)))):
+        save(root / f"gtav/{folder}/train/1.png", values)
+    first = CachedImages(gtav(root), tmp_path / "cache")[0]
+    save(root / "gtav/images/train/1.png", np.full((40, 40, 3), 200))
+    os.utime(root / "gtav/images/train/1.png", (1, 1))
+    second = CachedImages(gtav(root), tmp_path / "cache")
+    assert second[0]["image"].mean() > first["image"].mean() + 1 and same(second[0], gtav(root)[0])
+    assert len(list((tmp_path / "cache").rglob("*.npy"))) == 2  # the stale one is gone
+
+
+def _in_process(rank, world_size, root, folder):
+    return CachedImages(gtav(root), folder)[1]
+
+
+def test_processes_share_a_folder(toy, tmp_path):
+    first, second = run_processes(_in_process, 2, toy, tmp_path)
+    assert same(first, second) and same(first, gtav(toy)[1])

@@ -157,7 +157,11 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
         help="concatenate the source domains instead of drawing one image of each",
     )
     data.add_argument(
-        "--val_dataset", nargs="*", type=str, default=["bdd100k"], help="validated after every epoch; may be empty"
+        "--val_dataset",
+        nargs="*",
+        type=str,
+        default=["bdd100k"],
+        help="validated after every epoch; may be empty",
     )
     data.add_argument(
         "--covstat_val_dataset",
@@ -179,9 +183,7 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--max_cu_epoch", type=int, default=100000, help="no class-uniform sampling from this epoch on"
     )
-    data.add_argument(
-        "--cache_images", help="folder in which training images are kept decoded (8 MB each)"
-    )
+    data.add_argument("--cache_images", help="folder in which training images are kept decoded (8 MB each)")
     data.add_argument("--num_workers", type=int, default=4, help="loader processes per training process")
 
     augmentation = parser.add_argument_group("augmentation")

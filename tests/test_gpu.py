@@ -57,7 +57,14 @@ def test_mixed_precision_trains(toy_town, tmp_path):
 
 
 def test_every_gpu_of_the_machine(toy_town, tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=gpu", "train.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=gpu",
+        "train.py",
+    ]
     command += flags(toy_town, tmp_path, "--test_mode", *ISW)
     root = Path(__file__).parents[1]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)

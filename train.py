@@ -169,9 +169,8 @@ def train_epoch(args, training: Training, model: nn.Module, main_loss: MainLoss,
         if training.loaders.photometric:
             images = training.loaders.photometric(images, batch["photometric"])
         if args.dump_augmentation_images and step == 1:
-            prefix = f"epoch_{training.epoch}_rank_{distributed.rank()}"
-            folder = run.checkpoints / "augmentation"
-            visualize.save_batch(images, batch["name"], folder, prefix, args.image_in)
+            prefix = run.checkpoints / f"augmentation/epoch_{training.epoch}_rank_{distributed.rank()}"
+            visualize.save_batch(images, batch["name"], prefix, args.image_in)
         for part in parts:
             image, label = images[part], labels[part]
             with torch.autocast(device.type, half, args.fp16):

@@ -129,10 +129,11 @@ class Normalize:
         """Normalize images (B, 3, H, W) of values 0..255."""
         images = images.float().div_(255)
         if self.per_image:
-            mean, std = images.mean((2, 3)), images.std((2, 3)) + 1e-5
-        else:
-            mean, std = (images.new_tensor(values)[None] for values in (IMAGENET_MEAN, IMAGENET_STD))
-        return images.sub_(mean[..., None, None]).div_(std[..., None, None])
+            mean, std = images.mean((2, 3), keepdim=True), images.std((2, 3), keepdim=True) + 1e-5
+            return images.sub_(mean).div_(std)
+        for channel, mean, std in zip(images.unbind(1), IMAGENET_MEAN, IMAGENET_STD, strict=True):
+            channel.sub_(mean).div_(std)
+        return images
 
 
 def to_tensor(image) -> torch.Tensor:

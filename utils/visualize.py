@@ -39,13 +39,11 @@ def denormalize(image: Tensor, image_in: bool = False) -> Image.Image:
     return Image.fromarray((pixels * 255).round().clamp(0, 255).byte().numpy())
 
 
-def save_batch(
-    images: Tensor, names: Sequence[str], folder: Path, prefix: str, image_in: bool = False
-) -> None:
-    """Write normalized images (B, 3, H, W), as the network gets them, to folder/PREFIX_i_NAME.png."""
-    folder.mkdir(parents=True, exist_ok=True)
+def save_batch(images: Tensor, names: Sequence[str], prefix: Path, image_in: bool = False) -> None:
+    """Write normalized images (B, 3, H, W), as the network gets them, to PREFIX_i_NAME.png."""
+    prefix.parent.mkdir(parents=True, exist_ok=True)
     for i, (image, name) in enumerate(zip(images, names, strict=True)):
-        denormalize(image, image_in).save(folder / f"{prefix}_{i}_{name.replace('/', '_')}.png")
+        denormalize(image, image_in).save(f"{prefix}_{i}_{name.replace('/', '_')}.png")
 
 
 def blend(photo: Image.Image, colors: Image.Image, alpha: float = 0.5) -> Image.Image:

@@ -215,24 +215,17 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
         help="concatenate the source domains instead of drawing one image of each",
     )
     data.add_argument(
-<<<<<<< HEAD
         "--domain_steps",
         choices=("joint", "separate"),
         default="joint",
         help="one optimizer step for a batch of all domains, or one for each domain (published)",
     )
     data.add_argument(
-=======
->>>>>>> speed
         "--val_dataset",
         nargs="*",
         type=str,
         default=["bdd100k"],
-<<<<<<< HEAD
         help="validated after every epoch; may be empty or null",
-=======
-        help="validated after every epoch; may be empty",
->>>>>>> speed
     )
     data.add_argument(
         "--covstat_val_dataset",
@@ -256,7 +249,6 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
         type=str,
         help="Cityscapes: train ids (3,4) whose centroids also come from the coarse set",
     )
-<<<<<<< HEAD
     data.add_argument(
         "--maxSkip",
         type=int,
@@ -266,8 +258,6 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--max_cu_epoch", type=int, default=100000, help="no class-uniform sampling from this epoch on"
     )
-=======
->>>>>>> speed
     data.add_argument("--cache_images", help="folder in which training images are kept decoded (8 MB each)")
     data.add_argument("--num_workers", type=int, default=4, help="loader processes per training process")
 

@@ -101,6 +101,12 @@ def _warn_of_idle(args: argparse.Namespace) -> None:
     for name, (is_idle, needed) in idle.items():
         if is_idle:
             warnings.warn(f"--{name} has no effect without {needed}", stacklevel=3)
+    if ISW in args.wt_layer and (unseen := set(args.covstat_val_dataset) - set(args.dataset)):
+        warnings.warn(
+            f"whitening statistics come from domains not trained on: {', '.join(sorted(unseen))}; "
+            "see --covstat_val_dataset",
+            stacklevel=3,
+        )
 
 
 def _train_ids(flag: str, text: str) -> tuple[int, ...]:
@@ -128,7 +134,7 @@ def parse_eval_args(argv: list[str] | None = None) -> argparse.Namespace:
     except ValueError:
         raise ValueError(f"--scales takes numbers separated by commas, not {args.scales!r}") from None
     args.ckpt_path = args.ckpt_path or str(Path(args.snapshot).parent)
-    args.exp_name = args.exp_name or args.exp or "eval"
+    args.exp_name = args.exp_name or args.exp or "_".join(["eval", *args.val_dataset])
     args.pretrained = "none"
     return args
 
@@ -405,7 +411,7 @@ def _eval_flags(parser: argparse.ArgumentParser) -> None:
 
     records = parser.add_argument_group("records")
     records.add_argument("--ckpt_path", type=str, help="where results go; default: the checkpoint's folder")
-    records.add_argument("--exp_name", type=str, help="folder in ckpt_path; default: eval")
+    records.add_argument("--exp_name", type=str, help="folder in ckpt_path; default: eval_DATASET")
     records.add_argument(
         "--dump_images", action="store_true", help="write rgb, pred, diff and compose pictures"
     )

@@ -122,13 +122,13 @@ def main(args) -> None:
         if args.restore_optimizer:
             training.load_state_dict(state)
         else:
-            logger.info("weights: %s", checkpoint.load_weights(net, state["state_dict"], allow_partial=True))
+            report = checkpoint.load_weights(net, state["state_dict"], allow_partial=True)
+            (logger.info if report.whole else logger.warning)("%s: %s", args.snapshot, report)
 
     model = net
     if distributed.world_size() > 1:
         synchronize_batch_norm(net)
-        device_ids = [device] if device.type == "cuda" else None
-        model = DistributedDataParallel(net, device_ids, broadcast_buffers=False)
+        model = DistributedDataParallel(net, [device] if device.type == "cuda" else None)
     run = Run(args.ckpt, args.tb_path, args.date, args.exp, args.tb_tag)
     logger.info("%s on %d x %s", args.arch, distributed.world_size(), device.type)
 

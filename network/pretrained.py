@@ -45,8 +45,12 @@ def file_state(path: str) -> dict[str, torch.Tensor]:
         raise FileNotFoundError(
             f"--pretrained {path}: no such file (imagenet, none, or the path of a state dict)"
         )
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    state = state.get("state_dict", state)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = state.get("state_dict", state)
+    except Exception as error:  # torch raises many kinds for a damaged or unsafe file
+        text = f"--pretrained {path} holds no weights that can be read safely ({type(error).__name__})"
+        raise ValueError(text) from error
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 

@@ -65,7 +65,7 @@ def test_dataset_dir_is_the_root_of_one_dataset():
     needed = ["--arch", "a", "--snapshot", "s/c.pth"]
     args = config.parse_eval_args([*needed, "--dataset", "gtav", "--dataset_dir", "here"])
     assert args.roots["gtav"] == Path("here")
-    assert (args.ckpt_path, args.exp_name, args.scales) == ("s", "eval", [0.5, 1.0, 2.0])
+    assert (args.ckpt_path, args.exp_name, args.scales) == ("s", "eval_gtav", [0.5, 1.0, 2.0])
     with pytest.raises(ValueError, match="root of one dataset, but 2"):
         config.parse_eval_args([*needed, "--dataset", "gtav", "synthia", "--dataset_dir", "here"])
 
@@ -82,6 +82,11 @@ def test_global_batch_is_divided_among_domains(monkeypatch):
     two = ["--global_batch_size", "8", "--dataset", "gtav", "synthia"]
     assert config.parse_train_args(two).bs_mult == 2
     assert config.parse_train_args([*two, "--image_uniform_sampling"]).bs_mult == 4
+
+
+def test_statistics_of_an_unseen_domain_warn():
+    with pytest.warns(UserWarning, match="statistics come from domains not trained on: cityscapes"):
+        config.parse_train_args(["--dataset", "gtav", "--wt_layer", *"0022200"])
 
 
 def test_the_default_arch_is_the_papers():

@@ -28,6 +28,11 @@ class LoadReport(NamedTuple):
     unexpected: list[str]  # in the checkpoint alone
     mismatched: list[str]  # in both, of different shapes
 
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left over on either side."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
     def __str__(self) -> str:
         parts = [f"{len(self.loaded)} entries loaded"]
         for kind in ("missing", "unexpected", "mismatched"):
@@ -56,8 +61,10 @@ def load(path: str | Path) -> dict:
         with torch.serialization.safe_globals(NUMPY_SCALARS):
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged or unsafe file
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path} is not a checkpoint that can be read safely: {reason}") from error
+        raise ValueError(
+            f"{path} cannot be read safely: it is no file that torch.save wrote, it is damaged, or it holds "
+            f"more than tensors, numbers and strings ({type(error).__name__})"
+        ) from error
     if not isinstance(state, dict) or "state_dict" not in state:
         raise ValueError(
             f"{path} holds no state_dict; expected a checkpoint of this project or the published code"
@@ -95,7 +102,7 @@ def load_weights(
     )
     if not loaded:
         raise ValueError(f"the checkpoint fits no entry of this network ({report}); check --arch")
-    if not allow_partial and len(loaded) < max(len(own), len(given)):
+    if not (allow_partial or report.whole):
         raise ValueError(f"the checkpoint does not fit this network ({report}); check --arch and --wt_layer")
     net.load_state_dict({key: given[key] for key in loaded}, strict=False)
     return report

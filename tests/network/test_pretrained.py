@@ -50,6 +50,12 @@ def test_nothing_that_fits_is_an_error(tmp_path):
         load_pretrained(BUILD(), "resnet18", str(tmp_path / "other.pth"))
 
 
+def test_a_file_of_something_else_is_named(tmp_path):
+    (tmp_path / "notes.txt").write_text("no weights")
+    with pytest.raises(ValueError, match="notes.txt holds no weights that can be read safely"):
+        BUILD(pretrained=str(tmp_path / "notes.txt"))
+
+
 def test_missing_file_is_named():
     with pytest.raises(FileNotFoundError, match="nowhere.pth: no such file"):
         BUILD(pretrained="nowhere.pth")

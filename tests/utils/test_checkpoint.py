@@ -52,7 +52,7 @@ class Payload:
 def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": {}, "payload": Payload()}, "bad.pth")
-    with pytest.raises(ValueError, match="cannot be read safely|can be read safely"):
+    with pytest.raises(ValueError, match="cannot be read safely"):
         checkpoint.load("bad.pth")
     assert not os.path.exists("executed")
 

@@ -134,7 +134,8 @@ def parse_eval_args(argv: list[str] | None = None) -> argparse.Namespace:
     except ValueError:
         raise ValueError(f"--scales takes numbers separated by commas, not {args.scales!r}") from None
     args.ckpt_path = args.ckpt_path or str(Path(args.snapshot).parent)
-    args.exp_name = args.exp_name or args.exp or "_".join(["eval", *args.val_dataset])
+    one_name = f"eval_{args.val_dataset[0]}" if len(args.val_dataset) == 1 else "eval"
+    args.exp_name = args.exp_name or args.exp or one_name
     args.pretrained = "none"
     return args
 
@@ -411,7 +412,9 @@ def _eval_flags(parser: argparse.ArgumentParser) -> None:
 
     records = parser.add_argument_group("records")
     records.add_argument("--ckpt_path", type=str, help="where results go; default: the checkpoint's folder")
-    records.add_argument("--exp_name", type=str, help="folder in ckpt_path; default: eval_DATASET")
+    records.add_argument(
+        "--exp_name", type=str, help="folder in ckpt_path; default: eval, or eval_DATASET of one"
+    )
     records.add_argument(
         "--dump_images", action="store_true", help="write rgb, pred, diff and compose pictures"
     )

@@ -90,7 +90,7 @@ def setup_eval_loader(args, name: str) -> DataLoader:
         raise ValueError(f"--split_index {args.split_index} is not one of 0..{args.split_count - 1}")
     dataset = _dataset(args, name, args.split, _val_transform(args, name), cv=args.cv_split or 0)
     indices = np.array_split(np.arange(len(dataset)), args.split_count)[args.split_index].tolist()
-    if not indices:
+    if not indices and args.split_count > 1:
         raise ValueError(f"slice {args.split_index} of {args.split_count} of {len(dataset)} images is empty")
     return _loader(args, dataset, EvalSampler(_limit(args, indices)), 1)
 

@@ -83,20 +83,21 @@ def test_scores_pictures_and_record(town, capsys):
     assert "mIoU 76.44, acc 95.56" in out
     assert out.rstrip().splitlines()[-2].split() == ["net", "76.44", "76.44"]
 
-    record = json.loads((town / "eval" / "results.json").read_text())
+    record = json.loads((town / "eval_cityscapes" / "results.json").read_text())
     assert record["metrics"]["cityscapes"]["mean_iu"] == pytest.approx((296 / 360 + 3) / 5)
     assert record["protocol"]["mode"] == "sliding" and record["protocol"]["scales"] == [1.0]
     assert record["protocol"]["flip"] is True and record["protocol"]["crop"] == 16
     assert record["snapshot"] == str(town / "net.pth")
 
     files = sorted(
-        path.relative_to(town / "eval" / "val").parts for path in (town / "eval" / "val").glob("*/*")
+        path.relative_to(town / "eval_cityscapes" / "val").parts
+        for path in (town / "eval_cityscapes" / "val").glob("*/*")
     )
     assert [folder for folder, _ in files] == sorted(2 * ["compose", "diff", "pred", "rgb"])
     assert all(name.startswith("a_00000") and name.endswith(".png") for _, name in files)
 
     def read(kind):
-        (path,) = (town / "eval" / "val" / kind).glob("a_000000_000000*.png")
+        (path,) = (town / "eval_cityscapes" / "val" / kind).glob("a_000000_000000*.png")
         return np.asarray(Image.open(path))
 
     classes = np.arange(40) // 10
@@ -120,8 +121,14 @@ def test_other_modes(town, mode):
 def test_without_labels_there_are_pictures_but_no_scores(town, capsys):
     evaluate(town, "--split", "test", "--single_scale", "--dump_images")
     assert "cityscapes: no labels, so no scores" in capsys.readouterr().out
-    assert json.loads((town / "eval" / "results.json").read_text())["metrics"] == {"cityscapes": None}
-    assert sorted(path.name for path in (town / "eval" / "test").iterdir()) == ["compose", "pred", "rgb"]
+    assert json.loads((town / "eval_cityscapes" / "results.json").read_text())["metrics"] == {
+        "cityscapes": None
+    }
+    assert sorted(path.name for path in (town / "eval_cityscapes" / "test").iterdir()) == [
+        "compose",
+        "pred",
+        "rgb",
+    ]
 
 
 def test_several_datasets_have_a_folder_each_and_a_table(town, capsys):

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class Backbone(NamedTuple):
@@ -10,6 +10,17 @@ class Backbone(NamedTuple):
 
     stages: tuple[nn.Module, ...]  # layer0 .. layer4
     channels: tuple[int, ...]  # what each stage puts out
+
+
+class NormAtEnd:
+    """Mixed into a block class: a place for a norm behind all it does."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.instance_norm_layer = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.instance_norm_layer(super().forward(x))
 
 
 def dilate(stage: nn.Module, dilation: int, strided_only: bool = False) -> None:

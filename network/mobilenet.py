@@ -3,10 +3,10 @@
 import logging
 from itertools import pairwise
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models import mobilenetv2 as tv
 
-from network.backbone import Backbone, dilate
+from network.backbone import Backbone, NormAtEnd, dilate
 from network.normalization import make_norm
 
 logger = logging.getLogger("robustnet")
@@ -16,15 +16,8 @@ CHANNELS = (16, 32, 64, 320, 1280)
 DILATIONS = {16: (1, 2), 8: (2, 4)}  # of layer2 and layer3, whose first blocks have a stride
 
 
-class InvertedResidual(tv.InvertedResidual):
+class InvertedResidual(NormAtEnd, tv.InvertedResidual):
     """torchvision's block with a place for a norm at its end."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.instance_norm_layer = nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.instance_norm_layer(super().forward(x))
 
 
 def build(name: str, wt_layer: tuple[int, ...], output_stride: int) -> Backbone:

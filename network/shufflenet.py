@@ -5,7 +5,7 @@ import logging
 from torch import Tensor, nn
 from torchvision.models import shufflenetv2 as tv
 
-from network.backbone import Backbone, dilate
+from network.backbone import Backbone, NormAtEnd, dilate
 from network.normalization import make_norm
 
 logger = logging.getLogger("robustnet")
@@ -14,15 +14,8 @@ REPEATS, CHANNELS = (4, 8, 4), (24, 116, 232, 464, 1024)
 DILATIONS = {32: (1, 1), 16: (1, 2), 8: (2, 4)}  # of layer2 and layer3, whose first blocks have a stride
 
 
-class InvertedResidual(tv.InvertedResidual):
+class InvertedResidual(NormAtEnd, tv.InvertedResidual):
     """torchvision's block with a place for a norm behind the channel shuffle."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.instance_norm_layer = nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.instance_norm_layer(super().forward(x))
 
 
 class ReplacedNorm(nn.Module):

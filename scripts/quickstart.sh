@@ -15,7 +15,7 @@ if [ "$gpus" -gt 0 ]; then
   train="--global_batch_size $((16 / gpus * gpus)) --crop_size 256 --max_iter 600 --lr 0.02 --num_workers 8" crop=256
 else
   processes=1 town=data/quickstart_cpu size="--height 128 --width 256 --train 200 --val 8" arch=DeepR18V3PlusD
-  train="--global_batch_size 8 --crop_size 96 --max_iter 200 --lr 0.03 --num_workers 1" crop=128
+  train="--global_batch_size 8 --crop_size 96 --max_iter 230 --lr 0.03 --num_workers 1" crop=128
   OMP_NUM_THREADS=$(nproc) # of the one process: two on one machine spend their time exchanging gradients
   export OMP_NUM_THREADS
 fi
@@ -40,7 +40,7 @@ run() { # NAME FLAGS...: train, then score the last checkpoint
 echo "== 2/4 baseline: no whitening"
 run baseline --wt_layer 0 0 0 0 0 0 0
 echo "== 3/4 ISW"
-run isw --wt_layer 0 0 2 2 2 0 0 --wt_reg_weight 0.6 --clusters 3 --trials 4 --cov_stat_epoch 2
+run isw --wt_layer 0 0 2 2 2 0 0 --wt_reg_weight 0.6 --clusters 3 --trials 3 --cov_stat_epoch 2
 
 echo
 echo "== 4/4 mean IoU (%), trained on gtav alone"

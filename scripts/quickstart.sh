@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From nothing to a table: a virtual environment, the toy town, a baseline and ISW trained on its GTAV-like domain,
-# both scored on all five domains. About 7 minutes on 2 idle CPU cores after the installation; uses the GPUs if there are any.
+# both scored on all five domains. 7 to 9 minutes on 2 idle CPU cores after the installation; uses the GPUs if there are any.
 # Another folder for the results: bash scripts/quickstart.sh DIR
 set -euo pipefail
 cd "$(dirname "$0")/.."

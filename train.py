@@ -6,12 +6,11 @@ Also `python -m torch.distributed.launch --nproc_per_node=N train.py ...` and pl
 """
 
 import math
-import sys
-from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import config
@@ -27,67 +26,11 @@ from utils import checkpoint, distributed, visualize
 from utils.inference import predict
 from utils.logging import Run, RunningMeans, exit_cleanly, logger, setup
 from utils.metrics import ConfusionMatrix, Summary
+from utils.training import Training, save
 
 LOG_EVERY = 50  # iterations
 AUX_WEIGHT = 0.4
 TEST_MODE_ITERATIONS = 7
-
-
-@dataclass
-class Training:
-    """Everything that training changes, and so everything a checkpoint holds."""
-
-    net: nn.Module
-    whitening: Whitening
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
-    scaler: torch.amp.GradScaler
-    loaders: Loaders
-    settings: dict  # what a continued run must share
-    epoch: int = 0  # the one under way, or the next
-    iteration: int = 0  # optimizer steps done
-    best: dict[str, float] = field(default_factory=dict)  # mean IU by validation dataset
-
-    def steps_done(self) -> int:
-        """Return how many steps of its epoch the training sampler has behind it."""
-        return self.loaders.train.sampler.steps_done(self.loaders.train.batch_size)
-
-    def state_dict(self) -> dict:
-        return {
-            "state_dict": {f"module.{key}": value for key, value in self.net.state_dict().items()},
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.schedule.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "whitening": self.whitening.state_dict(),
-            "sampler": self.loaders.train.sampler.state_dict(),
-            "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
-            "settings": self.settings,
-            "epoch": self.epoch,  # its sampler's position says how far it got
-            "iteration": self.iteration,
-            "best": self.best,
-            "command": " ".join(sys.argv),
-        }
-
-    def load_state_dict(self, state: dict) -> None:
-        """Continue from `state`; raises ValueError when it lacks what continuing needs."""
-        if lacking := sorted(set(self.state_dict()) - set(state)):
-            raise ValueError(
-                f"the checkpoint cannot be continued, it lacks {', '.join(lacking)}; leave out "
-                "--restore_optimizer to start from its weights"
-            )
-        checkpoint.check_settings(state, self.settings)
-        logger.info("weights: %s", checkpoint.load_weights(self.net, state["state_dict"]))
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["scheduler"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.whitening.load_state_dict(state["whitening"])
-        self.loaders.train.sampler.load_state_dict(state["sampler"])
-        torch.set_rng_state(state["rng"]["cpu"])
-        if len(state["rng"]["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["rng"]["cuda"])
-        finished = self.steps_done() >= len(self.loaders.train)
-        self.epoch = state["epoch"] + finished
-        self.iteration, self.best = state["iteration"], state["best"]
 
 
 def main(args) -> None:
@@ -107,7 +50,7 @@ def main(args) -> None:
         "fp16": scaler.is_enabled(),
         "seed": args.seed,
     }
-    training = Training(net, whitening, optimizer, schedule, scaler, loaders, settings)
+    training = Training(net, whitening, optimizer, schedule, scaler, loaders.train, settings)
     main_loss = MainLoss(
         class_weighted=args.cls_wt_loss,
         image_weighted=args.img_wt_loss,
@@ -133,22 +76,26 @@ def main(args) -> None:
     logger.info("%s on %d x %s", args.arch, distributed.world_size(), device.type)
 
     while training.epoch < args.max_epoch and training.iteration < args.max_iter:
-        complete = train_epoch(args, training, model, main_loss, run, device)
+        complete = train_epoch(args, training, loaders, model, main_loss, run, device)
         if complete and whitening.selective and statistics_due(args, training.epoch):
-            estimate_masks(args, training, run, device)
-        scores = {name: validate(args, training, name, run, device) for name in loaders.val}
-        save(training, scores, run)
+            estimate_masks(args, training, loaders.statistics, run, device)
+        scores = {
+            name: validate(args, training, name, loader, run, device) for name, loader in loaders.val.items()
+        }
+        save(training, scores, run.checkpoints)
         training.epoch += 1
     run.writer.close()
     logger.info("checkpoints and log in %s, TensorBoard in %s", run.checkpoints, run.tensorboard)
 
 
-def train_epoch(args, training: Training, model: nn.Module, main_loss: MainLoss, run: Run, device) -> bool:
+def train_epoch(
+    args, training: Training, loaders: Loaders, model: nn.Module, main_loss: MainLoss, run: Run, device
+) -> bool:
     """Step through what is left of the epoch, or until args.max_iter; return whether it is complete.
 
     The host waits for the device at log lines only.
     """
-    loader = training.loaders.train
+    loader = loaders.train
     loader.dataset.set_epoch(training.epoch)
     loader.sampler.set_epoch(training.epoch)
     done = training.steps_done()  # > 0 where a run goes on within an epoch
@@ -158,7 +105,7 @@ def train_epoch(args, training: Training, model: nn.Module, main_loss: MainLoss,
     whole = min(len(loader), TEST_MODE_ITERATIONS) if args.test_mode else len(loader)
     steps = min(whole, done + args.max_iter - training.iteration)
     half = torch.float16 if device.type == "cuda" else torch.bfloat16
-    count = training.loaders.steps_per_batch  # 1, or with --domain_steps separate the number of domains,
+    count = loaders.steps_per_batch  # 1, or with --domain_steps separate the number of domains,
     parts = [slice(domain, None, count) for domain in range(count)]  # image b being of domain b % count
     running = RunningMeans()
     progress = {"total": steps, "initial": done, "disable": not distributed.is_main(), "leave": False}
@@ -166,8 +113,8 @@ def train_epoch(args, training: Training, model: nn.Module, main_loss: MainLoss,
     for step, batch in enumerate(bar, start=done + 1):
         images = batch["image"].to(device, non_blocking=True)  # (B, 3, H, W)
         labels = batch["label"].to(device, non_blocking=True)  # (B, H, W)
-        if training.loaders.photometric:
-            images = training.loaders.photometric(images, batch["photometric"])
+        if loaders.photometric:
+            images = loaders.photometric(images, batch["photometric"])
         if args.dump_augmentation_images and step == 1:
             prefix = run.checkpoints / f"augmentation/epoch_{training.epoch}_rank_{distributed.rank()}"
             visualize.save_batch(images, batch["name"], prefix, args.image_in)
@@ -218,12 +165,12 @@ def statistics_due(args, epoch: int) -> bool:
 
 
 @torch.no_grad()
-def estimate_masks(args, training: Training, run: Run, device: torch.device) -> None:
+def estimate_masks(args, training: Training, statistics: dict, run: Run, device: torch.device) -> None:
     """Find the covariances that photometric change moves, intersected over args.trials passes (ISW)."""
     training.net.eval()
     training.whitening.reset()
     for trial in range(args.trials):
-        for name, loader in training.loaders.statistics.items():
+        for name, loader in statistics.items():
             loader.sampler.set_epoch(trial)
             loader.dataset.set_epoch(trial)
             bar = tqdm(loader, f"trial {trial} {name}", disable=not distributed.is_main(), leave=False)
@@ -242,12 +189,13 @@ def estimate_masks(args, training: Training, run: Run, device: torch.device) -> 
 
 
 @torch.no_grad()
-def validate(args, training: Training, name: str, run: Run, device: torch.device) -> Summary:
+def validate(
+    args, training: Training, name: str, loader: DataLoader, run: Run, device: torch.device
+) -> Summary:
     """Score whole images of one dataset and log loss, metrics and a picture."""
     training.net.eval()
     confusion = ConfusionMatrix(NUM_CLASSES)
     loss_sum, images = torch.zeros(2, device=device).unbind()
-    loader = training.loaders.val[name]
     bar = tqdm(loader, f"validate {name}", disable=not distributed.is_main(), leave=False)
     for i, batch in enumerate(bar):
         image, label = batch["image"].to(device), batch["label"].to(device)
@@ -272,26 +220,6 @@ def validate(args, training: Training, name: str, run: Run, device: torch.device
     text = ", ".join(f"{tag} {value:.5f}" for tag, value in scores.items())
     logger.info("[epoch %d], %s: %s", training.epoch, name, text)
     return summary
-
-
-def save(training: Training, scores: dict[str, Summary], run: Run) -> None:
-    """Write `last_...` (scored on the first validation dataset) and a `best_...` per dataset that improved.
-
-    The file a new one replaces goes only after the new one is complete.
-    """
-    improved = [name for name, score in scores.items() if score.mean_iu > training.best.get(name, -1)]
-    training.best |= {name: scores[name].mean_iu for name in improved}
-    if not distributed.is_main():
-        return
-    first = next(iter(scores), "unscored")
-    for kind, name in [("last", first), *(("best", name) for name in improved)]:
-        mean_iu = scores[name].mean_iu if name in scores else math.nan
-        stem = f"{kind}_{name}_epoch_"
-        file = run.checkpoints / f"{stem}{training.epoch}_mean-iu_{mean_iu:.5f}.pth"
-        checkpoint.save(file, {**training.state_dict(), "mean_iu": mean_iu})
-        for old in run.checkpoints.glob(f"{stem}*.pth"):
-            if old != file:
-                old.unlink()
 
 
 if __name__ == "__main__":

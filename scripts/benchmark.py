@@ -268,7 +268,8 @@ def measure_evaluator(net, image: torch.Tensor, crop: int, device: torch.device,
     """Print what image (1, 3, H, W) costs in the evaluator's modes, and the network's share."""
     print(f"\nevaluator, one image, crop {crop}, scales 0.5,1.0,2.0 and mirrored unless whole")
     print(f"{HEAD}{'network':>10}{'GiB':>8}{'agree %':>10}")
-    loader = [{"image": image, "label": torch.zeros(1, *image.shape[-2:], dtype=torch.int64)}]
+    label = torch.zeros(1, *image.shape[-2:], dtype=torch.int64)
+    loader = [{"image": image, "label": label.pin_memory() if device.type == "cuda" else label}]
     for mode in ("sliding", "pooling", "whole"):
         protocol, expected = {"mode": mode, "crop": crop}, None
         for precision in PRECISIONS:

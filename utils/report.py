@@ -5,6 +5,7 @@ import io
 import json
 import math
 import platform
+import statistics
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from importlib import metadata
@@ -22,19 +23,32 @@ Rows = Sequence[Sequence[str]]  # the first row is the header
 
 
 def domain_rows(scores: Mapping[str, Mapping[str, float]], seen: Collection[str] = ()) -> Rows:
-    """Lay out `scores[run][domain]` (mIoU in [0, 1]): runs as rows, domains as columns and a mean at the end.
+    """Lay out `scores[run][domain]` as `seed_rows` does."""
+    return seed_rows({run: [row] for run, row in scores.items()}, seen)
 
-    Domains in `seen` (trained on) are marked by * and left out of the mean. A run that lacks a score
-    (missing or nan) in another gets "-" for its mean.
+
+def seed_rows(runs: Mapping[str, Sequence[Mapping[str, float]]], seen: Collection[str] = ()) -> Rows:
+    """Lay out `runs[name][i][domain]` (mIoU in [0, 1]): names as rows, domains as columns and their mean.
+
+    Several runs of one name become their mean and standard deviation. Domains in `seen` (trained on) are
+    marked by * and left out of the mean. What one run of a name lacks (missing or nan) is "-" for all.
     """
-    domains = list(dict.fromkeys(domain for row in scores.values() for domain in row))
+    domains = list(dict.fromkeys(domain for rows in runs.values() for row in rows for domain in row))
     unseen = [domain for domain in domains if domain not in seen]
     marked = [f"{domain}*" if domain in seen else domain for domain in domains]
-    rows = [["mIoU (%)", *marked, "mean of unseen" if len(unseen) < len(domains) else "mean"]]
-    for run, row in scores.items():
-        mean = sum(row.get(domain, math.nan) for domain in unseen) / len(unseen) if unseen else math.nan
-        rows.append([run, *(percent(row.get(domain, math.nan)) for domain in domains), percent(mean)])
-    return rows
+    table = [["mIoU (%)", *marked, "mean of unseen" if len(unseen) < len(domains) else "mean"]]
+    for name, rows in runs.items():
+        columns = [[row.get(domain, math.nan) for row in rows] for domain in domains]
+        means = [sum(row.get(domain, math.nan) for domain in unseen) / max(1, len(unseen)) for row in rows]
+        table.append([name, *map(spread, columns), spread(means) if unseen else "-"])
+    return table
+
+
+def spread(scores: Sequence[float]) -> str:
+    """Write scores in [0, 1] in percent: one as it is, several as mean and standard deviation (n - 1)."""
+    if len(scores) == 1 or any(map(math.isnan, scores)):
+        return percent(sum(scores))
+    return f"{percent(statistics.mean(scores))} ± {percent(statistics.stdev(scores))}"
 
 
 def class_rows(names: Sequence[str], summary: Summary) -> Rows:

@@ -82,6 +82,14 @@ def summary_picture(
     return row
 
 
+def overlay(image: Tensor, pred: Tensor, palette: Palette, image_in: bool = False) -> Tensor:
+    """Lay train ids (H, W) over a normalized image (3, H, W), at small size: uint8 (3, h, w)."""
+    step = max(1, round(max(pred.shape) / PANEL))
+    photo = denormalize(image[:, ::step, ::step], image_in)
+    picture = blend(photo, colorize(pred[::step, ::step], palette))
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
 def strip(image: Tensor, label: Tensor, pred: Tensor, palette: Palette, image_in: bool = False) -> Tensor:
     """Put image | truth | prediction side by side for TensorBoard: uint8 (3, H, 3 * W).
 

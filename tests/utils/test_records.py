@@ -43,7 +43,7 @@ def test_slices_of_other_settings_do_not_merge(tmp_path):
 
 
 def test_pictures_of_best_median_and_worst_stay(tmp_path):
-    """IoU of class 0: 9/9, 5/9, 1/9, 0/9, of class 1, predicted but absent, 0. Of four the third is the median."""
+    """IoU of class 0 is 9/9, 5/9, 1/9, 0/9, of class 1, never true, 0. Of four the third is the median."""
     records = Records(tmp_path, {})
     for name, right in (("d", 9), ("c", 5), ("b", 1), ("a", 0)):
         records.add(name, diagonal(right, 9 - right), PICTURE)

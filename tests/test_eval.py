@@ -343,6 +343,15 @@ def test_mistakes_are_found_before_the_checkpoint_is_loaded(town, monkeypatch):
             evaluate(town, *flags)
 
 
+def test_memory_that_does_not_do_for_one_image_is_said(town, monkeypatch):
+    def fail(self, image):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(ColourReader, "forward", fail)
+    with pytest.raises(ValueError, match="raise --max_memory_gb"):
+        evaluate(town, "--single_scale")
+
+
 def test_synthia_is_scored_over_16_classes_too(town, capsys, monkeypatch):
     """Road 296/360, sky 0, three classes 1: what SYNTHIA lacks is not there, so the means agree."""
     monkeypatch.setitem(evaluation.CLASS_SUBSETS, "cityscapes", evaluation.CLASS_SUBSETS["synthia"])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -43,12 +43,12 @@ def main(args) -> int:
     """Evaluate and write the results; return how many images could not be read."""
     device = distributed.init(args.local_rank)
     setup()
-    results = Path(args.ckpt_path, args.exp_name)
+    results, sha256 = Path(args.ckpt_path, args.exp_name), checkpoint.sha256(args.snapshot)
     check_writable(results)
     loaders = {name: setup_eval_loader(args, name) for name in args.val_dataset}
-    state = checkpoint.load(args.snapshot)
-    net = windows_within(load_net(args, state, device), device, args.max_memory_gb)
-    protocol, sha256 = protocol_of(args), checkpoint.sha256(args.snapshot)
+    net, state = get_net(args), checkpoint.load(args.snapshot)
+    net = windows_within(prepare(net, args, state, device), device, args.max_memory_gb)
+    protocol = protocol_of(args)
     slice_file = results / f"results_{args.split_index}_of_{args.split_count}.json"
     if distributed.is_main():
         slice_file.unlink(missing_ok=True)
@@ -59,10 +59,8 @@ def main(args) -> int:
         records = Records(records_folder(args, name), settings, resume=args.resume)
         names = leave_out(loader, records.finished)
         dump = results / (args.split if len(loaders) == 1 else f"{name}_{args.split}")
-        # Without labels the predictions are all there is: the files of a submission.
-        kinds = (
-            PICTURES if args.dump_images else ("pred",) if args.split == "test" or name == "folder" else ()
-        )
+        unlabelled = args.split == "test" or name == "folder"  # where predictions are all there is
+        kinds = PICTURES if args.dump_images else ("pred",) if unlabelled else ()
         start = time.perf_counter()
         evaluate(net, loader, device, protocol, name, records, dump, kinds)
         if args.profile and names:
@@ -80,6 +78,8 @@ def main(args) -> int:
         "peak_gpu_memory_gib": max(distributed.all_gather_objects(peak_memory(device))),
         "unreadable": {name: files for name, files in unreadable.items() if files},
     }
+    if memory := record["peak_gpu_memory_gib"]:
+        logger.info("peak GPU memory %.2f GiB", memory)
     if distributed.is_main():
         run, seen = Path(args.snapshot).stem, trained_on(state.get("command", ""))
         domains = {}
@@ -99,9 +99,8 @@ def main(args) -> int:
     return distributed.broadcast_object(sum(map(len, unreadable.values())))  # when all is written
 
 
-def load_net(args, state: dict, device: torch.device) -> Folded:
-    """Build the network of --arch and --wt_layer with the checkpoint's weights; ValueError if they differ."""
-    net = get_net(args)
+def prepare(net: nn.Module, args, state: dict, device: torch.device) -> Folded:
+    """Return `net`, of --arch and --wt_layer, with the checkpoint's weights; ValueError if they do not fit."""
     named = {"arch": args.arch.removeprefix("network.deepv3."), "wt_layer": args.wt_layer}
     checkpoint.check_settings(state, named)
     logger.info("%s: %s", args.snapshot, checkpoint.load_weights(net, state["state_dict"]))

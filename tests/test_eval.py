@@ -333,8 +333,7 @@ def test_an_unreadable_image_of_a_folder_is_named_and_the_others_go_on(town, cap
 def test_nothing_readable(town):
     (town / "photos").mkdir()
     (town / "photos" / "broken.jpg").write_bytes(b"no image")
-    with pytest.raises(ValueError, match="no image has been evaluated"):
-        evaluate(town, "--dataset", "folder", "--dataset_dir", str(town / "photos"))
+    assert evaluate(town, "--dataset", "folder", "--dataset_dir", str(town / "photos")) == 1
 
 
 def test_mistakes_are_found_before_the_checkpoint_is_loaded(town, monkeypatch):
@@ -343,6 +342,18 @@ def test_mistakes_are_found_before_the_checkpoint_is_loaded(town, monkeypatch):
     for flags in (["--ckpt_path", str(town / "file")], ["--dataset_dir", "nowhere"], ["--scales", "-1"]):
         with pytest.raises((ValueError, OSError)):
             evaluate(town, *flags)
+
+
+def test_a_mistyped_checkpoint_leaves_no_folder(town):
+    with pytest.raises(FileNotFoundError, match="no checkpoint at .*none/net.pth"):
+        evaluate(town, "--snapshot", str(town / "none" / "net.pth"))
+    assert not (town / "none").exists()
+
+
+def test_an_image_without_its_label_is_named(town):
+    (town / "data" / "gtFine" / "val" / "a" / "a_000001_000000_gtFine_labelIds.png").unlink()
+    with pytest.raises(FileNotFoundError, match="a_000001_000000_leftImg8bit.png needs .*labelIds.png"):
+        evaluate(town, "--single_scale")
 
 
 def test_memory_that_does_not_do_for_one_image_is_said(town, monkeypatch):

@@ -74,7 +74,9 @@ def load(path: str | Path) -> dict:
 
 
 def sha256(path: str | Path) -> str:
-    """Return the hash of a file's content, in hexadecimal."""
+    """Return the hash of a file's content, in hexadecimal; FileNotFoundError if there is none."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"no checkpoint at {path}")
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(2**20):

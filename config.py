@@ -157,6 +157,12 @@ def _check_inference(args: argparse.Namespace) -> None:
         raise ValueError(f"--max_memory_gb {args.max_memory_gb} leaves no memory; expected GiB above 0")
     if not 0 <= args.split_index < args.split_count:
         raise ValueError(f"--split_index {args.split_index} is not one of 0..{args.split_count - 1}")
+    defaults, mode = get_parser("eval"), args.inference_mode
+    idle = {"pooling": ("crop_size", "sliding_overlap")}
+    idle["whole"] = ("no_flip", *idle["pooling"])
+    for name in idle.get(mode, ()):
+        if getattr(args, name) != defaults.get_default(name):
+            warnings.warn(f"--{name} has no effect with --inference_mode {mode}", stacklevel=3)
 
 
 def dataset_roots(data_root: str | None) -> dict[str, Path]:

@@ -100,7 +100,7 @@ def main(args) -> int:
 
 
 def prepare(net: nn.Module, args, state: dict, device: torch.device) -> Folded:
-    """Return `net`, of --arch and --wt_layer, with the checkpoint's weights; ValueError if they do not fit."""
+    """Return `net`, of --arch and --wt_layer, with the weights of a checkpoint; ValueError if unfit."""
     named = {"arch": args.arch.removeprefix("network.deepv3."), "wt_layer": args.wt_layer}
     checkpoint.check_settings(state, named)
     logger.info("%s: %s", args.snapshot, checkpoint.load_weights(net, state["state_dict"]))

@@ -109,6 +109,14 @@ def test_flags_that_others_leave_idle_warn(argv, needed):
         config.parse_train_args(argv)
 
 
+def test_flags_of_other_inference_modes_warn():
+    argv = ["--arch", "a", "--snapshot", "s", "--inference_mode"]
+    with pytest.warns(UserWarning, match="--crop_size has no effect with --inference_mode pooling"):
+        config.parse_eval_args([*argv, "pooling", "--crop_size", "512"])
+    with pytest.warns(UserWarning, match="--no_flip has no effect with --inference_mode whole"):
+        config.parse_eval_args([*argv, "whole", "--no_flip"])
+
+
 def test_flags_without_effect_warn():
     with pytest.warns(UserWarning, match="no effect: --hardnm, --scf"):
         config.parse_train_args(["--hardnm", "1", "--scf"])

@@ -68,6 +68,8 @@ def windows_within(net: nn.Module, device: torch.device, max_memory_gb: float | 
     PyTorch takes no more than that from the GPU, for whatever purpose.
     """
     if device.type == "cpu":
+        if max_memory_gb:
+            logger.warning("--max_memory_gb has no effect without a GPU")
         return Windows(net)
     room, total = torch.cuda.mem_get_info(device)
     if max_memory_gb:

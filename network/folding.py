@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from functools import cache
 from itertools import pairwise
 
 import torch
@@ -45,6 +46,12 @@ class Folded(nn.Module):
             return self.net(image)
 
 
+@cache
+def warn_once(reason: str) -> None:
+    """Log why some convolutions run without epilogue, which costs time alone."""
+    logger.warning("convolutions without epilogue: %s", reason)
+
+
 class FoldedConv(nn.Module):
     """A convolution, the batch norm behind it and possibly a ReLU: relu(conv(x) + bias [+ residual])."""
 
@@ -68,7 +75,7 @@ class FoldedConv(nn.Module):
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:  # cuDNN has no such kernel for this geometry on this GPU
-                logger.warning("convolutions without epilogue: %s", str(error).splitlines()[0])
+                warn_once(str(error).splitlines()[0])
                 self.epilogue = False
         x = F.conv2d(x, self.weight, self.bias, *self.geometry)
         if residual is not None:

@@ -49,8 +49,8 @@ class Windows:
             batch = torch.stack(windows[done : done + max(1, self.pixels // area)])
             try:
                 logits = self.net(batch).logits
-            except torch.OutOfMemoryError:
-                if len(batch) == 1:
+            except RuntimeError as error:
+                if len(batch) == 1 or not out_of_memory(error):
                     raise
                 self.pixels = area * (len(batch) // 2)
                 logits = None
@@ -60,6 +60,11 @@ class Windows:
                 continue
             done += len(batch)
             yield logits
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory is what was lacking; cuDNN says so in words alone when it has no workspace."""
+    return isinstance(error, torch.OutOfMemoryError) or "unable to find an engine" in str(error)
 
 
 def windows_within(net: nn.Module, device: torch.device, max_memory_gb: float | None = None) -> Windows:

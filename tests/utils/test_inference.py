@@ -144,14 +144,21 @@ def test_batch_of_windows_does_not_change_scores():
     assert one.shape == (2, 1, 40, 60) and torch.equal(one, many)
 
 
-def test_memory_that_runs_out_halves_the_batch_for_good(caplog):
+NO_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("FIND was unable to find an engine to execute this computation"),
+]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY)
+def test_memory_that_runs_out_halves_the_batch_for_good(error):
     """48 px, crop 16, no overlap: 9 windows. There is room for 3: 8 fail, 4 fail, then 2, 2, 2, 2, 1 at once;
     the next image goes on with 2.
     """
 
     def small_memory(image):
         if len(image) > 3:
-            raise torch.OutOfMemoryError("out of memory")
+            raise error
         return image
 
     image, net = picture(48, 48), FakeNet(small_memory)
@@ -162,12 +169,15 @@ def test_memory_that_runs_out_halves_the_batch_for_good(caplog):
     assert [shape[0] for shape in net.shapes[7:]] == [2, 2, 2, 2, 1]
 
 
-def test_no_memory_for_one_window():
+@pytest.mark.parametrize(
+    ("error", "size"), [(NO_MEMORY[0], 8), (RuntimeError("another"), 16), (ValueError("another"), 16)]
+)
+def test_no_memory_for_one_window_and_other_errors(error, size):
     def fail(image):
-        raise torch.OutOfMemoryError("out of memory")
+        raise error
 
-    with pytest.raises(torch.OutOfMemoryError):
-        predict(FakeNet(fail), picture(8, 8))
+    with pytest.raises(type(error), match=str(error)):
+        predict(FakeNet(fail), picture(8, size), crop=8, scales=[1.0], flip=False)
 
 
 def test_pooling_averages_probabilities():

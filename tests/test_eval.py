@@ -1,3 +1,4 @@
+import hashlib
 import json
 import math
 import sys
@@ -99,7 +100,12 @@ def test_scores_pictures_and_record(town, capsys):
     assert record["metrics"]["cityscapes"]["mean_iu"] == pytest.approx((296 / 360 + 3) / 5)
     assert record["protocol"]["mode"] == "sliding" and record["protocol"]["scales"] == [1.0]
     assert record["protocol"]["flip"] is True and record["protocol"]["crop"] == 16
+    assert record["protocol"]["mapillary_protocol"] == "full" and record["protocol"]["precision"] == "float32"
     assert record["snapshot"] == str(town / "net.pth")
+    assert record["snapshot_sha256"] == hashlib.sha256((town / "net.pth").read_bytes()).hexdigest()
+    assert record["peak_gpu_memory_gib"] == 0 or torch.cuda.is_available()
+    assert {"git_commit", "versions", "command"} <= set(record)
+    assert record["metrics"]["cityscapes"]["confusion"][10][0] == 64
 
     files = sorted(
         path.relative_to(town / "eval_cityscapes" / "val").parts

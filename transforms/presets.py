@@ -10,7 +10,7 @@ import torch
 
 from transforms.joint import RandomHorizontalFlip, RandomRotate, RandomScaleCrop
 from transforms.photometric import BilateralBlur, ColorJitter, GaussianBlur, Normalize, Photometric, to_tensor
-from transforms.protocols import PROTOCOLS
+from transforms.protocols import PROTOCOLS, pixels
 
 
 class Preset:
@@ -82,6 +82,7 @@ class Pair:
         self.view, self.original = view, original
 
     def __call__(self, image, label, centroid, rng):
+        image = pixels(image)
         view, _ = self.view(image, None, None, rng)
         original, label = self.original(image, label, None, rng)
         return torch.stack((view, original)), label

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from datasets.labels import IGNORE_LABEL, INVALID, TRAIN_ID_TO_TRAIN_ID
+from datasets.labels import IGNORE_LABEL, INVALID, TRAIN_ID_TO_TRAIN_ID, lookup
 from datasets.lazy import LazyImage, naming
 from datasets.samplers import process_place
 from datasets.splits import as_ranges, read_split, split_names
@@ -183,7 +183,7 @@ class SegmentationDataset(Dataset):
         values = np.asarray(image)
         if values.ndim != 2 or values.dtype.kind not in "iu":
             raise ValueError(f"a label has one channel of class ids, this one is a {image.mode} image")
-        label = self.table.take(values.astype(np.uint8, copy=False))
+        label = lookup(self.table, values.astype(np.uint8, copy=False))
         unknown = label == INVALID
         if values.dtype != np.uint8:
             unknown |= (values < 0) | (values > 255)

@@ -49,7 +49,7 @@ def first_rows(data: bytes, rows: int) -> bytes:
     if not whole or kind[-1] != 0 or rows >= height:
         return data
     header = struct.pack(">4sII5s", b"IHDR", width, rows, kind)
-    return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+    return b"".join((data[:12], header, struct.pack(">I", zlib.crc32(header)), memoryview(data)[33:]))
 
 
 @contextmanager

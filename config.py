@@ -410,6 +410,16 @@ def _eval_flags(parser: argparse.ArgumentParser) -> None:
         "--fixed_aspp_pool", action="store_true", help="ASPP pools 105x105 windows, not the whole map"
     )
 
+    how.add_argument(
+        "--precision",
+        choices=("float32", "bf16"),
+        default="float32",
+        help="of the convolutions; float32 is TF32 where the GPU has it",
+    )
+    how.add_argument(
+        "--max_memory_gb", type=float, help="most GPU memory (GiB) to take; default: what is free"
+    )
+
     records = parser.add_argument_group("records")
     records.add_argument("--ckpt_path", type=str, help="where results go; default: the checkpoint's folder")
     records.add_argument(

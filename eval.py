@@ -21,8 +21,9 @@ from datasets import NUM_CLASSES
 from datasets.labels import IGNORE_LABEL, TRAIN_ID_COLORS, TRAIN_ID_NAMES, TRAIN_ID_TO_ID
 from datasets.loaders import setup_eval_loader
 from network import get_net
+from network.folding import Folded
 from utils import checkpoint, distributed, report, visualize
-from utils.inference import predict
+from utils.inference import Windows, predictions, windows_within
 from utils.logging import exit_cleanly, logger, setup
 from utils.metrics import ConfusionMatrix
 
@@ -39,7 +40,7 @@ def main(args) -> None:
     logger.info("%s: %s", args.snapshot, checkpoint.load_weights(net, state["state_dict"]))
     if args.fixed_aspp_pool:
         net.aspp.pool_window = ASPP_POOL_WINDOW
-    net.to(device).eval()
+    net = windows_within(Folded(net.to(device), args.precision), device, args.max_memory_gb)
 
     protocol = {
         "mode": args.inference_mode,
@@ -80,7 +81,7 @@ def main(args) -> None:
 
 
 def evaluate(
-    net: nn.Module,
+    net: nn.Module | Windows,
     loader: DataLoader,
     device: torch.device,
     protocol: dict,
@@ -90,10 +91,9 @@ def evaluate(
 ) -> ConfusionMatrix:
     """Predict this process's share of a dataset, count it and, given a folder, write the pictures there."""
     confusion = ConfusionMatrix(NUM_CLASSES)
-    for batch in tqdm(loader, name, disable=not distributed.is_main()):
-        image = batch["image"].to(device, non_blocking=True)  # (1, 3, H, W)
-        label = batch["label"].to(device, non_blocking=True)  # (1, H, W)
-        pred = predict(net, image, **protocol).argmax(1)  # (1, H, W)
+    loader = tqdm(loader, name, disable=not distributed.is_main())
+    for batch, _, label, scores in predictions(net, loader, device, **protocol):
+        pred = scores.argmax(1)  # (1, H, W)
         confusion.update(label, pred)
         if dump:
             shown = batch["image"][0], batch["label"][0], pred[0].cpu()

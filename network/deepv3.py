@@ -48,8 +48,10 @@ class ASPP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, inputs, h, w) to (B, 5 * outputs, h, w)."""
         size = x.shape[-2:]
-        window = size if self.pool_window is None else [min(self.pool_window, side) for side in size]
-        pooled = F.avg_pool2d(x, window, stride=1)
+        if self.pool_window is None:
+            pooled = x.mean((2, 3), keepdim=True)
+        else:
+            pooled = F.avg_pool2d(x, [min(self.pool_window, side) for side in size], stride=1)
         return torch.cat([resize(self.img_conv(pooled), size), *(branch(x) for branch in self.features)], 1)
 
 

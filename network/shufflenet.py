@@ -32,8 +32,13 @@ class ReplacedNorm(nn.Module):
             conv[1].requires_grad_(False)
             self.instance_norm_layer = make_norm(code, conv[0].out_channels)
 
+    @property
+    def has_norm(self) -> bool:
+        """Whether a norm stands in place of the batch norm."""
+        return hasattr(self, "instance_norm_layer")
+
     def forward(self, x: Tensor) -> Tensor:
-        if not hasattr(self, "instance_norm_layer"):
+        if not self.has_norm:
             return self.layer(x)
         nested = isinstance(self.layer[0], nn.Sequential)
         conv = self.layer[0] if nested else self.layer

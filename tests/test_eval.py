@@ -24,18 +24,18 @@ class ColourReader(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.classify = nn.Conv2d(3, 19, 1)
+        self.final2 = nn.Conv2d(3, 19, 1)
 
     def paint(self):
         colors = torch.tensor(TRAIN_ID_COLORS) / 255
         with torch.no_grad():
-            self.classify.weight.copy_(2 * colors[:, :, None, None])
-            self.classify.bias.copy_(-colors.square().sum(1))
+            self.final2.weight.copy_(2 * colors[:, :, None, None])
+            self.final2.bias.copy_(-colors.square().sum(1))
         return self
 
     def forward(self, image):
         mean, std = torch.tensor(visualize.IMAGENET_MEAN), torch.tensor(visualize.IMAGENET_STD)
-        return Output(self.classify(image * std[:, None, None] + mean[:, None, None]))
+        return Output(self.final2(image * std[:, None, None] + mean[:, None, None]))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from network.backbone import Backbone
 from network.instance_whitening import InstanceWhitening
 from network.normalization import check_codes
 from network.pretrained import load_pretrained
+from network.reduce import processes
 
 
 class SegOutput(NamedTuple):
@@ -78,7 +79,15 @@ class DeepV3Plus(nn.Module):
             initialize(module)
 
     def forward(self, image: Tensor) -> SegOutput:
-        """Segment a normalized image (B, 3, H, W)."""
+        """Segment a normalized image (B, 3, H, W).
+
+        Raises ValueError for a single image in train mode: the image pooling leaves one value per channel.
+        """
+        if self.training and len(image) * processes() < 2:
+            raise ValueError(
+                "training takes batches of 2 or more images over all processes, not 1: batch norm behind "
+                "the image pooling sees one value of each"
+            )
         low_level = self.layer1(self.layer0(image))  # (B, C, H/4, W/4)
         aux = self.layer3(self.layer2(low_level))
         x = self.bot_aspp(self.aspp(self.layer4(aux)))
@@ -128,7 +137,7 @@ def deeplab(name: str, output_stride: int, family=resnet):
         backbone = family.build(name, tuple(wt_layer), output_stride)
         net = DeepV3Plus(backbone, num_classes, output_stride)
         if pretrained:
-            load_pretrained(net, name, pretrained)
+            load_pretrained(net, name, pretrained, backbone.prefixes)
         return net
 
     return build

@@ -133,9 +133,10 @@ def test_mixed_codes_make_one_mask_per_whitened_map():
     assert len(net(torch.randn(2, 3, 64, 64)).whitened) == 2
 
 
-def test_one_cluster_is_refused():
-    with pytest.raises(ValueError, match="--clusters >= 2, not 1"):
-        selective_whitening(clusters=1)
+@pytest.mark.parametrize("clusters", [1, 257])
+def test_numbers_of_clusters_that_make_no_sense_are_refused(clusters):
+    with pytest.raises(ValueError, match=f"into 2 to 256 --clusters, not {clusters}"):
+        selective_whitening(clusters=clusters)
 
 
 def sharded_masks(rank, world_size):

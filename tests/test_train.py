@@ -109,6 +109,8 @@ def test_tensorboard_tags(finished):
         *(f"valid/Covariance/Feature-{i}" for i in range(3)),
         "whitening/mask-0",
         "gtav/image-truth-prediction",
+        "gtav/overlay-0",
+        "gtav/overlay-1",
     }
     assert {(tag, "image") for tag in images} <= tags
 

@@ -81,9 +81,12 @@ def predictions(
 ) -> Iterator[tuple[dict, Tensor, Tensor, Tensor]]:
     """Yield (batch, image, label, scores) of a loader's batches, the last three on `device`; see `predict`.
 
-    The host does not wait for the device.
+    The host does not wait for the device. Batches of an image that cannot be read are logged and left out.
     """
     for batch in loader:
+        if "unreadable" in batch:
+            logger.warning("left out: %s", "; ".join(batch["unreadable"]))
+            continue
         image, label = (batch[key].to(device, non_blocking=True) for key in ("image", "label"))
         yield batch, image, label, predict(net, image, **protocol)
 

@@ -1,5 +1,6 @@
 """Scores of a segmentation from one confusion matrix, counted exactly on the device that predicts."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -105,3 +106,8 @@ def count_pixels(label: Tensor, pred: Tensor, num_classes: int) -> tuple[Tensor,
     else:
         counts = torch.bincount(cell, minlength=k * k + 2)
     return counts[: k * k].view(k, k), counts[-1]
+
+
+def mean_over(scores: Sequence[float], classes: Sequence[int]) -> float:
+    """Return the mean of the scores of `classes` that have one, nan if none has."""
+    return torch.tensor([scores[k] for k in classes], dtype=torch.float64).nanmean().item()

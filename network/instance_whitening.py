@@ -14,7 +14,7 @@ from torch import Tensor, nn
 logger = logging.getLogger("robustnet")
 
 # 1-D k-means takes time and memory in proportion to clusters x covariances: with 512 channels and this many
-# clusters about 15 s and 1 GB per map and trial, a fifth of both with the default.
+# clusters about 12 s and 1.5 GB per map and trial, a fifth of both with the default.
 MOST_CLUSTERS = 256
 
 

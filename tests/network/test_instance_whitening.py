@@ -62,9 +62,8 @@ def test_the_margin_is_taken_of_each_image():
 
 @pytest.mark.parametrize(("relax_denom", "margin"), [(0, 0), (2.0, 1), (64.0, 0), (1.0, 3)])
 def test_the_margin_is_a_whole_number_of_pairs(relax_denom, margin):
-    assert (
-        WhiteningMask(3, selective=False, relax_denom=relax_denom).margin.item() == margin
-    )  # 3 // relax_denom
+    mask = WhiteningMask(3, selective=False, relax_denom=relax_denom)
+    assert mask.margin.item() == margin  # 3 // relax_denom
 
 
 def test_the_loss_is_the_mean_over_positions():

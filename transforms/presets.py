@@ -7,7 +7,6 @@ uint8 and thirdly what the device shall do with it.
 
 import numpy as np
 import torch
-
 from PIL import Image
 from torch import Tensor
 

@@ -55,7 +55,7 @@ def test_a_matrix_and_its_inverse_are_nothing(size):
 
 
 def test_a_mirrored_view_turned_by_45_degrees():
-    """Its matrix is [[-c, a c], [-c / a, c]] with the determinant -c^2 + c^2 = 0: published, without inverse."""
+    """Its matrix is [[-c, a c], [-c / a, c]] of determinant -c^2 + c^2 = 0, as published."""
     with pytest.raises(ValueError, match="singular"):
         invert(similarity_matrix(parameters([0, 0, 45, 1, -1]), SIZE))
     assert invert(similarity_matrix(parameters([0, 0, 45, 1, 1]), SIZE)).isfinite().all()
@@ -68,7 +68,7 @@ def test_odd_sizes_are_refused(size):
 
 
 def gradient(count):
-    """A picture (count, 2, H, W) whose values are the coordinates x and y, which bilinear warps keep exact."""
+    """A picture (count, 2, H, W) of its coordinates x and y, which bilinear warps keep exact."""
     height, width = SIZE
     x = (torch.arange(width).double() * 2 + 1) / width - 1
     y = (torch.arange(height).double() * 2 + 1) / height - 1

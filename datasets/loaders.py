@@ -1,11 +1,12 @@
 """From the command line's flags to loaders."""
 
 import logging
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from datasets import get_dataset_class
 from datasets.base import SegmentationDataset
@@ -15,8 +16,8 @@ from datasets.class_uniform import ClassUniform
 from datasets.mapillary import Mapillary
 from datasets.multi_source import ConcatSources, OnePerDomain, collate
 from datasets.null import Null
-from datasets.samplers import EvalSampler, StatisticsSampler, TrainSampler
-from datasets.views import PhotometricPairs
+from datasets.samplers import EvalSampler, StatisticsSampler, TrainSampler, process_place
+from datasets.views import PhotometricPairs, TargetViews
 from transforms import presets
 from transforms.photometric import Photometric
 
@@ -33,6 +34,7 @@ class Loaders(NamedTuple):
     val: dict[str, DataLoader]  # by the domain's name
     statistics: dict[str, DataLoader]  # PhotometricPairs; none unless --wt_layer asks for ISW
     photometric: Photometric | None  # what training's batches still need, with --aug_device gpu
+    target: DataLoader | None  # TargetViews of --adapt_dataset; see `endless`
 
 
 def setup_loaders(args) -> Loaders:
@@ -81,7 +83,18 @@ def setup_loaders(args) -> Loaders:
         )
     train = _loader(args, dataset, sampler, args.bs_mult, seed=args.seed, drop_last=True)
     photometric = augment.photometric if args.aug_device == "gpu" else None
-    return Loaders(train, steps_per_batch, val, statistics, photometric)
+    target = _target_loader(args) if args.adapt_dataset else None
+    return Loaders(train, steps_per_batch, val, statistics, photometric, target)
+
+
+def endless(loader: DataLoader) -> Iterator[dict]:
+    """Yield batches epoch after epoch, from where the sampler stands, which is moved past each."""
+    while True:
+        loader.dataset.set_epoch(loader.sampler.epoch)
+        for batch in loader:
+            loader.sampler.advance(loader.batch_size)
+            yield batch
+        loader.sampler.set_epoch(loader.sampler.epoch + 1)
 
 
 def setup_eval_loader(args, name: str) -> DataLoader:
@@ -129,7 +142,9 @@ def _limit(args, indices):
     return indices[:TEST_MODE_IMAGES] if args.test_mode else indices
 
 
-def _loader(args, dataset, sampler, batch_size: int, *, seed: int = 0, drop_last: bool = False) -> DataLoader:
+def _loader(
+    args, dataset, sampler, batch_size: int, *, seed: int = 0, drop_last: bool = False, collate=collate
+) -> DataLoader:
     return DataLoader(
         dataset,
         batch_size,
@@ -150,3 +165,20 @@ def _val_loader(args, name: str) -> DataLoader:
 def _statistics_loader(args, name: str) -> DataLoader:
     base = _train_dataset(args, name, presets.statistics(args.image_in))
     return _loader(args, PhotometricPairs(base), StatisticsSampler(len(base), seed=args.seed), 1)
+
+
+def _target_loader(args) -> DataLoader:
+    """Load this process's share of sac_images groups of views: whole groups, or a part of one."""
+    rank, world_size = process_place(None, None)
+    share = args.sac_images * args.sac_views // world_size
+    parts, images = max(1, args.sac_views // share), max(1, share // args.sac_views)
+    base = _train_dataset(args, args.adapt_dataset, None)
+    preset = presets.target_views(tuple(args.sac_crop), args.image_in)
+    views = TargetViews(base, preset, args.sac_views, (rank % parts, parts))
+    place = {"rank": rank // parts, "world_size": world_size // parts}
+    sampler = TrainSampler(len(views), seed=args.seed, **place)
+    if len(sampler) < images:
+        raise ValueError(
+            f"{base.name} has {len(views)} training images, fewer than --sac_images {args.sac_images}"
+        )
+    return _loader(args, views, sampler, images, seed=args.seed, drop_last=True, collate=default_collate)

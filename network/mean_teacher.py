@@ -134,7 +134,7 @@ class SelfTraining(nn.Module):
     def __init__(
         self,
         net: nn.Module,
-        num_classes: int,
+        num_classes: int = 19,
         *,
         views: int = 4,
         weight: float = 5.0,
@@ -148,6 +148,7 @@ class SelfTraining(nn.Module):
         self.views, self.weight, self.momentum, self.update_every = views, weight, momentum, update_every
         self.published_loss = published_loss
         self.batches = 0  # seen
+        self.taught: dict[str, Tensor] = {}
 
     def train(self, mode: bool = True) -> "SelfTraining":
         """Leave the teacher in eval mode, always."""
@@ -162,14 +163,15 @@ class SelfTraining(nn.Module):
     def label(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Fuse what the teacher says of a batch of views and turn it into pseudo labels.
 
-        Returns "probs" (N, K, H, W), "label" and "confidence" (N, H, W). The prior takes the batch in first.
+        Returns the "student" views, "probs" (N, K, H, W), "label" and "confidence" (N, H, W). The prior takes
+        the batch in before its thresholds are used.
         """
         probs = self.teacher(batch["teacher"]).logits
         probs = float32_or_better(probs).softmax(1) * batch["valid"][:, None]
         probs = fuse(probs, batch["matrix"], batch["inverse"], self.views)
         self.class_prior.update(probs)
         label, confidence = pseudo_label(probs, self.class_prior.prior, batch["valid"])
-        return {"probs": probs, "label": label, "confidence": confidence}
+        return {"student": batch["student"], "probs": probs, "label": label, "confidence": confidence}
 
     def losses(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return {"target": the weighted loss of `model`, the student} of a batch of views, (N, ...) each.
@@ -193,6 +195,14 @@ class SelfTraining(nn.Module):
             loss = loss + 0 * output.aux_logits.sum()
         return {"target": self.weight * loss}
 
+    def kept(self) -> Tensor:
+        """Return the share (K,) of each class's pixels in the last batch that had a label."""
+        best, classes = self.taught["probs"].argmax(1), len(self.class_prior.prior)
+        labelled = best[self.taught["label"] != IGNORE_LABEL]
+        counts = torch.stack([p.flatten().bincount(minlength=classes) for p in (labelled, best)])
+        labelled, everything = all_reduce_sum(counts)
+        return labelled / everything.clamp(min=1)
+
     def get_extra_state(self) -> dict:
         return {"batches": self.batches}
 
@@ -202,6 +212,8 @@ class SelfTraining(nn.Module):
 
 class NormAdaptation(nn.Module):
     """Adapt batch norm alone (Li et al., arXiv 1603.04779): target images pass in train mode, unlearnt."""
+
+    teacher = None
 
     def prepare(self, net: nn.Module) -> None:
         """Change nothing: batch norm is what adapts."""

@@ -45,6 +45,7 @@ def make_args(toy):
             "cache_images": None,
             "image_uniform_sampling": False,
             "domain_steps": "joint",
+            "adapt_dataset": None,
         }
         scored = {
             "mapillary_protocol": "full",

@@ -63,7 +63,7 @@ def test_heatmap_of_nothing_is_white():
 
 
 def test_what_a_view_was_taught():
-    """The first pixel is of the second class at 0.501 and has no pseudo label, the other of the first at 1."""
+    """Pixel 0 is of class 1 at 0.501 and has no pseudo label, pixel 1 of class 0 at 1."""
     probs = torch.tensor([[0.5, 1.0], [0.5, 0.0]]).view(1, 2, 1, 2)
     probs[0, 1, 0, 0] += 0.001
     label = torch.tensor([[[255, 0]]])

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -15,6 +16,13 @@ RECIPE = "IMAGENET1K_V1"
 # Usual name -> ours; with a deep stem conv1 is the sequence of all but its last norm.
 STEM = {"conv1.": "layer0.0.", "bn1.": "layer0.1."}
 DEEP_STEM = {"conv1.": "layer0.", "bn1.": "layer0.7."}
+# VGG-16's features, cut behind each pooling, and its fully connected layers, which are convolutions here
+VGG_CUTS = (0, 7, 14, 24, 34, 44)
+VGG = {
+    f"features.{number}.": f"layer{stage}.{number - first}."
+    for stage, (first, end) in enumerate(pairwise(VGG_CUTS))
+    for number in range(first, end)
+} | {"classifier.0.": "fc6.", "classifier.3.": "fc7."}
 
 
 def imagenet_state(name: str) -> dict[str, torch.Tensor]:
@@ -57,11 +65,15 @@ def file_state(path: str) -> dict[str, torch.Tensor]:
 def load_pretrained(net: nn.Module, name: str, source: str) -> None:
     """Fill what fits of `net` from `source` ("imagenet" or a file); log what was loaded and what was not."""
     state = imagenet_state(name) if source == "imagenet" else file_state(source)
-    for old, new in (DEEP_STEM if name.endswith("deep_stem") else STEM).items():
+    renamed = VGG if name.startswith("vgg") else DEEP_STEM if name.endswith("deep_stem") else STEM
+    for old, new in renamed.items():
         state = {
             new + key.removeprefix(old) if key.startswith(old) else key: value for key, value in state.items()
         }
     own = net.state_dict()
+    for key in {"fc6.weight", "fc7.weight"} & own.keys() & state.keys():
+        if state[key].numel() == own[key].numel():
+            state[key] = state[key].view_as(own[key])
     fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     if not fitting:
         raise ValueError(f"--pretrained {source}: none of its {len(state)} entries fits this network")

@@ -48,7 +48,7 @@ WHITENED_CHANNELS = {
         *((arch, code) for arch in QUICK for code in range(7)),
         *(
             pytest.param(arch, code, marks=pytest.mark.slow)
-            for arch in ARCHS
+            for arch in PUBLISHED
             if arch not in QUICK
             for code in range(7)
         ),

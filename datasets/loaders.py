@@ -1,14 +1,16 @@
 """From the command line's flags to loaders."""
 
+import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, default_collate
 
-from datasets import get_dataset_class
+from datasets import NUM_CLASSES, get_dataset_class
 from datasets.base import SegmentationDataset
 from datasets.cache import CachedImages
 from datasets.cityscapes import Cityscapes
@@ -16,7 +18,7 @@ from datasets.class_uniform import ClassUniform
 from datasets.mapillary import Mapillary
 from datasets.multi_source import ConcatSources, OnePerDomain, collate
 from datasets.null import Null
-from datasets.samplers import EvalSampler, StatisticsSampler, TrainSampler, process_place
+from datasets.samplers import EvalSampler, ImportanceSampler, StatisticsSampler, TrainSampler, process_place
 from datasets.views import PhotometricPairs, TargetViews
 from transforms import presets
 from transforms.photometric import Photometric
@@ -176,9 +178,21 @@ def _target_loader(args) -> DataLoader:
     preset = presets.target_views(tuple(args.sac_crop), args.image_in)
     views = TargetViews(base, preset, args.sac_views, (rank % parts, parts))
     place = {"rank": rank // parts, "world_size": world_size // parts}
-    sampler = TrainSampler(len(views), seed=args.seed, **place)
+    if args.sac_weights:
+        sampler = ImportanceSampler(_class_shares(args.sac_weights, base), seed=args.seed, **place)
+    else:
+        sampler = TrainSampler(len(views), seed=args.seed, **place)
     if len(sampler) < images:
         raise ValueError(
             f"{base.name} has {len(views)} training images, fewer than --sac_images {args.sac_images}"
         )
     return _loader(args, views, sampler, images, seed=args.seed, drop_last=True, collate=default_collate)
+
+
+def _class_shares(file: str, dataset: SegmentationDataset) -> np.ndarray:
+    """Read shares (K, images) of scripts.class_weights; ValueError if an image is not in the file."""
+    table = json.loads(Path(file).read_text())
+    names = [dataset.name_of(sample) for sample in dataset.samples]
+    if missing := [name for name in names if name not in table]:
+        raise ValueError(f"{len(missing)} of {len(names)} images are not in {file}: {missing[0]}")
+    return np.array([[table[name].get(str(c), 0.0) for name in names] for c in range(NUM_CLASSES)])

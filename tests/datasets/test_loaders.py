@@ -47,6 +47,7 @@ def make_args(toy):
             "image_uniform_sampling": False,
             "domain_steps": "joint",
             "adapt_dataset": None,
+            "sac_weights": None,
         }
         scored = {
             "mapillary_protocol": "full",

@@ -120,11 +120,11 @@ def _dataset(args, name: str, split: str, transform, **options) -> SegmentationD
     return get_dataset_class(name)(root, split, transform, strict=args.strict_data, **options)
 
 
-def _train_dataset(args, name: str, transform, *, max_skip: int = 0) -> SegmentationDataset:
+def _train_dataset(args, name: str, transform, *, max_skip: int = 0, **options) -> SegmentationDataset:
+    options |= {"cv": args.cv, "seed": args.seed}
     if name == Cityscapes.name:
-        options = {"cv": args.cv, "seed": args.seed, "max_skip": max_skip}
-        return _dataset(args, name, args.city_mode, transform, **options)
-    return _dataset(args, name, "train", transform, cv=args.cv, seed=args.seed)
+        return _dataset(args, name, args.city_mode, transform, max_skip=max_skip, **options)
+    return _dataset(args, name, "train", transform, **options)
 
 
 def _class_uniform(args, source: SegmentationDataset, transform) -> ClassUniform:
@@ -174,7 +174,7 @@ def _target_loader(args) -> DataLoader:
     rank, world_size = process_place(None, None)
     share = args.sac_images * args.sac_views // world_size
     parts, images = max(1, args.sac_views // share), max(1, share // args.sac_views)
-    base = _train_dataset(args, args.adapt_dataset, None)
+    base = _train_dataset(args, args.adapt_dataset, None, labelled=False)
     preset = presets.target_views(tuple(args.sac_crop), args.image_in)
     views = TargetViews(base, preset, args.sac_views, (rank % parts, parts))
     place = {"rank": rank // parts, "world_size": world_size // parts}

@@ -1,5 +1,7 @@
 """Groups of target views: what an item holds, where its randomness comes from, and that geometry holds."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -37,6 +39,16 @@ def test_labels_are_never_read(toy, monkeypatch):
     dataset = views(toy)
     monkeypatch.setattr(type(dataset.base), "open_label", None)
     assert len(dataset[0]["student"]) == 4
+
+
+def test_labels_need_not_be_there(toy, tmp_path):
+    images = "leftImg8bit_trainvaltest/leftImg8bit/train"
+    shutil.copytree(toy / "cityscapes" / images, tmp_path / images)
+    with pytest.raises(FileNotFoundError, match="image without its label"):
+        DATASETS["cityscapes"](tmp_path, "train", None)
+    bare = DATASETS["cityscapes"](tmp_path, "train", None, labelled=False)
+    item = TargetViews(bare, presets.target_views(SIZE))[0]
+    assert torch.equal(item["student"], views(toy)[0]["student"])
 
 
 def test_every_dataset_has_views(toy):

@@ -81,7 +81,7 @@ class SegmentationDataset(Dataset):
     (`table`). `transform(image, label, centroid, rng)` gets the RGB image and the label of train ids (or
     None) as `LazyImage`s and returns tensors (3, H, W) float32 and (H, W) int64 (or None). What a sample
     becomes depends on (seed, epoch, index) only. `cv` chooses one of `cv_splits` cross-validation splits, and
-    nothing where there are none.
+    nothing where there are none. Not `labelled`: no label is looked for.
 
     Raises FileNotFoundError for a root without this dataset or an image without its label, ValueError for a
     split that the dataset does not have, an unreadable folder, two images of one name and, if `strict`, files
@@ -95,14 +95,24 @@ class SegmentationDataset(Dataset):
     table: ClassVar[np.ndarray] = TRAIN_ID_TO_TRAIN_ID  # uint8 (256,): label value -> train id
     cv_splits: ClassVar[int] = 0
 
-    def __init__(self, root, split: str, transform, *, cv: int = 0, seed: int = 0, strict: bool = False):
+    def __init__(
+        self,
+        root,
+        split: str,
+        transform,
+        *,
+        cv: int = 0,
+        seed: int = 0,
+        strict: bool = False,
+        labelled: bool = True,
+    ):
         if split not in self.splits:
             raise ValueError(f"{self.name} has no split {split!r}, it has {', '.join(self.splits)}")
         if self.cv_splits and cv not in range(self.cv_splits):
             last = self.cv_splits - 1
             raise ValueError(f"cv {cv} is not a cross-validation split of {self.name}, 0..{last} are")
         self.root, self.split, self.transform, self.cv = Path(root), split, transform, cv
-        self.seed, self.strict, self.epoch = seed, strict, 0
+        self.seed, self.strict, self.labelled, self.epoch = seed, strict, labelled, 0
         self.skipped: list[str] = []
         self.samples = self.find_samples()
         if not self.samples and self.layouts:
@@ -160,7 +170,7 @@ class SegmentationDataset(Dataset):
         self.skipped.append(text)
 
     def _pair(self, paths, images, labels, layout, labels_optional) -> list[Sample]:
-        if labels_optional and not labels.is_dir():
+        if not self.labelled or (labels_optional and not labels.is_dir()):
             return [Sample(path, None) for path in paths]
         present = set(files_below(labels, layout.label_suffix, deep=not layout.flat))
         samples = []

@@ -56,12 +56,31 @@ class ASPP(nn.Module):
         return torch.cat([resize(self.img_conv(pooled), size), *(branch(x) for branch in self.features)], 1)
 
 
-class DeepV3Plus(nn.Module):
+class StagedNet(nn.Module):
+    """Five backbone stages, and the whitened maps within them."""
+
+    def __init__(self, backbone: Backbone):
+        super().__init__()
+        self.layer0, self.layer1, self.layer2, self.layer3, self.layer4 = backbone.stages
+
+    def whitened_maps(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return `SegOutput.whitened` of image (B, 3, H, W); no stage behind the last whitened one runs."""
+        stages = [self.layer0, self.layer1, self.layer2, self.layer3, self.layer4]
+        while stages and not whitening_layers(stages[-1]):
+            stages.pop()
+        for stage in stages:
+            image = stage(image)
+        return self.take_whitened()
+
+    def take_whitened(self) -> tuple[Tensor, ...]:
+        return tuple(layer.take() for layer in whitening_layers(self))
+
+
+class DeepV3Plus(StagedNet):
     """DeepLabV3+ on five backbone stages; labels and losses stay outside."""
 
     def __init__(self, backbone: Backbone, num_classes: int, output_stride: int):
-        super().__init__()
-        self.layer0, self.layer1, self.layer2, self.layer3, self.layer4 = backbone.stages
+        super().__init__(backbone)
         _, low_level, _, aux, high_level = backbone.channels
         self.aspp = ASPP(high_level, 256, output_stride)
         self.bot_fine = conv_bn_relu(low_level, 48)
@@ -95,18 +114,6 @@ class DeepV3Plus(nn.Module):
         x = self.final1(torch.cat([fine, resize(x, fine.shape[-2:])], 1))
         logits = resize(self.final2(x), image.shape[-2:])
         return SegOutput(logits, self.dsn(aux) if self.training else None, self.take_whitened())
-
-    def whitened_maps(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Return `SegOutput.whitened` of image (B, 3, H, W); no stage behind the last whitened one runs."""
-        stages = [self.layer0, self.layer1, self.layer2, self.layer3, self.layer4]
-        while stages and not whitening_layers(stages[-1]):
-            stages.pop()
-        for stage in stages:
-            image = stage(image)
-        return self.take_whitened()
-
-    def take_whitened(self) -> tuple[Tensor, ...]:
-        return tuple(layer.take() for layer in whitening_layers(self))
 
 
 def whitening_layers(module: nn.Module) -> list[InstanceWhitening]:

@@ -43,6 +43,7 @@ class Bottleneck(tv.Bottleneck):
 VARIANTS = {
     "resnet18": (BasicBlock, (2, 2, 2, 2), {}),
     "resnet50": (Bottleneck, (3, 4, 6, 3), {}),
+    "resnet101": (Bottleneck, (3, 4, 23, 3), {}),
     "resnet101_deep_stem": (Bottleneck, (3, 4, 23, 3), {}),
     "resnet152": (Bottleneck, (3, 8, 36, 3), {}),
     "resnext50_32x4d": (Bottleneck, (3, 4, 6, 3), {"groups": 32, "width_per_group": 4}),

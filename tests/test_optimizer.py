@@ -57,3 +57,16 @@ def test_unknown_schedule_is_named(net):
 def test_scl_poly_needs_its_switch(net):
     with pytest.raises(ValueError, match="--rlx_off_iter, which must lie in"):
         get_optimizer(parse_train_args(["--lr_schedule", "scl-poly"]), net)
+
+
+def test_biases_learn_faster_at_a_constant_rate():
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    args = parse_train_args(["--lr", "0.1", "--lr_bias", "2", "--lr_schedule", "constant", "--max_iter", "5"])
+    optimizer, schedule = get_optimizer(args, net)
+    for _ in range(7):
+        optimizer.step()
+        schedule.step()
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    expected = {"0.weight": 0.1, "0.bias": 0.2, "1.weight": 0.1, "1.bias": 0.2}
+    assert {name: rates[id(p)] for name, p in net.named_parameters()} == expected
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {5e-4}

@@ -108,6 +108,16 @@ class GaussianBlur:
         return Image.fromarray(blurred.numpy().reshape(image.height, image.width, 3))
 
 
+class Grayscale:
+    """Take the colour out, with probability `p`; the result is still RGB."""
+
+    def __init__(self, p: float):
+        self.p = p
+
+    def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+        return image.convert("L").convert("RGB") if rng.random() < self.p else image
+
+
 def gaussian_weights(sigma: torch.Tensor, radius: int) -> torch.Tensor:
     """Return kernels (B, 2 radius + 1) of sum 1 for sigmas (B,) in px, zero from int(4 sigma + 0.5) px on."""
     distance = torch.arange(-radius, radius + 1, device=sigma.device)

@@ -57,7 +57,7 @@ def matrix(settings, quick=QUICK):
             marks=[] if arch in quick else pytest.mark.slow,
             id=f"{arch}-{''.join(map(str, codes))}",
         )
-        for arch in ARCHS
+        for arch in PUBLISHED
         for codes in settings
     ]
 

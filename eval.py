@@ -85,7 +85,7 @@ def main(args) -> int:
         domains = {}
         for name, counts in images.items():
             folder = records_folder(args, name)
-            domains[name] = score_domain(counts, CLASS_SUBSETS.get(name, {}), [folder])
+            domains[name] = score_domain(counts, NUM_CLASSES, CLASS_SUBSETS.get(name, {}), [folder])
             prune_pictures(folder, domains[name])
         print_scores(run, domains, seen)
         if args.split_count == 1:
@@ -96,7 +96,7 @@ def main(args) -> int:
         print(f"results in {results}")
         for name, files in record["unreadable"].items():
             print(f"{name}: {len(files)} images cannot be read: {', '.join(files)}")
-    return sum(map(len, unreadable.values()))
+    return distributed.broadcast_object(sum(map(len, unreadable.values())))  # when all is written
 
 
 def load_net(args, state: dict, device: torch.device) -> Folded:
@@ -153,17 +153,24 @@ def evaluate(
 ) -> None:
     """Predict this process's share of a dataset and record each image; write pictures of `kinds` to `dump`.
 
-    Files are written, and images loaded, while the device computes.
+    Files are written, and images loaded, while the device computes. Raises ValueError when the GPU's memory
+    does not do for one window and the scores of one image.
     """
     inference = {key: protocol[key] for key in ("mode", "scales", "flip", "crop", "overlap")}
     loader = tqdm(loader, name, disable=not distributed.is_main())
-    with Background() as background:
-        for batch, _, label, scores in predictions(net, loader, device, **inference):
-            pred = scores.argmax(1)  # (1, H, W)
-            counts, _ = count_pixels(label, pred, NUM_CLASSES)
-            seen = batch["image"][0], batch["label"][0], pred[0].byte()
-            options = dump, kinds, protocol["image_in"]
-            background.submit(finish, records, batch["name"][0], counts, *seen, *options)
+    try:
+        with Background() as background:
+            for batch, _, label, scores in predictions(net, loader, device, **inference):
+                pred = scores.argmax(1)  # (1, H, W)
+                counts, _ = count_pixels(label, pred, NUM_CLASSES)
+                seen = batch["image"][0], batch["label"][0], pred[0].byte()
+                options = dump, kinds, protocol["image_in"]
+                background.submit(finish, records, batch["name"][0], counts, *seen, *options)
+    except torch.OutOfMemoryError as error:
+        raise ValueError(
+            "the GPU's memory does not do for one image; raise --max_memory_gb, leave out large --scales or "
+            f"lower --crop_size ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def finish(records: Records, name: str, counts: Tensor, image, label, pred, dump, kinds, image_in) -> None:
@@ -209,7 +216,7 @@ def merge_slices(args, results: Path, run: str, seen: list[str], record: dict) -
     domains = {}
     for name in args.val_dataset:
         folders = [records_folder(args, name, i) for i in slices]
-        domains[name] = score_domain(merged(folders), CLASS_SUBSETS.get(name, {}), folders)
+        domains[name] = score_domain(merged(folders), NUM_CLASSES, CLASS_SUBSETS.get(name, {}), folders)
     print_scores(run, domains, seen)
     record["protocol"]["slice"] = [0, 1]
     report.write_report(results, run, domains, seen, TRAIN_ID_NAMES, TRAIN_ID_COLORS, record)

@@ -16,6 +16,8 @@ RATES = (6, 12, 18, 24)
 class DeepLabV2(StagedNet):
     """Five backbone stages at output stride 8 and the sum of four dilated 3x3 convolutions; no aux head."""
 
+    classifiers = tuple(f"branches.{i}" for i in range(len(RATES)))
+
     def __init__(self, backbone: Backbone, num_classes: int):
         super().__init__(backbone)
         channels = backbone.channels[-1]

@@ -1,6 +1,6 @@
 """DeepLabV3+ (Chen et al., ECCV 2018, arXiv 1802.02611) and one short builder per public arch name."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +57,12 @@ class ASPP(nn.Module):
 
 
 class StagedNet(nn.Module):
-    """Five backbone stages, and the whitened maps within them."""
+    """Five backbone stages, and the whitened maps within them.
+
+    `classifiers` names the layers that put out class scores.
+    """
+
+    classifiers: ClassVar[tuple[str, ...]]
 
     def __init__(self, backbone: Backbone):
         super().__init__()
@@ -78,6 +83,8 @@ class StagedNet(nn.Module):
 
 class DeepV3Plus(StagedNet):
     """DeepLabV3+ on five backbone stages; labels and losses stay outside."""
+
+    classifiers = ("final2",)
 
     def __init__(self, backbone: Backbone, num_classes: int, output_stride: int):
         super().__init__(backbone)

@@ -39,6 +39,8 @@ def dilated(wt_layer: tuple[int, ...]) -> Backbone:
 class FCN8s(StagedNet):
     """FCN-8s (Long et al., CVPR 2015, arXiv 1411.4038): scores at strides 32, 16 and 8 are added up."""
 
+    classifiers = ("score5", "score4", "score3")
+
     def __init__(self, backbone: Backbone, num_classes: int):
         super().__init__(backbone)
         self.fc6 = nn.Conv2d(CHANNELS[4], 4096, 7, padding=3)

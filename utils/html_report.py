@@ -38,10 +38,12 @@ dd { margin: 0; overflow-wrap: anywhere }
 .confusion thead th { height: 92px; vertical-align: bottom; padding: 0 0 5px; text-align: center }
 .confusion thead span { writing-mode: vertical-rl; transform: rotate(180deg) }
 figure { margin: 0 0 14px }
-figure img { width: 100%; display: block; border-radius: 6px }
+figure div { width: fit-content; max-width: 100% }
+figure img { max-width: 100%; max-height: 420px; display: block; border-radius: 6px }
 figcaption { margin-bottom: 4px }
 figcaption b { text-transform: capitalize }
-.panels { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; color: #57606a; font-size: 13px }
+figure .panels { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; width: auto }
+.panels { color: #57606a; font-size: 13px }
 .scroll { overflow-x: auto }
 """
 
@@ -141,10 +143,14 @@ def _confusion(domain: Domain, names) -> str:
 def _figure(domain: Domain, kind: str, image: str, path: Path, folder: Path) -> str:
     score = domain.images[image]
     scored = "" if math.isnan(score) else f", mIoU {percent(score)}"
-    panels = ["image", "prediction"] if domain.summary is None else ["image", "truth", "prediction", "errors"]
+    panels = (
+        ["image", "prediction"]
+        if domain.summary is None
+        else ["image", "truth", "prediction", "errors (red)"]
+    )
     words = "".join(f"<span>{panel}</span>" for panel in panels)
     source = quote(path.relative_to(folder).as_posix())
     return (
         f"<figure><figcaption><b>{escape(kind)}</b>: {escape(image)}{scored}</figcaption>"
-        f"<div class=panels>{words}</div><img src='{source}' alt='{escape(kind)} image'></figure>"
+        f"<div><div class=panels>{words}</div><img src='{source}' alt='{escape(kind)} image'></div></figure>"
     )

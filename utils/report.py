@@ -171,6 +171,7 @@ def run_facts(record: Mapping[str, Any]) -> dict[str, str]:
     if protocol["mode"] == "sliding":
         how += f", crop {protocol['crop']} px, overlap {protocol['overlap']:.3g}"
     used = versions()
+    unread = "; ".join(f"{name}: {', '.join(files)}" for name, files in record["unreadable"].items())
     return {
         "inference": f"{how}, {protocol['precision']}",
         "split": f"{protocol['split']}, Mapillary protocol {protocol['mapillary_protocol']}",
@@ -178,7 +179,7 @@ def run_facts(record: Mapping[str, Any]) -> dict[str, str]:
         "command": record["command"],
         "code": git_commit() or "no git commit",
         "computed with": f"torch {used['torch']} on {used['gpu'] or 'a CPU'}, Python {used['python']}",
-    }
+    } | ({"cannot be read": unread} if unread else {})
 
 
 def _exact_rows(names: Sequence[str], domain: Domain) -> Rows:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from utils.metrics import ConfusionMatrix, Summary, mean_over
@@ -27,16 +28,17 @@ def percent(score: float) -> str:
 
 
 def score_domain(
-    images: Mapping[str, Tensor], subsets: Mapping[str, Sequence[int]], folders: Sequence[Path]
+    images: Mapping[str, Tensor],
+    num_classes: int,
+    subsets: Mapping[str, Sequence[int]],
+    folders: Sequence[Path],
 ) -> Domain:
     """Score counts (K, K) by image; pictures are those of the best, the median and the worst image.
 
-    An image counts there if one of the records' `folders` has its picture. ValueError without any image.
+    An image counts there if one of the records' `folders` has its picture.
     """
-    if not images:
-        raise ValueError(f"no image has been evaluated in {', '.join(map(str, folders))}")
     scores = {name: _summary(counts).mean_iu for name, counts in images.items()}
-    counts = sum(images.values())
+    counts = sum(images.values(), torch.zeros(num_classes, num_classes, dtype=torch.int64))
     summary = _summary(counts)
     means = {subset: mean_over(summary.iou, classes) for subset, classes in subsets.items()}
     files = {}

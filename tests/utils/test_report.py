@@ -21,12 +21,12 @@ def domain():
     """
     confusion = ConfusionMatrix(3)
     confusion.update(torch.tensor([0, 0, 0, 0, 1, 1]), torch.tensor([0, 0, 0, 1, 0, 1]))
-    return score_domain({"one": confusion.counts}, {"mean_iu_1": [0]}, [])
+    return score_domain({"one": confusion.counts}, 3, {"mean_iu_1": [0]}, [])
 
 
 @pytest.fixture
 def unlabelled():
-    return score_domain({"two": torch.zeros(3, 3, dtype=torch.int64)}, {}, [])
+    return score_domain({"two": torch.zeros(3, 3, dtype=torch.int64)}, 3, {}, [])
 
 
 def test_class_table(domain):
@@ -87,6 +87,7 @@ RECORD = {
         "split": "val",
         "mapillary_protocol": "half",
     },
+    "unreadable": {"folder": ["three"]},
 }
 
 
@@ -117,7 +118,7 @@ def test_files_of_a_report(tmp_path, domain, unlabelled):
     assert (tmp_path / "images.csv").read_text() == "dataset,image,mean_iu\ngtav,one,0.466667\n"
     text = (tmp_path / "results.md").read_text()
     assert "| a <b>    | 46.67 |" in text and "Mapillary protocol half" in text
-    assert "1 images without labels" in text
+    assert "1 images without labels" in text and "cannot be read: folder: three" in text
     assert {path.name for path in tmp_path.iterdir()} == {
         "results.json",
         "results.csv",

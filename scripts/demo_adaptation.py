@@ -22,7 +22,8 @@ import torch
 from utils import report
 from utils.logging import exit_cleanly
 
-# Height and width of the town's images and of target views, and flags of training; a seed takes 5 minutes.
+# Height and width of the town's images and of target views, and flags of training; a seed takes 5 to 8
+# minutes on 2 idle CPU cores (estimated from its CPU time).
 SMALL = {
     "town": (128, 256, 200, 16),  # height, width, training and validation images
     "arch": "DeepMobileNetV3PlusD",

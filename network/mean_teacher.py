@@ -26,11 +26,12 @@ FOCAL_POWER = 3
 @torch.no_grad()
 def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     """Move every weight and running statistic: teacher = momentum * teacher + (1 - momentum) * student."""
-    for old, new in zip(teacher.state_dict().values(), student.state_dict().values(), strict=True):
+    new = student.state_dict()
+    for key, old in teacher.state_dict().items():
         if old.is_floating_point():
-            old.mul_(momentum).add_(new, alpha=1 - momentum)
+            old.mul_(momentum).add_(new[key], alpha=1 - momentum)
         else:  # counts of batches
-            old.copy_(new)
+            old.copy_(new[key])
 
 
 def warp(probs: Tensor, matrix: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ def parse_train_args(argv: list[str] | None = None) -> argparse.Namespace:
             )
         args.bs_mult = args.global_batch_size // shares
     _check_numbers(args)
+    _check_adaptation(args, world_size)
     _warn_of_idle(args)
     args.strict_classes = _train_ids("--strict_bdr_cls", args.strict_bdr_cls)
     args.boost_classes = _train_ids("--coarse_boost_classes", args.coarse_boost_classes or "")
@@ -87,6 +88,29 @@ def _check_numbers(args: argparse.Namespace) -> None:
         )
 
 
+def _check_adaptation(args: argparse.Namespace, world_size: int) -> None:
+    """Check the flags of adaptation and set `select_on` to the datasets whose best checkpoint is kept."""
+    if args.select_on is None:
+        args.select_on = [] if args.adapt_dataset else args.val_dataset
+    if unknown := set(args.select_on) - set(args.val_dataset):
+        raise ValueError(f"--select_on {', '.join(sorted(unknown))} is not in --val_dataset")
+    if not args.adapt_dataset:
+        return
+    views, images = args.sac_views, args.sac_images
+    share, rest = divmod(views * images, world_size)
+    if min(views, images, args.sac_teacher_every) < 1 or rest or (share % views and views % share):
+        raise ValueError(
+            f"--sac_images {images} of --sac_views {views} cannot be divided among {world_size} processes: "
+            "each takes whole images, or an equal part of the views of one"
+        )
+    if min(args.sac_crop) < 2 or any(side % 2 for side in args.sac_crop):
+        raise ValueError(f"--sac_crop takes an even height and width in px, not {args.sac_crop}")
+    if args.domain_steps == "separate" and len(args.dataset) > 1:
+        raise ValueError("--domain_steps separate does not go with --adapt_dataset: one step has all losses")
+    if args.sac_phase == "sac" and not args.snapshot:
+        raise ValueError("--sac_phase sac starts from trained weights: name their checkpoint with --snapshot")
+
+
 def _warn_of_idle(args: argparse.Namespace) -> None:
     """Warn of flags that others leave without effect."""
     weighted = args.img_wt_loss or args.jointwtborder
@@ -97,6 +121,8 @@ def _warn_of_idle(args: argparse.Namespace) -> None:
         "wt_bound": (args.wt_bound != 1 and not weighted, "--img_wt_loss or --jointwtborder"),
         "strict_bdr_cls": (args.strict_bdr_cls and not args.jointwtborder, "--jointwtborder"),
         "dynamic": (args.dynamic and ISW not in args.wt_layer, "code 2 in --wt_layer"),
+        "sac_weights": (args.sac_weights and not args.adapt_dataset, "--adapt_dataset"),
+        "sac_published_loss": (args.sac_published_loss and not args.adapt_dataset, "--adapt_dataset"),
         "wt_reg_weight": (args.wt_reg_weight and not whitened, "code 1 or 2 in --wt_layer"),
     }
     for name, (is_idle, needed) in idle.items():
@@ -348,6 +374,33 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
         "--dynamic", action="store_true", help="ISW: repeat them every cov_stat_epoch + 1 epochs"
     )
 
+    sac = parser.add_argument_group("adaptation to an unlabelled target domain (DA-SAC)")
+    sac.add_argument("--adapt_dataset", help="target domain, whose training images are used without labels")
+    sac.add_argument(
+        "--sac_phase",
+        choices=("abn", "sac"),
+        default="sac",
+        help="abn: batch norm adapts to target images; sac: self-training from the weights of --snapshot",
+    )
+    sac.add_argument("--sac_views", type=int, default=4, help="views of one target image")
+    sac.add_argument("--sac_images", type=int, default=2, help="target images per step, over all processes")
+    sac.add_argument(
+        "--sac_crop", nargs=2, type=int, default=[512, 1024], metavar=("H", "W"), help="size of a view, px"
+    )
+    sac.add_argument("--sac_weight", type=float, default=5.0, help="weight of the target domain's loss")
+    sac.add_argument(
+        "--sac_teacher_every", type=int, default=100, help="iterations between updates of the teacher"
+    )
+    sac.add_argument(
+        "--sac_published_loss", action="store_true", help="each view's loss times every view's confidence"
+    )
+    sac.add_argument("--sac_weights", help="file of scripts.class_weights: draws rare classes more often")
+    sac.add_argument(
+        "--select_on",
+        nargs="*",
+        help="validation datasets whose best checkpoint is kept; default: all, or none while adapting",
+    )
+
     losses = parser.add_argument_group("main loss")
     losses.add_argument("--cls_wt_loss", action="store_true", help="fixed class weights")
     losses.add_argument("--img_wt_loss", action="store_true", help="class weights from each image")
@@ -369,7 +422,8 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
     optim.add_argument("--weight_decay", type=float, default=5e-4, help="works here")
     optim.add_argument("--adam", action="store_true", help="Adam instead of SGD (works here)")
     optim.add_argument("--amsgrad", action="store_true", help="with --adam (works here)")
-    optim.add_argument("--lr_schedule", type=str, default="poly", help="poly or scl-poly")
+    optim.add_argument("--lr_bias", type=float, default=1.0, help="learning rate of biases, times --lr")
+    optim.add_argument("--lr_schedule", type=str, default="poly", help="poly, scl-poly or constant")
     optim.add_argument("--poly_exp", type=float, default=0.9)
     optim.add_argument("--rescale", type=float, default=1.0, help="scl-poly: factor after rlx_off_iter")
     optim.add_argument("--repoly", type=float, default=1.5, help="scl-poly: exponent after rlx_off_iter")

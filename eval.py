@@ -85,7 +85,7 @@ def main(args) -> int:
         domains = {}
         for name, counts in images.items():
             folder = records_folder(args, name)
-            domains[name] = score_domain(counts, CLASS_SUBSETS.get(name, {}), [folder])
+            domains[name] = score_domain(counts, NUM_CLASSES, CLASS_SUBSETS.get(name, {}), [folder])
             prune_pictures(folder, domains[name])
         print_scores(run, domains, seen)
         if args.split_count == 1:
@@ -215,7 +215,7 @@ def merge_slices(args, results: Path, run: str, seen: list[str], record: dict) -
     domains = {}
     for name in args.val_dataset:
         folders = [records_folder(args, name, i) for i in slices]
-        domains[name] = score_domain(merged(folders), CLASS_SUBSETS.get(name, {}), folders)
+        domains[name] = score_domain(merged(folders), NUM_CLASSES, CLASS_SUBSETS.get(name, {}), folders)
     print_scores(run, domains, seen)
     record["protocol"]["slice"] = [0, 1]
     report.write_report(results, run, domains, seen, TRAIN_ID_NAMES, TRAIN_ID_COLORS, record)

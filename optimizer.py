@@ -13,22 +13,32 @@ def poly(max_iter: int, exponent: float):
 
 
 def rescaled_poly(max_iter: int, exponent: float, switch: int, rescale: float, repoly: float):
-    """Return `poly` until `switch`, then rescale * (1 - (it - switch) / (max_iter - switch)) ** repoly."""
+    """Return `poly` before `switch`, then rescale * (1 - (it - switch) / (max_iter - switch)) ** repoly."""
     first = poly(max_iter, exponent)
     second = poly(max_iter - switch, repoly)
-    return lambda iteration: first(iteration) if iteration <= switch else rescale * second(iteration - switch)
+    return lambda iteration: first(iteration) if iteration < switch else rescale * second(iteration - switch)
+
+
+def constant(iteration: int) -> float:
+    return 1.0
 
 
 def get_optimizer(args, net: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
     """Build the optimizer over the trainable parameters of `net`, and its schedule.
 
-    Reads args.lr, momentum, weight_decay, adam, amsgrad, freeze_trunk, lr_schedule, poly_exp, max_iter,
-    rlx_off_iter, rescale, repoly. Raises ValueError for an unknown --lr_schedule.
+    Reads args.lr, lr_bias, momentum, weight_decay, adam, amsgrad, freeze_trunk, lr_schedule, poly_exp,
+    max_iter, rlx_off_iter, rescale, repoly. Raises ValueError for an unknown --lr_schedule.
     """
     if args.freeze_trunk:
         for name in TRUNK:
             getattr(net, name).requires_grad_(False)
     parameters = [p for p in net.parameters() if p.requires_grad]
+    if args.lr_bias != 1:
+        biases = {p for name, p in net.named_parameters() if name.endswith("bias")}
+        parameters = [
+            {"params": [p for p in parameters if p not in biases]},
+            {"params": [p for p in parameters if p in biases], "lr": args.lr_bias * args.lr},
+        ]
     if args.adam:
         optimizer = torch.optim.Adam(
             parameters, args.lr, weight_decay=args.weight_decay, amsgrad=args.amsgrad
@@ -44,6 +54,8 @@ def get_optimizer(args, net: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR
                 f"not {args.rlx_off_iter}"
             )
         factor = rescaled_poly(args.max_iter, args.poly_exp, args.rlx_off_iter, args.rescale, args.repoly)
+    elif args.lr_schedule == "constant":
+        factor = constant
     else:
-        raise ValueError(f"unknown --lr_schedule {args.lr_schedule}; known are poly, scl-poly")
+        raise ValueError(f"unknown --lr_schedule {args.lr_schedule}; known are poly, scl-poly, constant")
     return optimizer, LambdaLR(optimizer, factor)

@@ -6,6 +6,8 @@ Also `python -m torch.distributed.launch --nproc_per_node=N train.py ...` and pl
 """
 
 import math
+from dataclasses import replace
+from itertools import repeat
 
 import torch
 from torch import nn
@@ -15,10 +17,10 @@ from tqdm import tqdm
 
 import config
 from datasets import NUM_CLASSES
-from datasets.labels import TRAIN_ID_COLORS
-from datasets.loaders import Loaders, setup_loaders
+from datasets.labels import TRAIN_ID_COLORS, TRAIN_ID_NAMES
+from datasets.loaders import Loaders, endless, setup_loaders
 from loss import CLASS_WEIGHTS, MainLoss, aux_cross_entropy, cross_entropy
-from network import get_net
+from network import get_adaptation, get_net
 from network.instance_whitening import Whitening, covariance
 from network.normalization import synchronize_batch_norm
 from optimizer import get_optimizer
@@ -42,6 +44,7 @@ def main(args) -> None:
     loaders = setup_loaders(args)
     net = get_net(args).to(device)
     whitening = Whitening.for_network(net, clusters=args.clusters, relax_denom=args.relax_denom).to(device)
+    adaptation = get_adaptation(args, net)
     optimizer, schedule = get_optimizer(args, net)
     scaler = torch.amp.GradScaler(device.type, enabled=args.fp16 and device.type == "cuda")
     settings = {
@@ -50,8 +53,11 @@ def main(args) -> None:
         "optimizer": type(optimizer).__name__,
         "fp16": scaler.is_enabled(),
         "seed": args.seed,
+        "adaptation": args.sac_phase if adaptation else "none",
     }
-    training = Training(net, whitening, optimizer, schedule, scaler, loaders.train, settings)
+    training = Training(
+        net, whitening, optimizer, schedule, scaler, loaders.train, settings, adaptation, loaders.target
+    )
     main_loss = MainLoss(
         class_weighted=args.cls_wt_loss,
         image_weighted=args.img_wt_loss,
@@ -83,7 +89,12 @@ def main(args) -> None:
         scores = {
             name: validate(args, training, name, loader, run, device) for name, loader in loaders.val.items()
         }
-        save(training, scores, run.checkpoints)
+        if training.teacher:
+            taught = replace(training, net=training.teacher)
+            for name, loader in loaders.val.items():
+                teacher = f"{name}-teacher"
+                scores[teacher] = validate(args, taught, teacher, loader, run, device)
+        save(training, scores, run.checkpoints, [name for name in args.select_on if name in scores])
         training.epoch += 1
     run.writer.close()
     logger.info("checkpoints and log in %s, TensorBoard in %s", run.checkpoints, run.tensorboard)
@@ -103,6 +114,8 @@ def train_epoch(
     if not done:
         torch.manual_seed(hash((args.seed, training.epoch, distributed.rank())))  # of the dropout
     model.train()
+    if training.adaptation:
+        training.adaptation.prepare(training.net)
     whole = min(len(loader), TEST_MODE_ITERATIONS) if args.test_mode else len(loader)
     steps = min(whole, done + args.max_iter - training.iteration)
     half = torch.float16 if device.type == "cuda" else torch.bfloat16
@@ -110,8 +123,9 @@ def train_epoch(
     parts = [slice(domain, None, count) for domain in range(count)]  # image b being of domain b % count
     running = RunningMeans()
     progress = {"total": steps, "initial": done, "disable": not distributed.is_main(), "leave": False}
-    bar = tqdm(loader, f"epoch {training.epoch}", **progress)
-    for step, batch in enumerate(bar, start=done + 1):
+    targets = endless(loaders.target) if loaders.target else repeat(None)
+    bar = tqdm(zip(loader, targets, strict=False), f"epoch {training.epoch}", **progress)
+    for step, (batch, target) in enumerate(bar, start=done + 1):
         images = batch["image"].to(device, non_blocking=True)  # (B, 3, H, W)
         labels = batch["label"].to(device, non_blocking=True)  # (B, H, W)
         if loaders.photometric:
@@ -123,14 +137,23 @@ def train_epoch(
             image, label = images[part], labels[part]
             with torch.autocast(device.type, half, args.fp16):
                 output = model(image)
-            aux = aux_cross_entropy(output.aux_logits, label, CLASS_WEIGHTS if args.cls_wt_loss else None)
-            losses = {"main": main_loss(output.logits, label, training.iteration), "aux": AUX_WEIGHT * aux}
+            losses = {"main": main_loss(output.logits, label, training.iteration)}
+            if output.aux_logits is not None:
+                aux = aux_cross_entropy(output.aux_logits, label, CLASS_WEIGHTS if args.cls_wt_loss else None)
+                losses["aux"] = AUX_WEIGHT * aux
             if output.whitened:
                 losses["whitening"] = args.wt_reg_weight * training.whitening.loss(output.whitened)
-            losses["train"] = sum(losses.values())
 
             training.optimizer.zero_grad(set_to_none=True)
-            training.scaler.scale(losses["train"]).backward()
+            training.scaler.scale(sum(losses.values())).backward()
+            if target:  # a pass of its own: the gradients add up
+                views = {k: view.flatten(0, 1).to(device) for k, view in target.items() if k != "name"}
+                with torch.autocast(device.type, half, args.fp16):
+                    adapted = training.adaptation.losses(model, views)
+                for loss in adapted.values():
+                    training.scaler.scale(loss).backward()
+                losses |= adapted
+            losses["train"] = sum(loss.detach() for loss in losses.values())
             training.scaler.step(training.optimizer)
             training.scaler.update()
             running.add(losses)
@@ -140,6 +163,8 @@ def train_epoch(
 
         if step % LOG_EVERY == 0 or step == steps:
             log_step(training, run, running, step, len(loader))
+            if training.teacher:
+                log_self_training(args, training, run, picture=step == steps)
         if step == steps:
             break
     return steps == whole
@@ -156,6 +181,18 @@ def log_step(training: Training, run: Run, running: RunningMeans, step: int, ste
     run.writer.add_scalar("lr", lr, training.iteration)
     if not math.isfinite(means["train"]):
         raise RuntimeError(f"the loss is {means['train']} at iteration {training.iteration}: {means}")
+
+
+def log_self_training(args, training: Training, run: Run, picture: bool) -> None:
+    """Log the class prior, the share of each class's pixels that had a pseudo label, and a picture."""
+    prior, kept = training.adaptation.class_prior.prior.tolist(), training.adaptation.kept().tolist()
+    for name, share, taught in zip(TRAIN_ID_NAMES, prior, kept, strict=True):
+        run.writer.add_scalar(f"prior/{name}", share, training.iteration)
+        run.writer.add_scalar(f"kept/{name}", taught, training.iteration)
+    if picture:
+        views = [training.adaptation.taught[key][: args.sac_views] for key in ("student", "probs", "label")]
+        rows = visualize.taught(*views, TRAIN_ID_COLORS, args.image_in)
+        run.writer.add_image("views/student-fused-label", rows, training.epoch)
 
 
 def statistics_due(args, epoch: int) -> bool:

@@ -1,4 +1,4 @@
-"""Any folder of images, without labels."""
+"""Any folder or list of images, without labels."""
 
 import torch
 
@@ -11,12 +11,15 @@ class Folder(SegmentationDataset):
     """The images at any depth below the root, the same in every split; named by path, without the suffix.
 
     One that cannot be read becomes an item of no pixels that says why under "unreadable", unless `strict`.
+    The root may also be a text file that lists images, one path per line, from the list's folder on.
     """
 
     name = "folder"
     splits = ("train", "val", "test")
 
     def find_samples(self) -> list[Sample]:
+        if self.root.is_file():
+            return self._listed()
         paths = files_below(self.root, SUFFIXES + tuple(map(str.upper, SUFFIXES)))
         if not paths:
             wanted = ", *".join(SUFFIXES)
@@ -24,8 +27,20 @@ class Folder(SegmentationDataset):
             raise FileNotFoundError(f"no images in {self.root}: expected files *{wanted}; found: {found}")
         return [Sample(path, None) for path in paths]
 
+    def _listed(self) -> list[Sample]:
+        lines = [line.strip() for line in self.root.read_text().splitlines()]
+        paths = [self.root.parent / line for line in lines if line]
+        if missing := [path for path in paths if not path.is_file()]:
+            raise FileNotFoundError(f"{len(missing)} images of list {self.root} are not there: {missing[0]}")
+        if not paths:
+            raise FileNotFoundError(f"list {self.root} names no image")
+        return [Sample(path, None) for path in paths]
+
     def name_of(self, sample: Sample) -> str:
-        return sample.image.relative_to(self.root).with_suffix("").as_posix()
+        folder = self.root.parent if self.root.is_file() else self.root
+        if not sample.image.is_relative_to(folder):
+            return sample.image.with_suffix("").as_posix().lstrip("/")
+        return sample.image.relative_to(folder).with_suffix("").as_posix()
 
     def __getitem__(self, index: int) -> dict:
         try:

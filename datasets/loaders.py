@@ -1,13 +1,16 @@
 """From the command line's flags to loaders."""
 
+import json
 import logging
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
-from datasets import get_dataset_class
+from datasets import NUM_CLASSES, get_dataset_class
 from datasets.base import SegmentationDataset
 from datasets.cache import CachedImages
 from datasets.cityscapes import Cityscapes
@@ -15,8 +18,8 @@ from datasets.class_uniform import ClassUniform
 from datasets.mapillary import Mapillary
 from datasets.multi_source import ConcatSources, OnePerDomain, collate
 from datasets.null import Null
-from datasets.samplers import EvalSampler, StatisticsSampler, TrainSampler
-from datasets.views import PhotometricPairs
+from datasets.samplers import EvalSampler, ImportanceSampler, StatisticsSampler, TrainSampler, process_place
+from datasets.views import PhotometricPairs, TargetViews
 from transforms import presets
 from transforms.photometric import Photometric
 
@@ -33,6 +36,7 @@ class Loaders(NamedTuple):
     val: dict[str, DataLoader]  # by the domain's name
     statistics: dict[str, DataLoader]  # PhotometricPairs; none unless --wt_layer asks for ISW
     photometric: Photometric | None  # what training's batches still need, with --aug_device gpu
+    target: DataLoader | None  # TargetViews of --adapt_dataset; see `endless`
 
 
 def setup_loaders(args) -> Loaders:
@@ -81,7 +85,18 @@ def setup_loaders(args) -> Loaders:
         )
     train = _loader(args, dataset, sampler, args.bs_mult, seed=args.seed, drop_last=True)
     photometric = augment.photometric if args.aug_device == "gpu" else None
-    return Loaders(train, steps_per_batch, val, statistics, photometric)
+    target = _target_loader(args) if args.adapt_dataset else None
+    return Loaders(train, steps_per_batch, val, statistics, photometric, target)
+
+
+def endless(loader: DataLoader) -> Iterator[dict]:
+    """Yield batches epoch after epoch, from where the sampler stands, which is moved past each."""
+    while True:
+        loader.dataset.set_epoch(loader.sampler.epoch)
+        for batch in loader:
+            loader.sampler.advance(loader.batch_size)
+            yield batch
+        loader.sampler.set_epoch(loader.sampler.epoch + 1)
 
 
 def setup_eval_loader(args, name: str) -> DataLoader:
@@ -105,11 +120,11 @@ def _dataset(args, name: str, split: str, transform, **options) -> SegmentationD
     return get_dataset_class(name)(root, split, transform, strict=args.strict_data, **options)
 
 
-def _train_dataset(args, name: str, transform, *, max_skip: int = 0) -> SegmentationDataset:
+def _train_dataset(args, name: str, transform, *, max_skip: int = 0, **options) -> SegmentationDataset:
+    options |= {"cv": args.cv, "seed": args.seed}
     if name == Cityscapes.name:
-        options = {"cv": args.cv, "seed": args.seed, "max_skip": max_skip}
-        return _dataset(args, name, args.city_mode, transform, **options)
-    return _dataset(args, name, "train", transform, cv=args.cv, seed=args.seed)
+        return _dataset(args, name, args.city_mode, transform, max_skip=max_skip, **options)
+    return _dataset(args, name, "train", transform, **options)
 
 
 def _class_uniform(args, source: SegmentationDataset, transform) -> ClassUniform:
@@ -129,7 +144,9 @@ def _limit(args, indices):
     return indices[:TEST_MODE_IMAGES] if args.test_mode else indices
 
 
-def _loader(args, dataset, sampler, batch_size: int, *, seed: int = 0, drop_last: bool = False) -> DataLoader:
+def _loader(
+    args, dataset, sampler, batch_size: int, *, seed: int = 0, drop_last: bool = False, collate=collate
+) -> DataLoader:
     return DataLoader(
         dataset,
         batch_size,
@@ -150,3 +167,32 @@ def _val_loader(args, name: str) -> DataLoader:
 def _statistics_loader(args, name: str) -> DataLoader:
     base = _train_dataset(args, name, presets.statistics(args.image_in))
     return _loader(args, PhotometricPairs(base), StatisticsSampler(len(base), seed=args.seed), 1)
+
+
+def _target_loader(args) -> DataLoader:
+    """Load this process's share of sac_images groups of views: whole groups, or a part of one."""
+    rank, world_size = process_place(None, None)
+    share = args.sac_images * args.sac_views // world_size
+    parts, images = max(1, args.sac_views // share), max(1, share // args.sac_views)
+    base = _train_dataset(args, args.adapt_dataset, None, labelled=False)
+    preset = presets.target_views(tuple(args.sac_crop), args.image_in)
+    views = TargetViews(base, preset, args.sac_views, (rank % parts, parts))
+    place = {"rank": rank // parts, "world_size": world_size // parts}
+    if args.sac_weights:
+        sampler = ImportanceSampler(_class_shares(args.sac_weights, base), seed=args.seed, **place)
+    else:
+        sampler = TrainSampler(len(views), seed=args.seed, **place)
+    if len(sampler) < images:
+        raise ValueError(
+            f"{base.name} has {len(views)} training images, fewer than --sac_images {args.sac_images}"
+        )
+    return _loader(args, views, sampler, images, seed=args.seed, drop_last=True, collate=default_collate)
+
+
+def _class_shares(file: str, dataset: SegmentationDataset) -> np.ndarray:
+    """Read shares (K, images) of scripts.class_weights; ValueError if an image is not in the file."""
+    table = json.loads(Path(file).read_text())
+    names = [dataset.name_of(sample) for sample in dataset.samples]
+    if missing := [name for name in names if name not in table]:
+        raise ValueError(f"{len(missing)} of {len(names)} images are not in {file}: {missing[0]}")
+    return np.array([[table[name].get(str(c), 0.0) for name in names] for c in range(NUM_CLASSES)])

@@ -50,10 +50,38 @@ class TrainSampler(Sampler[int]):
     def __len__(self) -> int:
         return self.length // self.world_size
 
+    def order(self) -> np.ndarray:
+        """Return the epoch's indices, of all processes."""
+        return np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+
     def __iter__(self) -> Iterator[int]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)[self.position :]
+        order = self.order()[self.position :]
         order = order[: len(order) // self.world_size * self.world_size]
         return iter(order[self.rank :: self.world_size].tolist())
+
+
+class ImportanceSampler(TrainSampler):
+    """Classes in turn, and for each an image with the more probability the more of the class it holds.
+
+    shares (K, length) are each image's shares of the pixels of each class; an image is drawn with probability
+    (1 - `uniform`) * share + uniform / length, so it may come twice in an epoch. Classes that occur nowhere
+    are left out.
+    """
+
+    def __init__(self, shares: np.ndarray, *, uniform: float = 0.25, **place):
+        super().__init__(shares.shape[1], **place)
+        totals = shares.sum(1, keepdims=True)
+        if not totals.any():
+            raise ValueError("no class occurs in any image: there is nothing to draw by")
+        shares = (shares / np.where(totals, totals, 1))[totals[:, 0] > 0]
+        self.cumulative = ((1 - uniform) * shares + uniform / self.length).cumsum(1)
+
+    def order(self) -> np.ndarray:
+        first = self.epoch * self.length
+        classes = np.arange(first, first + self.length) % len(self.cumulative)
+        draws = np.random.default_rng((self.seed, self.epoch)).random(self.length)
+        drawn = [np.searchsorted(self.cumulative[c], x, "right") for c, x in zip(classes, draws, strict=True)]
+        return np.minimum(drawn, self.length - 1)  # the last sum may be rounded below 1
 
 
 class EvalSampler(Sampler[int]):

@@ -1,6 +1,6 @@
 """DeepLabV3+ (Chen et al., ECCV 2018, arXiv 1802.02611) and one short builder per public arch name."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from network.backbone import Backbone
 from network.instance_whitening import InstanceWhitening
 from network.normalization import check_codes
 from network.pretrained import load_pretrained
+from network.reduce import processes
 
 
 class SegOutput(NamedTuple):
@@ -55,12 +56,38 @@ class ASPP(nn.Module):
         return torch.cat([resize(self.img_conv(pooled), size), *(branch(x) for branch in self.features)], 1)
 
 
-class DeepV3Plus(nn.Module):
-    """DeepLabV3+ on five backbone stages; labels and losses stay outside."""
+class StagedNet(nn.Module):
+    """Five backbone stages, and the whitened maps within them.
 
-    def __init__(self, backbone: Backbone, num_classes: int, output_stride: int):
+    `classifiers` names the layers that put out class scores.
+    """
+
+    classifiers: ClassVar[tuple[str, ...]]
+
+    def __init__(self, backbone: Backbone):
         super().__init__()
         self.layer0, self.layer1, self.layer2, self.layer3, self.layer4 = backbone.stages
+
+    def whitened_maps(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return `SegOutput.whitened` of image (B, 3, H, W); no stage behind the last whitened one runs."""
+        stages = [self.layer0, self.layer1, self.layer2, self.layer3, self.layer4]
+        while stages and not whitening_layers(stages[-1]):
+            stages.pop()
+        for stage in stages:
+            image = stage(image)
+        return self.take_whitened()
+
+    def take_whitened(self) -> tuple[Tensor, ...]:
+        return tuple(layer.take() for layer in whitening_layers(self))
+
+
+class DeepV3Plus(StagedNet):
+    """DeepLabV3+ on five backbone stages; labels and losses stay outside."""
+
+    classifiers = ("final2",)
+
+    def __init__(self, backbone: Backbone, num_classes: int, output_stride: int):
+        super().__init__(backbone)
         _, low_level, _, aux, high_level = backbone.channels
         self.aspp = ASPP(high_level, 256, output_stride)
         self.bot_fine = conv_bn_relu(low_level, 48)
@@ -78,7 +105,15 @@ class DeepV3Plus(nn.Module):
             initialize(module)
 
     def forward(self, image: Tensor) -> SegOutput:
-        """Segment a normalized image (B, 3, H, W)."""
+        """Segment a normalized image (B, 3, H, W).
+
+        Raises ValueError for a single image in train mode: the image pooling leaves one value per channel.
+        """
+        if self.training and len(image) * processes() < 2:
+            raise ValueError(
+                "training takes batches of 2 or more images over all processes, not 1: batch norm behind "
+                "the image pooling sees one value of each"
+            )
         low_level = self.layer1(self.layer0(image))  # (B, C, H/4, W/4)
         aux = self.layer3(self.layer2(low_level))
         x = self.bot_aspp(self.aspp(self.layer4(aux)))
@@ -86,18 +121,6 @@ class DeepV3Plus(nn.Module):
         x = self.final1(torch.cat([fine, resize(x, fine.shape[-2:])], 1))
         logits = resize(self.final2(x), image.shape[-2:])
         return SegOutput(logits, self.dsn(aux) if self.training else None, self.take_whitened())
-
-    def whitened_maps(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Return `SegOutput.whitened` of image (B, 3, H, W); no stage behind the last whitened one runs."""
-        stages = [self.layer0, self.layer1, self.layer2, self.layer3, self.layer4]
-        while stages and not whitening_layers(stages[-1]):
-            stages.pop()
-        for stage in stages:
-            image = stage(image)
-        return self.take_whitened()
-
-    def take_whitened(self) -> tuple[Tensor, ...]:
-        return tuple(layer.take() for layer in whitening_layers(self))
 
 
 def whitening_layers(module: nn.Module) -> list[InstanceWhitening]:
@@ -128,7 +151,7 @@ def deeplab(name: str, output_stride: int, family=resnet):
         backbone = family.build(name, tuple(wt_layer), output_stride)
         net = DeepV3Plus(backbone, num_classes, output_stride)
         if pretrained:
-            load_pretrained(net, name, pretrained)
+            load_pretrained(net, name, pretrained, backbone.prefixes)
         return net
 
     return build

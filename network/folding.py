@@ -36,7 +36,8 @@ class Folded(nn.Module):
         for module in list(self.net.modules()):
             if isinstance(module, resnet.Bottleneck | resnet.BasicBlock):
                 _fold_block(module)
-        self.net.final2 = Classifier(self.net.final2)
+        for name in self.net.classifiers:
+            self.net.set_submodule(name, Classifier(self.net.get_submodule(name)))
         self.net.to(memory_format=torch.channels_last)
 
     def forward(self, image: Tensor):

@@ -11,6 +11,13 @@ from network.normalization import make_norm
 logger = logging.getLogger("robustnet")
 
 REPEATS, CHANNELS = (4, 8, 4), (24, 116, 232, 464, 1024)
+PREFIXES = {
+    "conv1.": "layer0.layer.0.",
+    "stage2.": "layer1.",
+    "stage3.": "layer2.",
+    "stage4.": "layer3.",
+    "conv5.": "layer4.layer.",
+}
 DILATIONS = {32: (1, 1), 16: (1, 2), 8: (2, 4)}  # of layer2 and layer3, whose first blocks have a stride
 
 
@@ -60,4 +67,4 @@ def build(name: str, wt_layer: tuple[int, ...], output_stride: int) -> Backbone:
     for stage, code, width in zip(stages, wt_layer[3:6], CHANNELS[1:4], strict=True):
         if code:
             stage[-1].instance_norm_layer = make_norm(code, width)
-    return Backbone((layer0, *stages, layer4), CHANNELS)
+    return Backbone((layer0, *stages, layer4), CHANNELS, PREFIXES)

@@ -174,7 +174,7 @@ def eval_images(size: tuple[int, int], count: int, folder: Path | None) -> torch
     if folder:
         found = DATASETS["folder"](folder, "val", None)
         paths = [sample.image for sample in found.samples[:count]]
-        pictures = [found.read_image(path).resize((width, height)) for path in paths]
+        pictures = [Image.open(path).convert("RGB").resize((width, height)) for path in paths]
     else:
         pictures = [street(rng, height, width) for _ in range(count)]
     return torch.stack([Normalize()(picture) for picture in pictures])

@@ -100,6 +100,8 @@ def test_the_default_arch_is_the_papers():
         (["--batch_weighting"], "--img_wt_loss or --jointwtborder"),
         (["--wt_bound", "2"], "--img_wt_loss or --jointwtborder"),
         (["--strict_bdr_cls", "5"], "--jointwtborder"),
+        (["--sac_weights", "shares.json"], "--adapt_dataset"),
+        (["--sac_published_loss"], "--adapt_dataset"),
         (["--dynamic"], "code 2 in --wt_layer"),
         (["--wt_reg_weight", "0.6"], "code 1 or 2 in --wt_layer"),
     ],

@@ -28,6 +28,8 @@ FILES = {"results.json", "results.csv", "images.csv", "results.md", "index.html"
 class ColourReader(nn.Module):
     """Scores class k by 2 rgb . c_k - |c_k|^2 = |rgb|^2 - |rgb - c_k|^2, so c_k is read as class k."""
 
+    classifiers = ("final2",)
+
     def __init__(self):
         super().__init__()
         self.final2 = nn.Conv2d(3, 19, 1)
@@ -336,10 +338,16 @@ def test_an_unreadable_image_of_a_folder_is_named_and_the_others_go_on(town, cap
         evaluate(town, *flags, "--strict_data")
 
 
-def test_nothing_readable(town):
+def test_nothing_readable(town, capsys):
     (town / "photos").mkdir()
     (town / "photos" / "broken.jpg").write_bytes(b"no image")
     assert evaluate(town, "--dataset", "folder", "--dataset_dir", str(town / "photos")) == 1
+    assert "folder: 1 images cannot be read: broken" in capsys.readouterr().out
+
+
+def test_no_image_at_all(town, capsys):
+    assert evaluate(town, "--dataset", "null") == 0
+    assert "null: no labels, so no scores" in capsys.readouterr().out
 
 
 def test_mistakes_are_found_before_the_checkpoint_is_loaded(town, monkeypatch):

@@ -19,7 +19,8 @@ def test_poly_golden():
 
 def test_rescaled_poly_by_hand():
     factor = rescaled_poly(100, 1.0, switch=20, rescale=0.5, repoly=2.0)
-    assert factor(20) == pytest.approx(0.8)  # still the first: 1 - 20 / 100
+    assert factor(19) == pytest.approx(0.81)  # still the first: 1 - 19 / 100
+    assert factor(20) == pytest.approx(0.5)  # 0.5 * (1 - 0 / 80) ** 2
     assert factor(60) == pytest.approx(0.5 * 0.25)  # 0.5 * (1 - 40 / 80) ** 2
 
 
@@ -56,3 +57,16 @@ def test_unknown_schedule_is_named(net):
 def test_scl_poly_needs_its_switch(net):
     with pytest.raises(ValueError, match="--rlx_off_iter, which must lie in"):
         get_optimizer(parse_train_args(["--lr_schedule", "scl-poly"]), net)
+
+
+def test_biases_learn_faster_at_a_constant_rate():
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    args = parse_train_args(["--lr", "0.1", "--lr_bias", "2", "--lr_schedule", "constant", "--max_iter", "5"])
+    optimizer, schedule = get_optimizer(args, net)
+    for _ in range(7):
+        optimizer.step()
+        schedule.step()
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    expected = {"0.weight": 0.1, "0.bias": 0.2, "1.weight": 0.1, "1.bias": 0.2}
+    assert {name: rates[id(p)] for name, p in net.named_parameters()} == expected
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {5e-4}

@@ -7,10 +7,21 @@ uint8 and thirdly what the device shall do with it.
 
 import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor
 
 from transforms.joint import RandomHorizontalFlip, RandomRotate, RandomScaleCrop
-from transforms.photometric import BilateralBlur, ColorJitter, GaussianBlur, Normalize, Photometric, to_tensor
-from transforms.protocols import PROTOCOLS
+from transforms.photometric import (
+    BilateralBlur,
+    ColorJitter,
+    GaussianBlur,
+    Grayscale,
+    Normalize,
+    Photometric,
+    to_tensor,
+)
+from transforms.protocols import PROTOCOLS, pixels
+from transforms.similarity import draw_view, invert, similarity_matrix, warp
 
 
 class Preset:
@@ -82,6 +93,7 @@ class Pair:
         self.view, self.original = view, original
 
     def __call__(self, image, label, centroid, rng):
+        image = pixels(image)
         view, _ = self.view(image, None, None, rng)
         original, label = self.original(image, label, None, rng)
         return torch.stack((view, original)), label
@@ -91,3 +103,58 @@ def statistics(image_in: bool = False) -> Pair:
     """Return the pairs that the whitening statistics compare: strong colour jitter and blur against none."""
     strong = [ColorJitter(0.8, 0.8, 0.8, 0.3), GaussianBlur()]
     return Pair(Preset(photometric=strong, image_in=image_in), val(image_in))
+
+
+class TargetPreset:
+    """Make the views of an unlabelled image that student and teacher compare (arXiv 2105.00097).
+
+    The image is scaled to fit into `size` (height, width; even numbers of px), then by a factor uniform in
+    [1.0, 1.1], cropped to `size` or padded, centred, and mirrored with probability 0.5. All views share this
+    reference; each is mirrored or not and, but for view 0, a crop of it resized back (`draw_view`).
+    """
+
+    def __init__(self, size: tuple[int, int], noise=(), image_in: bool = False):
+        self.size, self.noise, self.normalize = size, noise, Normalize(image_in)
+
+    def reference(self, image, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return the image as all views share it, uint8 (3, H, W), and where it is no padding, (H, W)."""
+        height, width = self.size
+        factor = min(height / image.height, width / image.width) * rng.uniform(1.0, 1.1)
+        scaled = [max(1, round(factor * side)) for side in (image.height, image.width)]
+        # >= 0: a crop at a uniform place, < 0: centred padding
+        top, left = (
+            int(rng.integers(room + 1)) if room >= 0 else room // 2
+            for room in (scaled[0] - height, scaled[1] - width)
+        )
+        image = pixels(image).resize(scaled[::-1], Image.Resampling.BICUBIC)
+        image = image.crop((left, top, left + width, top + height))  # black where it reaches outside
+        valid = torch.zeros(self.size, dtype=torch.bool)
+        valid[max(0, -top) : scaled[0] - top, max(0, -left) : scaled[1] - left] = True
+        flip = RandomHorizontalFlip()
+        if flip.draw(rng):
+            image, valid = flip.apply(image), valid.flip(1)
+        return to_tensor(image), valid
+
+    def view(self, reference: Tensor, valid: Tensor, number: int, rng: np.random.Generator) -> dict:
+        """Draw view `number` of a reference; see datasets.views.TargetViews for what is returned."""
+        matrix = similarity_matrix(draw_view(self.size, rng, zoom=number > 0), self.size)
+        inverse = invert(matrix)
+        pixels, _ = warp(reference[None].float(), inverse[None])
+        seen, inside = warp(valid[None, None].float(), inverse[None], "nearest")
+        clean = Image.fromarray(pixels[0].round().byte().permute(1, 2, 0).contiguous().numpy())
+        noisy = clean
+        for transform in self.noise:
+            noisy = transform(noisy, rng)
+        return {
+            "student": self.normalize(noisy),
+            "teacher": self.normalize(clean),
+            "matrix": matrix.float(),
+            "inverse": inverse.float(),
+            "valid": (seen[0, 0] > 0) & inside[0],
+        }
+
+
+def target_views(size: tuple[int, int], image_in: bool = False) -> TargetPreset:
+    """Return what self-training compares: blur, jitter and loss of colour for the student alone."""
+    noise = [GaussianBlur(0.1, 2.0), ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.5), Grayscale(0.2)]
+    return TargetPreset(size, noise, image_in)

@@ -28,14 +28,17 @@ def percent(score: float) -> str:
 
 
 def score_domain(
-    images: Mapping[str, Tensor], subsets: Mapping[str, Sequence[int]], folders: Sequence[Path]
+    images: Mapping[str, Tensor],
+    num_classes: int,
+    subsets: Mapping[str, Sequence[int]],
+    folders: Sequence[Path],
 ) -> Domain:
     """Score counts (K, K) by image; pictures are those of the best, the median and the worst image.
 
     An image counts there if one of the records' `folders` has its picture.
     """
     scores = {name: _summary(counts).mean_iu for name, counts in images.items()}
-    counts = sum(images.values()) if images else torch.zeros(1, 1, dtype=torch.int64)
+    counts = sum(images.values(), torch.zeros(num_classes, num_classes, dtype=torch.int64))
     summary = _summary(counts)
     means = {subset: mean_over(summary.iou, classes) for subset, classes in subsets.items()}
     files = {}

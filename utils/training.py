@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,8 @@ class Training:
     scaler: torch.amp.GradScaler
     loader: DataLoader  # of the training images, with a sampler that has a position
     settings: dict  # what a continued run must share
+    adaptation: nn.Module | None = None  # to a target domain
+    target: DataLoader | None = None  # of its images
     epoch: int = 0  # the one under way, or the next
     iteration: int = 0  # optimizer steps done
     best: dict[str, float] = field(default_factory=dict)  # mean IU by validation dataset
@@ -33,9 +36,18 @@ class Training:
         """Return how many steps of its epoch the training sampler has behind it."""
         return self.loader.sampler.steps_done(self.loader.batch_size)
 
+    @property
+    def teacher(self) -> nn.Module | None:
+        """The moving average of the network, if the adaptation has one."""
+        return self.adaptation and self.adaptation.teacher
+
     def state_dict(self) -> dict:
-        return {
-            "state_dict": {f"module.{key}": value for key, value in self.net.state_dict().items()},
+        adapting = {}
+        if self.adaptation:
+            adapting["adaptation"] = self.adaptation.state_dict()
+            adapting["target_sampler"] = self.target.sampler.state_dict()
+        return adapting | {
+            "state_dict": weights(self.net),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -63,6 +75,9 @@ class Training:
         self.scaler.load_state_dict(state["scaler"])
         self.whitening.load_state_dict(state["whitening"])
         self.loader.sampler.load_state_dict(state["sampler"])
+        if self.adaptation:
+            self.adaptation.load_state_dict(state["adaptation"])
+            self.target.sampler.load_state_dict(state["target_sampler"])
         torch.set_rng_state(state["rng"]["cpu"])
         if len(state["rng"]["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["rng"]["cuda"])
@@ -71,21 +86,30 @@ class Training:
         self.iteration, self.best = state["iteration"], state["best"]
 
 
-def save(training: Training, scores: dict[str, Summary], folder: Path) -> None:
-    """Write `last_...` (scored on the first validation dataset) and a `best_...` per dataset that improved.
+def weights(net: nn.Module) -> dict[str, torch.Tensor]:
+    """Return a network's entries as checkpoints name them."""
+    return {f"module.{key}": value for key, value in net.state_dict().items()}
 
-    The file a new one replaces goes only after the new one is complete.
+
+def save(training: Training, scores: dict[str, Summary], folder: Path, select: Collection[str]) -> None:
+    """Write `last_...` (scored on the first dataset), `ema_...` of a teacher, and `best_...` per dataset.
+
+    The best are of those datasets in `select` that improved. The file a new one replaces goes only after the
+    new one is complete.
     """
-    improved = [name for name, score in scores.items() if score.mean_iu > training.best.get(name, -1)]
+    improved = [name for name in select if scores[name].mean_iu > training.best.get(name, -1)]
     training.best |= {name: scores[name].mean_iu for name in improved}
     if not distributed.is_main():
         return
     first = next(iter(scores), "unscored")
-    for kind, name in [("last", first), *(("best", name) for name in improved)]:
+    files = [("last", first, training.net), *(("best", name, training.net) for name in improved)]
+    if training.teacher:
+        files.append(("ema", f"{first}-teacher", training.teacher))
+    for kind, name, net in files:
         mean_iu = scores[name].mean_iu if name in scores else math.nan
         stem = f"{kind}_{name}_epoch_"
         file = folder / f"{stem}{training.epoch}_mean-iu_{mean_iu:.5f}.pth"
-        checkpoint.save(file, {**training.state_dict(), "mean_iu": mean_iu})
+        checkpoint.save(file, {**training.state_dict(), "state_dict": weights(net), "mean_iu": mean_iu})
         for old in folder.glob(f"{stem}*.pth"):
             if old != file:
                 old.unlink()

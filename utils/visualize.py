@@ -100,6 +100,21 @@ def strip(image: Tensor, label: Tensor, pred: Tensor, palette: Palette, image_in
     return torch.from_numpy(row).permute(2, 0, 1)
 
 
+def taught(images: Tensor, probs: Tensor, label: Tensor, palette: Palette, image_in: bool = False) -> Tensor:
+    """Put views | their likeliest class, dark where unsure | pseudo label: uint8 (3, V * H, 3 * W).
+
+    images (V, 3, H, W) are normalized, probs (V, K, H, W), label (V, H, W) train ids, 255 black.
+    """
+    confidence, best = probs.max(1)
+    rows = []
+    for view, sure, likeliest, taught_label in zip(images, confidence, best, label, strict=True):
+        row = strip(view, likeliest, taught_label, palette, image_in)
+        width = view.shape[-1]
+        row[..., width : 2 * width] = (row[..., width : 2 * width] * sure.float().cpu()).byte()
+        rows.append(row)
+    return torch.cat(rows, 1)
+
+
 def heatmap(matrix: Tensor) -> Tensor:
     """Draw a matrix (C, C), such as a covariance, as (3, C, C) in [0, 1] for TensorBoard.
 

@@ -399,3 +399,18 @@ def test_palette_is_pil_ready():
     image = Image.new("P", (1, 1), 13)
     image.putpalette(PALETTE)
     assert image.convert("RGB").getpixel((0, 0)) == (0, 0, 142)
+
+
+def test_a_list_of_images(tmp_path):
+    for name in ("a/x.png", "b/x.png", "c.png"):
+        save(tmp_path / name, np.zeros((2, 2, 3)))
+    listed = tmp_path / "target.txt"
+    listed.write_text("b/x.png\n\nc.png\n")
+    dataset = DATASETS["folder"](listed, "train", no_transform)
+    assert [dataset[i]["name"] for i in range(len(dataset))] == ["b/x", "c"]
+    listed.write_text("b/x.png\nd.png\n")
+    with pytest.raises(FileNotFoundError, match="1 images of list .*target.txt are not there: .*d.png"):
+        DATASETS["folder"](listed, "train", no_transform)
+    listed.write_text("\n")
+    with pytest.raises(FileNotFoundError, match="names no image"):
+        DATASETS["folder"](listed, "train", no_transform)

@@ -1,6 +1,7 @@
 """Flags to batches, and the wrappers that lie between."""
 
 from argparse import Namespace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from small_data import SIZE, TRAIN, VAL, no_transform, save, write_camvid
 
 from datasets import DATASETS
-from datasets.loaders import setup_eval_loader, setup_loaders
+from datasets.loaders import endless, setup_eval_loader, setup_loaders
 from datasets.multi_source import ConcatSources, OnePerDomain, collate
 from datasets.views import PhotometricPairs
 from tests.towns import add_datasets
@@ -45,6 +46,8 @@ def make_args(toy):
             "cache_images": None,
             "image_uniform_sampling": False,
             "domain_steps": "joint",
+            "adapt_dataset": None,
+            "sac_weights": None,
         }
         scored = {
             "mapillary_protocol": "full",
@@ -299,3 +302,20 @@ def test_batch_of_different_sizes():
     items = [{"image": torch.zeros(3, 2, width), "name": name} for width, name in ((4, "a"), (5, "b"))]
     with pytest.raises(ValueError, match="one size: a 4x2, b 5x2; use --bs_mult_val 1"):
         collate(items)
+
+
+def test_target_views_come_without_end(make_args):
+    """5 images, 2 per step: the fifth is dropped, then the next epoch, also from a position in the middle."""
+    more = {"adapt_dataset": "cityscapes", "sac_images": 2, "sac_views": 4, "sac_crop": [16, 32]}
+    target = setup_loaders(make_args(**more)).target
+    batches = list(islice(endless(target), 5))
+    assert batches[0]["student"].shape == (2, 4, 3, 16, 32) and batches[0]["valid"].dtype == torch.bool
+    names = [batch["name"] for batch in batches]
+    assert len({*names[0], *names[1]}) == len({*names[2], *names[3]}) == 4
+    assert target.sampler.state_dict() == {"epoch": 2, "position": 2}
+    again = setup_loaders(make_args(**more)).target
+    again.sampler.load_state_dict({"epoch": 1, "position": 2})
+    for expected, batch in zip(batches[3:], endless(again), strict=False):
+        assert batch["name"] == expected["name"] and torch.equal(batch["student"], expected["student"])
+    with pytest.raises(ValueError, match="cityscapes has 5 training images, fewer than --sac_images 6"):
+        setup_loaders(make_args(**more | {"sac_images": 6}))

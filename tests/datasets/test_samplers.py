@@ -1,8 +1,9 @@
 from itertools import chain
 
+import numpy as np
 import pytest
 
-from datasets.samplers import EvalSampler, StatisticsSampler, TrainSampler
+from datasets.samplers import EvalSampler, ImportanceSampler, StatisticsSampler, TrainSampler
 
 
 def shards(world_size, length=11, **options):
@@ -68,3 +69,37 @@ def test_statistics_images(world_size):
     assert len(set(drawn(0))) == len(drawn(0)) == 500
     assert drawn(0) == drawn(0) != drawn(1)
     assert drawn(0, length=7) == list(range(7))
+
+
+def test_importance_by_hand():
+    """Two of three classes occur: class 0 in image 0 alone, class 2 in images 1 and 2, as 3 to 1.
+
+    Classes take turns, so image 0 has half of 0.75 + 1/12 and of 1/12, or 0.458.
+    """
+    shares = np.array([[1.0, 0, 0, 0], [0, 0, 0, 0], [0, 0.75, 0.25, 0]])
+    sampler = ImportanceSampler(shares, uniform=0.25)
+    drawn = []
+    for epoch in range(2000):
+        sampler.set_epoch(epoch)
+        drawn += list(sampler)
+    frequency = np.bincount(drawn[0::2], minlength=4) / 4000, np.bincount(drawn[1::2], minlength=4) / 4000
+    near = {"atol": 0.03, "rtol": 0}
+    np.testing.assert_allclose(frequency[0], [0.8125, 0.0625, 0.0625, 0.0625], **near)
+    np.testing.assert_allclose(frequency[1], [0.0625, 0.625, 0.25, 0.0625], **near)
+
+
+def test_importance_is_shared_by_processes():
+    """The same indices in the same order on 1 and 2 processes, and from the middle of an epoch."""
+    shares = np.random.default_rng(0).random((5, 12))
+    alone, *parts = [ImportanceSampler(shares, rank=r, world_size=w) for r, w in ((0, 1), (0, 2), (1, 2))]
+    for sampler in (alone, *parts):
+        sampler.set_epoch(3)
+    whole = list(alone)
+    assert list(chain(*zip(*parts, strict=True))) == whole != list(ImportanceSampler(shares))
+    parts[1].advance(2)
+    assert list(parts[1]) == whole[5::2]
+
+
+def test_importance_needs_a_class():
+    with pytest.raises(ValueError, match="no class occurs"):
+        ImportanceSampler(np.zeros((3, 4)))

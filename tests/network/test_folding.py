@@ -10,6 +10,7 @@ from network.folding import Folded, FoldedConv
 PLAIN, MIXED, OTHERS = (0,) * 7, (0, 0, 2, 1, 3, 4, 5), (1, 4, 6, 0, 0, 2, 3)
 CASES = [("DeepResNext50V3PlusD", PLAIN), ("DeepR101V3PlusD", OTHERS)]
 FAMILIES = ["DeepR18V3PlusD", "DeepShuffleNetV3PlusD", "DeepMobileNetV3PlusD", "DeepMNASNet05V3PlusD"]
+CASES += [("DeepR101V2", MIXED), ("DeepVGG16V2", PLAIN)]
 CASES += [(arch, codes) for arch in FAMILIES for codes in (PLAIN, MIXED, OTHERS)]
 
 

@@ -44,8 +44,8 @@ def domains(tmp_path):
         picture_path(folder, name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 2)).save(picture_path(folder, name))
     return {
-        "town": score_domain(images, {}, [folder]),
-        "folder": score_domain({"a/1": 0 * counts[0]}, {}, [folder]),
+        "town": score_domain(images, 3, {}, [folder]),
+        "folder": score_domain({"a/1": 0 * counts[0]}, 3, {}, [folder]),
     }
 
 

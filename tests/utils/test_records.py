@@ -47,7 +47,7 @@ def test_pictures_of_best_median_and_worst_stay(tmp_path):
     records = Records(tmp_path, {})
     for name, right in (("d", 9), ("c", 5), ("b", 1), ("a", 0)):
         records.add(name, diagonal(right, 9 - right), PICTURE)
-    domain = score_domain(records.gather(), {}, [tmp_path])
+    domain = score_domain(records.gather(), 2, {}, [tmp_path])
     assert [(kind, name) for kind, name, _ in domain.pictures] == [
         ("best", "d"),
         ("median", "b"),
@@ -55,7 +55,7 @@ def test_pictures_of_best_median_and_worst_stay(tmp_path):
     ]
     prune_pictures(tmp_path, domain)
     assert sorted(path.stem for path in tmp_path.glob("pictures/*")) == ["a", "b", "d"]
-    assert score_domain(records.gather(), {}, [tmp_path]).pictures == domain.pictures
+    assert score_domain(records.gather(), 2, {}, [tmp_path]).pictures == domain.pictures
 
 
 def test_background_is_bounded_and_raises_errors():

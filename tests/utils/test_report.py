@@ -21,12 +21,12 @@ def domain():
     """
     confusion = ConfusionMatrix(3)
     confusion.update(torch.tensor([0, 0, 0, 0, 1, 1]), torch.tensor([0, 0, 0, 1, 0, 1]))
-    return score_domain({"one": confusion.counts}, {"mean_iu_1": [0]}, [])
+    return score_domain({"one": confusion.counts}, 3, {"mean_iu_1": [0]}, [])
 
 
 @pytest.fixture
 def unlabelled():
-    return score_domain({"two": torch.zeros(3, 3, dtype=torch.int64)}, {}, [])
+    return score_domain({"two": torch.zeros(3, 3, dtype=torch.int64)}, 3, {}, [])
 
 
 def test_class_table(domain):

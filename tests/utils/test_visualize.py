@@ -86,3 +86,12 @@ def test_heatmap_colours_by_sign():
 def test_heatmap_of_nothing_is_white():
     assert torch.equal(visualize.heatmap(torch.zeros(3, 3)), torch.ones(3, 3, 3))
     assert visualize.heatmap(torch.full((2, 2), float("nan"))).isfinite().all()
+
+
+def test_what_a_view_was_taught():
+    """Pixel 0 is of class 1 at 0.501 and has no pseudo label, pixel 1 of class 0 at 1."""
+    probs = torch.tensor([[0.5, 1.0], [0.5, 0.0]]).view(1, 2, 1, 2)
+    probs[0, 1, 0, 0] += 0.001
+    label = torch.tensor([[[255, 0]]])
+    rows = visualize.taught(torch.zeros(1, 3, 1, 2), probs, label, [(200, 100, 0), (0, 100, 200)])
+    assert rows[:, 0, 2:].T.tolist() == [[0, 50, 100], [200, 100, 0], [0, 0, 0], [200, 100, 0]]

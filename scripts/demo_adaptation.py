@@ -1,0 +1,148 @@
+"""Adapt to a domain without its labels and compare: source only, batch norm (ABN), self-training (SAC).
+
+python -m scripts.demo_adaptation --seeds 0 1 2                      a toy town, GTAV-like to Cityscapes-like
+python -m scripts.demo_adaptation --source gtav --target cityscapes --data_root DIR
+python -m scripts.demo_adaptation --source camvid --target folder --score_dataset camvid \\
+  --score_split test --data_root DIR -- --sac_crop 144 192                    DIR/folder: the images alone
+
+Source only and ABN train equally long from random weights; SAC goes on from ABN's. All settings are fixed
+beforehand, and labels of the target serve the final table alone. Flags behind -- go to every training.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from utils import report
+from utils.logging import exit_cleanly
+
+# Height and width of the town's images and of target views, and flags of training; a seed takes 5 to 8
+# minutes on 2 idle CPU cores (estimated from its CPU time).
+SMALL = {
+    "town": (128, 256, 200, 16),  # height, width, training and validation images
+    "arch": "DeepMobileNetV3PlusD",
+    "crop": 96,
+    "views": (64, 128),
+    "batch": 8,
+    "iterations": (250, 150),  # of source only and ABN, of SAC
+    "lr": (0.03, 0.003),
+    "workers": 1,
+}
+LARGE = SMALL | {
+    "town": (256, 512, 240, 40),
+    "arch": "DeepR50V3PlusD",
+    "crop": 256,
+    "views": (256, 512),
+    "batch": 16,
+    "iterations": (400, 300),
+    "lr": (0.02, 0.002),
+    "workers": 8,
+}
+
+
+def call(*words) -> None:
+    """Run a program of this project; its own message is shown when it fails."""
+    print("\n$ python", *words, flush=True)
+    subprocess.run([sys.executable, *map(str, words)], check=True)
+
+
+def train(args, size: dict, name: str, seed: int, *flags) -> Path:
+    """Train, unless an earlier call finished that, and return the folder of its checkpoints."""
+    place = args.out / f"{name}_{seed}"
+    if not (place / "finished").exists():
+        shutil.rmtree(place, ignore_errors=True)  # of an interrupted call
+        views = " ".join(map(str, size["views"]))
+        settings = (
+            f"--dataset {args.source} --covstat_val_dataset {args.source} --val_dataset null --seed {seed} "
+            f"--arch {size['arch']} --pretrained none --global_batch_size {size['batch']} "
+            f"--crop_size {size['crop']} --scale_min 0.75 --scale_max 1.5 --gblur --color_aug 0.5 "
+            f"--sac_crop {views} --sac_teacher_every 1 --num_workers {size['workers']} --max_epoch 1000000"
+        )
+        place_flags = "--data_root", args.data_root, "--ckpt", place, "--tb_path", place
+        call("train.py", *settings.split(), *place_flags, *flags, *args.flags)
+        (place / "finished").touch()
+    return place
+
+
+def score(args, size: dict, place: Path, kind: str) -> float:
+    """Return the mean IU on the target of the checkpoint `kind` in `place`."""
+    (snapshot,) = place.glob(f"**/{kind}_*.pth")
+    results = place / kind / "results.json"
+    if not results.exists():
+        settings = (
+            f"--dataset {args.score_dataset} --split {args.score_split} --arch {size['arch']} "
+            f"--inference_mode whole --num_workers {size['workers']} --exp_name {kind}"
+        )
+        place_flags = "--data_root", args.data_root, "--snapshot", snapshot, "--ckpt_path", place
+        call("eval.py", *settings.split(), *place_flags)
+    return json.loads(results.read_text())["metrics"][args.score_dataset]["mean_iu"]
+
+
+def compare(args, size: dict, seed: int) -> dict[str, float]:
+    """Return the mean IU on the target by method, of one seed."""
+    first, second = size["iterations"]
+    rate, rate_sac = size["lr"]
+    plain = "--max_iter", first, "--lr", rate
+    target = "--adapt_dataset", args.target
+    source = train(args, size, "source", seed, *plain)
+    abn = train(args, size, "abn", seed, *plain, *target, "--sac_phase", "abn")
+    (snapshot,) = abn.glob("**/last_*.pth")
+    settings = "--max_iter", second, "--lr", rate_sac, "--lr_schedule", "constant", "--lr_bias", 2
+    sac = train(args, size, "sac", seed, *settings, *target, "--snapshot", snapshot)
+    return {
+        "source only": score(args, size, source, "last"),
+        "ABN": score(args, size, abn, "last"),
+        "SAC": score(args, size, sac, "last"),
+        "SAC, teacher": score(args, size, sac, "ema"),
+    }
+
+
+def table(scores: list[dict[str, float]], seeds: list[int]) -> report.Rows:
+    """Lay out mean IU in percent: methods as rows, seeds, their mean and standard deviation as columns."""
+    rows = [["mIoU (%)", *(f"seed {seed}" for seed in seeds), "mean", "std"]]
+    for name in scores[0]:
+        values = [score[name] for score in scores]
+        spread = statistics.stdev(values) if len(values) > 1 else float("nan")
+        rows.append([name, *map(report.percent, [*values, statistics.mean(values), spread])])
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--source", default="gtav", help="labelled domain")
+    parser.add_argument("--target", default="cityscapes", help="domain whose training images are adapted to")
+    parser.add_argument("--score_dataset", help="what is scored; default: the target")
+    parser.add_argument("--score_split", default="val")
+    parser.add_argument("--data_root", help="folder of the datasets; default: a rendered town")
+    parser.add_argument(
+        "--out", type=Path, default=Path("logs/adaptation"), help="results; finished parts are kept"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument(
+        "--large", action="store_true", help="a larger network and pictures; default with a GPU"
+    )
+    parser.add_argument("flags", nargs="*", help="behind --: more flags of train.py")
+    args = parser.parse_args()
+    args.score_dataset = args.score_dataset or args.target
+    size = LARGE if args.large or torch.cuda.is_available() else SMALL
+    if args.data_root is None:
+        height, width, images, val = size["town"]
+        args.data_root = f"data/adaptation_{height}"
+        call(
+            *("-m", "datasets.toy_city", "--out", args.data_root, "--height", height, "--width", width),
+            *("--train", images, "--val", val, "--domains", args.source, args.target),
+        )
+    scores = [compare(args, size, seed) for seed in args.seeds]
+    print(f"\n{args.source} to {args.target}, scored on {args.score_dataset} {args.score_split}")
+    print(report.markdown_table(table(scores, args.seeds)))
+
+
+if __name__ == "__main__":
+    with exit_cleanly():
+        main()

@@ -1,0 +1,106 @@
+"""Groups of target views: what an item holds, where its randomness comes from, and that geometry holds."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from small_data import SIZE, TRAIN, save
+
+from datasets import DATASETS
+from datasets.views import TargetViews
+from transforms import presets
+from transforms.similarity import invert, warp
+
+
+def views(toy, size=SIZE, name="cityscapes", **options):
+    return TargetViews(DATASETS[name](toy / name, "train", None), presets.target_views(size), **options)
+
+
+def test_an_item(toy):
+    dataset = views(toy)
+    item = dataset[1]
+    assert len(dataset) == TRAIN
+    assert {key: tuple(value.shape) for key, value in item.items() if key != "name"} == {
+        "student": (4, 3, *SIZE),
+        "teacher": (4, 3, *SIZE),
+        "matrix": (4, 2, 3),
+        "inverse": (4, 2, 3),
+        "valid": (4, *SIZE),
+    }
+    assert item["valid"].dtype == torch.bool and item["valid"].all()  # of the crop's shape: no padding
+    assert item["name"] == dataset.base.name_of(dataset.samples[1])
+    torch.testing.assert_close(invert(item["matrix"]), item["inverse"])
+    assert (item["matrix"][:, :, :2].diagonal(dim1=1, dim2=2).abs() >= 1).all()
+    assert not torch.equal(item["student"], item["teacher"])
+
+
+def test_labels_are_never_read(toy, monkeypatch):
+    dataset = views(toy)
+    monkeypatch.setattr(type(dataset.base), "open_label", None)
+    assert len(dataset[0]["student"]) == 4
+
+
+def test_labels_need_not_be_there(toy, tmp_path):
+    images = "leftImg8bit_trainvaltest/leftImg8bit/train"
+    shutil.copytree(toy / "cityscapes" / images, tmp_path / images)
+    with pytest.raises(FileNotFoundError, match="image without its label"):
+        DATASETS["cityscapes"](tmp_path, "train", None)
+    bare = DATASETS["cityscapes"](tmp_path, "train", None, labelled=False)
+    item = TargetViews(bare, presets.target_views(SIZE))[0]
+    assert torch.equal(item["student"], views(toy)[0]["student"])
+
+
+def test_every_dataset_has_views(toy):
+    for name in ("gtav", "synthia", "bdd100k", "mapillary"):
+        assert views(toy, name=name)[0]["student"].shape == (4, 3, *SIZE)
+
+
+def test_views_are_a_function_of_seed_epoch_index_and_number(toy):
+    first, again, halves = views(toy), views(toy), [views(toy, part=(i, 2)) for i in (0, 1)]
+    again[3]  # no state is left behind
+    for epoch in (0, 1):
+        for dataset in (first, again, *halves):
+            dataset.set_epoch(epoch)
+        item = first[2]
+        for key in ("student", "teacher", "matrix", "valid"):
+            assert torch.equal(item[key], again[2][key])
+            assert torch.equal(item[key], torch.cat([half[2][key] for half in halves]))
+    first.set_epoch(0)
+    assert not torch.equal(first[2]["student"], item["student"])
+    assert not torch.equal(first[1]["matrix"], first[2]["matrix"])
+
+
+def test_a_view_is_the_reference_through_its_inverse(toy):
+    """Seen from the reference, every view shows what view 0 shows, to the blur of having been magnified."""
+    for index in range(TRAIN):
+        item = views(toy)[index]
+        seen, inside = warp(item["teacher"], item["matrix"])
+        reference = seen[0].expand_as(seen)
+        inside = inside[:, None].expand_as(seen)
+        near = (seen - reference).abs()[inside].mean()
+        mirrored = (seen.flip(-1) - reference).abs()[inside & inside.flip(-1)].mean()
+        assert near < 0.1 < mirrored, (near, mirrored)
+
+
+def test_padding_is_not_valid(tmp_path):
+    """A square on 16 x 32 px covers 16 to 17.6 columns (and is cut to 16 rows); the rest is black."""
+    rng = np.random.default_rng(0)
+    save(tmp_path / "a.png", rng.integers(100, 256, (20, 20, 3)))
+    dataset = TargetViews(DATASETS["folder"](tmp_path, "train", None), presets.target_views((16, 32)), 2)
+    for epoch in range(8):
+        dataset.set_epoch(epoch)
+        item = dataset[0]
+        widths = item["valid"].sum(2)
+        assert widths[0].unique().numel() == 1 and 15 <= widths[0, 0] <= 18
+        black = item["teacher"][0, 0] == item["teacher"][0, 0].min()
+        assert torch.equal(black, ~item["valid"][0])
+        first, last = item["valid"][0, 0].nonzero().aminmax()
+        assert abs(first + last - 31) <= 1  # centred
+        shown = item["teacher"][1, :, item["valid"][1]]
+        assert (shown > item["teacher"][0, 0].min() + 0.1).float().mean() > 0.9
+
+
+def test_views_that_cannot_be_shared(toy):
+    with pytest.raises(ValueError, match="4 views cannot be divided among 3 processes"):
+        views(toy, part=(0, 3))

@@ -1,0 +1,123 @@
+"""Adaptation to a target domain as a user runs it: batch norm first, then self-training from its weights."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import config
+from tests.test_train import ISW, ROOT, events, flags, run, the_checkpoint
+from utils import checkpoint
+
+SMALL = ["--sac_crop", "32", "64", "--sac_views", "2", "--sac_images", "2", "--lr_schedule", "constant"]
+SMALL += ["--adapt_dataset", "cityscapes", "--lr", "0.001", "--lr_bias", "2"]
+
+
+def sac(snapshot, *more):
+    return [*SMALL, "--sac_teacher_every", "3", "--snapshot", str(snapshot), *more]
+
+
+@pytest.fixture(scope="module")
+def adapted(toy_town, tmp_path_factory):
+    """An epoch of batch norm adaptation, then two of self-training, 4 iterations each."""
+    folder = tmp_path_factory.mktemp("adapted")
+    run(flags(toy_town, folder / "abn", *SMALL, "--sac_phase", "abn", "--max_epoch", "1"))
+    run(flags(toy_town, folder / "sac", *sac(the_checkpoint(folder / "abn")), "--max_epoch", "2"))
+    return folder
+
+
+def test_what_is_written(adapted):
+    """No best checkpoint: labels of validation datasets select nothing."""
+    names = {path.name.split("_epoch")[0] for path in adapted.glob("*/ckpt/**/*.pth")}
+    assert names == {"last_gtav", "ema_gtav-teacher"}
+    state = checkpoint.load(the_checkpoint(adapted / "sac"))
+    assert (state["iteration"], state["adaptation"]["_extra_state"]["batches"]) == (8, 8)
+    assert state["target_sampler"] == {"epoch": 1, "position": 8}  # 2 of 8 images per iteration
+    ema = checkpoint.load(the_checkpoint(adapted / "sac", "ema"))["state_dict"]
+    teacher = {k.removeprefix("teacher."): v for k, v in state["adaptation"].items() if "teacher." in k}
+    torch.testing.assert_close({k.removeprefix("module."): v for k, v in ema.items()}, teacher)
+    assert not torch.equal(ema["module.final2.0.weight"], state["state_dict"]["module.final2.0.weight"])
+
+
+def test_batch_norm_is_frozen_in_self_training_only(adapted):
+    abn, after = (checkpoint.load(the_checkpoint(adapted / name))["state_dict"] for name in ("abn", "sac"))
+    assert abn["module.layer0.1.num_batches_tracked"] == 8  # 4 source and 4 target batches
+    for name in ("running_mean", "running_var", "num_batches_tracked", "weight", "bias"):
+        assert torch.equal(abn[f"module.layer0.1.{name}"], after[f"module.layer0.1.{name}"])
+    assert not torch.equal(abn["module.layer0.0.weight"], after["module.layer0.0.weight"])
+
+
+def test_what_is_logged(adapted):
+    tags = events(adapted / "sac")
+    scalars = {
+        "loss/target_loss",
+        "loss/train_loss",
+        "prior/road",
+        "kept/bicycle",
+        "cityscapes-teacher/mean_iu",
+    }
+    assert {(tag, "simple_value") for tag in scalars} <= tags
+    assert ("views/student-fused-label", "image") in tags
+
+
+def test_self_training_continues_exactly(adapted, toy_town, tmp_path):
+    """Teacher, prior and the place among the target's images included."""
+    run(flags(toy_town, tmp_path / "a", *sac(the_checkpoint(adapted / "abn")), "--max_epoch", "1"))
+    rest = sac(the_checkpoint(tmp_path / "a"), "--restore_optimizer", "--max_epoch", "2")
+    run(flags(toy_town, tmp_path / "b", *rest))
+    once, twice = (checkpoint.load(the_checkpoint(folder)) for folder in (adapted / "sac", tmp_path / "b"))
+    for part in ("state_dict", "optimizer", "adaptation", "target_sampler", "iteration"):
+        torch.testing.assert_close(twice[part], once[part], rtol=0, atol=0)
+
+
+def test_a_whitened_student_and_a_selected_checkpoint(toy_town, tmp_path):
+    run(flags(toy_town, tmp_path / "isw", *ISW, "--max_iter", "1"))
+    more = ["--max_iter", "2", "--select_on", "cityscapes", *ISW]
+    run(flags(toy_town, tmp_path / "sac", *sac(the_checkpoint(tmp_path / "isw"), *more)))
+    assert the_checkpoint(tmp_path / "sac", "best_cityscapes")
+    assert {("loss/whitening_loss", "simple_value"), ("loss/target_loss", "simple_value")} <= events(
+        tmp_path / "sac"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 4])
+def test_several_processes(processes, adapted, toy_town, tmp_path):
+    """With 4 processes each has one of the two views of an image."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    command += ["train.py", *flags(toy_town, tmp_path, *sac(the_checkpoint(adapted / "abn")))]
+    command += ["--bs_mult", "1", "--max_iter", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert checkpoint.load(the_checkpoint(tmp_path))["target_sampler"] == {"epoch": 0, "position": 4}
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "--sac_phase sac starts from trained weights"),
+        (["--sac_phase", "abn", "--sac_crop", "33", "64"], r"even height and width in px, not \[33, 64\]"),
+        (["--snapshot", "x", "--select_on", "kitti"], "--select_on kitti is not in --val_dataset"),
+        (
+            ["--snapshot", "x", "--dataset", "gtav", "synthia", "--domain_steps", "separate"],
+            "--domain_steps separate does not go with --adapt_dataset",
+        ),
+    ],
+)
+def test_flags_that_cannot_work(more, message):
+    with pytest.raises(ValueError, match=message):
+        config.parse_train_args(["--adapt_dataset", "cityscapes", *more])
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4, 8])
+def test_a_batch_of_views_is_divided(processes, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    config.parse_train_args(["--adapt_dataset", "cityscapes", "--sac_phase", "abn"])
+
+
+@pytest.mark.parametrize("processes", [3, 16])
+def test_a_batch_of_views_that_cannot_be_divided(processes, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    with pytest.raises(ValueError, match=f"--sac_images 2 of --sac_views 4 .* among {processes} processes"):
+        config.parse_train_args(["--adapt_dataset", "cityscapes", "--sac_phase", "abn"])

@@ -45,6 +45,8 @@ def main(args) -> None:
     net = get_net(args).to(device)
     whitening = Whitening.for_network(net, clusters=args.clusters, relax_denom=args.relax_denom).to(device)
     adaptation = get_adaptation(args, net)
+    if adaptation:
+        adaptation.to(device)
     optimizer, schedule = get_optimizer(args, net)
     scaler = torch.amp.GradScaler(device.type, enabled=args.fp16 and device.type == "cuda")
     settings = {

@@ -4,6 +4,7 @@ Names, types and defaults are those of the published code wherever it had the fl
 """
 
 import argparse
+import math
 import os
 import warnings
 from pathlib import Path
@@ -29,9 +30,9 @@ ROOTS = {
 }
 
 NUM_CLASSES = 19
+INFERENCE_MODES = ("sliding", "pooling", "whole")
 IW, ISW = 1, 2  # codes of wt_layer
 NO_EFFECT = "accepted, no effect"
-NOT_YET = "accepted, not available yet (setting one is an error)"
 
 
 def parse_train_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -159,11 +160,29 @@ def parse_eval_args(argv: list[str] | None = None) -> argparse.Namespace:
         args.scales = [1.0] if args.single_scale else [float(scale) for scale in args.scales.split(",")]
     except ValueError:
         raise ValueError(f"--scales takes numbers separated by commas, not {args.scales!r}") from None
+    _check_inference(args)
     args.ckpt_path = args.ckpt_path or str(Path(args.snapshot).parent)
     one_name = f"eval_{args.val_dataset[0]}" if len(args.val_dataset) == 1 else "eval"
     args.exp_name = args.exp_name or args.exp or one_name
     args.pretrained = "none"
     return args
+
+
+def _check_inference(args: argparse.Namespace) -> None:
+    if args.inference_mode not in INFERENCE_MODES:
+        modes = ", ".join(INFERENCE_MODES)
+        raise ValueError(f"--inference_mode {args.inference_mode!r} is unknown; choose one of {modes}")
+    if impossible := [scale for scale in args.scales if not 0 < scale < math.inf]:
+        raise ValueError(f"scale {impossible[0]} in --scales is no size factor; expected a number above 0")
+    if args.crop_size < 1 or not 0 <= args.sliding_overlap < 1:
+        raise ValueError(
+            f"windows of crop {args.crop_size}, overlap {args.sliding_overlap}: expected --crop_size of at "
+            "least 1 px and 0 <= --sliding_overlap < 1"
+        )
+    if args.max_memory_gb is not None and not args.max_memory_gb > 0:
+        raise ValueError(f"--max_memory_gb {args.max_memory_gb} leaves no memory; expected GiB above 0")
+    if not 0 <= args.split_index < args.split_count:
+        raise ValueError(f"--split_index {args.split_index} is not one of 0..{args.split_count - 1}")
 
 
 def dataset_roots(data_root: str | None) -> dict[str, Path]:
@@ -180,8 +199,6 @@ def _parse(program: str, argv: list[str] | None) -> argparse.Namespace:
         set_flags = [
             a.option_strings[0] for a in group._group_actions if getattr(args, a.dest, a.default) != a.default
         ]
-        if set_flags and group.title == NOT_YET:
-            raise ValueError(f"{', '.join(set_flags)}: not available yet")
         if set_flags and group.title == NO_EFFECT:
             warnings.warn(f"no effect: {', '.join(set_flags)}", stacklevel=3)
     args.roots = dataset_roots(args.data_root)
@@ -464,6 +481,16 @@ def _eval_flags(parser: argparse.ArgumentParser) -> None:
         "--fixed_aspp_pool", action="store_true", help="ASPP pools 105x105 windows, not the whole map"
     )
 
+    how.add_argument(
+        "--precision",
+        choices=("float32", "bf16"),
+        default="float32",
+        help="of the convolutions; float32 is TF32 where the GPU has it",
+    )
+    how.add_argument(
+        "--max_memory_gb", type=float, help="most GPU memory (GiB) to take; default: what is free"
+    )
+
     records = parser.add_argument_group("records")
     records.add_argument("--ckpt_path", type=str, help="where results go; default: the checkpoint's folder")
     records.add_argument(
@@ -477,10 +504,10 @@ def _eval_flags(parser: argparse.ArgumentParser) -> None:
     )
     records.add_argument("--exp", type=str, help="the same as --exp_name, for the published valid scripts")
     records.add_argument("--profile", action="store_true", help="print the time per image")
+    records.add_argument(
+        "--resume", action="store_true", help="go on with an interrupted evaluation of the same settings"
+    )
     _shared_flags(parser)
-
-    later = parser.add_argument_group(NOT_YET)
-    later.add_argument("--resume", action="store_true", help="skip what an interrupted evaluation finished")
 
     unused = parser.add_argument_group(NO_EFFECT)
     unused.add_argument("--dataset_cls", type=str, default="cityscapes")

@@ -12,111 +12,214 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import config
-from datasets import NUM_CLASSES
-from datasets.labels import IGNORE_LABEL, TRAIN_ID_COLORS, TRAIN_ID_NAMES, TRAIN_ID_TO_ID
+from datasets.labels import (
+    CLASS_SUBSETS,
+    IGNORE_LABEL,
+    NUM_CLASSES,
+    TRAIN_ID_COLORS,
+    TRAIN_ID_NAMES,
+    TRAIN_ID_TO_ID,
+)
 from datasets.loaders import setup_eval_loader
 from network import get_net
+from network.folding import Folded
 from utils import checkpoint, distributed, report, visualize
-from utils.inference import predict
+from utils.inference import Windows, predictions, windows_within
 from utils.logging import exit_cleanly, logger, setup
-from utils.metrics import ConfusionMatrix
+from utils.metrics import count_pixels
+from utils.records import Background, Records, check_writable, merged
+from utils.results import Domain, prune_pictures, score_domain
 
 ASPP_POOL_WINDOW = 105  # px of the feature map, with --fixed_aspp_pool
+PICTURES = ("pred", "rgb", "compose", "diff")
 
 
-def main(args) -> None:
+def main(args) -> int:
+    """Evaluate and write the results; return how many images could not be read."""
     device = distributed.init(args.local_rank)
     setup()
+    results = Path(args.ckpt_path, args.exp_name)
+    check_writable(results)
+    loaders = {name: setup_eval_loader(args, name) for name in args.val_dataset}
     state = checkpoint.load(args.snapshot)
+    net = windows_within(load_net(args, state, device), device, args.max_memory_gb)
+    protocol, sha256 = protocol_of(args), checkpoint.sha256(args.snapshot)
+    slice_file = results / f"results_{args.split_index}_of_{args.split_count}.json"
+    if distributed.is_main():
+        slice_file.unlink(missing_ok=True)
+
+    images, unreadable = {}, {}
+    for name, loader in loaders.items():
+        settings = protocol | {"snapshot_sha256": sha256, "dump_images": args.dump_images}
+        records = Records(records_folder(args, name), settings, resume=args.resume)
+        names = leave_out(loader, records.finished)
+        dump = results / (args.split if len(loaders) == 1 else f"{name}_{args.split}")
+        # Without labels the predictions are all there is: the files of a submission.
+        kinds = (
+            PICTURES if args.dump_images else ("pred",) if args.split == "test" or name == "folder" else ()
+        )
+        start = time.perf_counter()
+        evaluate(net, loader, device, protocol, name, records, dump, kinds)
+        if args.profile and names:
+            seconds = (time.perf_counter() - start) / len(names)
+            logger.info("%s: %.3f s per image", name, seconds)
+        missed = [image for image in names if image not in records.counts]
+        unreadable[name] = sorted(sum(distributed.all_gather_objects(missed), []))
+        images[name] = records.gather()
+
+    record = {
+        "command": " ".join(sys.argv),
+        "snapshot": args.snapshot,
+        "snapshot_sha256": sha256,
+        "protocol": protocol | {"slice": [args.split_index, args.split_count]},
+        "peak_gpu_memory_gib": max(distributed.all_gather_objects(peak_memory(device))),
+        "unreadable": {name: files for name, files in unreadable.items() if files},
+    }
+    if distributed.is_main():
+        run, seen = Path(args.snapshot).stem, trained_on(state.get("command", ""))
+        domains = {}
+        for name, counts in images.items():
+            folder = records_folder(args, name)
+            domains[name] = score_domain(counts, NUM_CLASSES, CLASS_SUBSETS.get(name, {}), [folder])
+            prune_pictures(folder, domains[name])
+        print_scores(run, domains, seen)
+        if args.split_count == 1:
+            report.write_report(results, run, domains, seen, TRAIN_ID_NAMES, TRAIN_ID_COLORS, record)
+        else:
+            report.write_results(slice_file, domains, classes=TRAIN_ID_NAMES, **record)
+            merge_slices(args, results, run, seen, record)
+        print(f"results in {results}")
+        for name, files in record["unreadable"].items():
+            print(f"{name}: {len(files)} images cannot be read: {', '.join(files)}")
+    return distributed.broadcast_object(sum(map(len, unreadable.values())))  # when all is written
+
+
+def load_net(args, state: dict, device: torch.device) -> Folded:
+    """Build the network of --arch and --wt_layer with the checkpoint's weights; ValueError if they differ."""
     net = get_net(args)
     named = {"arch": args.arch.removeprefix("network.deepv3."), "wt_layer": args.wt_layer}
     checkpoint.check_settings(state, named)
     logger.info("%s: %s", args.snapshot, checkpoint.load_weights(net, state["state_dict"]))
     if args.fixed_aspp_pool:
         net.aspp.pool_window = ASPP_POOL_WINDOW
-    net.to(device).eval()
+    return Folded(net.to(device), args.precision)
 
-    protocol = {
+
+def protocol_of(args) -> dict:
+    """Return everything that decides what the scores are of, but for network and data."""
+    whole = args.inference_mode == "whole"
+    return {
         "mode": args.inference_mode,
-        "scales": args.scales,
-        "flip": not args.no_flip,
+        "scales": [1.0] if whole else args.scales,
+        "flip": not (args.no_flip or whole),
         "crop": args.crop_size,
         "overlap": args.sliding_overlap,
+        "precision": args.precision,
+        "split": args.split,
+        "cv_split": args.cv_split or 0,
+        "mapillary_protocol": args.mapillary_protocol,
+        "image_in": args.image_in,
+        "fixed_aspp_pool": args.fixed_aspp_pool,
     }
-    if args.inference_mode == "whole":
-        protocol |= {"scales": [1.0], "flip": False}
-    results = Path(args.ckpt_path, args.exp_name)
 
-    summaries = {}
-    for name in args.val_dataset:
-        loader = setup_eval_loader(args, name)
-        split = args.split if len(args.val_dataset) == 1 else f"{name}_{args.split}"
-        start = time.perf_counter()
-        dump = results / split if args.dump_images else None
-        confusion = evaluate(net, loader, device, protocol, name, dump, args.image_in)
-        if args.profile:
-            logger.info("%s: %.3f s per image", name, (time.perf_counter() - start) / max(1, len(loader)))
-        confusion.all_reduce()
-        summary = confusion.summary()
-        summaries[name] = summary if summary.present else None
 
-    slice_name = f"{args.split_index}_of_{args.split_count}"
-    if distributed.is_main():
-        print_scores(Path(args.snapshot).stem, summaries, trained_on(state.get("command", "")))
-        report.write_results(
-            results / ("results.json" if args.split_count == 1 else f"results_{slice_name}.json"),
-            metrics=summaries,
-            classes=TRAIN_ID_NAMES,
-            command=" ".join(sys.argv),
-            snapshot=args.snapshot,
-            protocol=protocol | {"split": args.split, "slice": [args.split_index, args.split_count]},
-        )
-        print(f"results in {results}")
+def records_folder(args, name: str, index: int | None = None) -> Path:
+    index = args.split_index if index is None else index
+    part = f"_{index}_of_{args.split_count}" if args.split_count > 1 else ""
+    return Path(args.ckpt_path, args.exp_name, "records", f"{name}_{args.split}{part}")
+
+
+def leave_out(loader: DataLoader, finished) -> list[str]:
+    """Take the images named in `finished` from this process's share; return the names of the others."""
+    names = {i: loader.dataset.name_of(loader.dataset.samples[i]) for i in loader.sampler.indices}
+    loader.sampler.indices = [i for i, name in names.items() if name not in finished]
+    return [names[i] for i in loader.sampler.indices]
 
 
 def evaluate(
-    net: nn.Module,
+    net: Windows,
     loader: DataLoader,
     device: torch.device,
     protocol: dict,
     name: str,
-    dump: Path | None = None,
-    image_in: bool = False,
-) -> ConfusionMatrix:
-    """Predict this process's share of a dataset, count it and, given a folder, write the pictures there."""
-    confusion = ConfusionMatrix(NUM_CLASSES)
-    for batch in tqdm(loader, name, disable=not distributed.is_main()):
-        image = batch["image"].to(device, non_blocking=True)  # (1, 3, H, W)
-        label = batch["label"].to(device, non_blocking=True)  # (1, H, W)
-        pred = predict(net, image, **protocol).argmax(1)  # (1, H, W)
-        confusion.update(label, pred)
-        if dump:
-            shown = batch["image"][0], batch["label"][0], pred[0].cpu()
-            dump_images(dump, batch["name"][0], *shown, image_in)
-    return confusion
+    records: Records,
+    dump: Path,
+    kinds: tuple[str, ...],
+) -> None:
+    """Predict this process's share of a dataset and record each image; write pictures of `kinds` to `dump`.
+
+    Files are written, and images loaded, while the device computes. Raises ValueError when the GPU's memory
+    does not do for one window and the scores of one image.
+    """
+    inference = {key: protocol[key] for key in ("mode", "scales", "flip", "crop", "overlap")}
+    loader = tqdm(loader, name, disable=not distributed.is_main())
+    try:
+        with Background() as background:
+            for batch, _, label, scores in predictions(net, loader, device, **inference):
+                pred = scores.argmax(1)  # (1, H, W)
+                counts, _ = count_pixels(label, pred, NUM_CLASSES)
+                seen = batch["image"][0], batch["label"][0], pred[0].byte()
+                options = dump, kinds, protocol["image_in"]
+                background.submit(finish, records, batch["name"][0], counts, *seen, *options)
+    except torch.OutOfMemoryError as error:
+        raise ValueError(
+            "the GPU's memory does not do for one image; raise --max_memory_gb, leave out large --scales or "
+            f"lower --crop_size ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def finish(records: Records, name: str, counts: Tensor, image, label, pred, dump, kinds, image_in) -> None:
+    """Write an image's pictures, then record it."""
+    pred = pred.cpu()
+    dump_images(dump, name, image, label, pred, kinds, image_in)
+    picture = visualize.summary_picture(image, label, pred, TRAIN_ID_COLORS, image_in)
+    records.add(name, counts.cpu(), picture)
 
 
 def dump_images(
-    folder: Path, name: str, image: Tensor, label: Tensor, pred: Tensor, image_in: bool = False
+    folder: Path, name: str, image: Tensor, label: Tensor, pred: Tensor, kinds, image_in: bool
 ) -> None:
     """Write pred/ (Cityscapes label ids), rgb/ (colours), compose/ (half photo) and, if labelled, diff/."""
     colors = visualize.colorize(pred, TRAIN_ID_COLORS)
     pictures = {
-        "pred": (f"{name}.png", Image.fromarray(TRAIN_ID_TO_ID[pred.numpy()])),
-        "rgb": (f"{name}_color.png", colors.convert("RGB")),
-        "compose": (f"{name}_compose.png", visualize.blend(visualize.denormalize(image, image_in), colors)),
+        "pred": ("", lambda: Image.fromarray(TRAIN_ID_TO_ID[pred.numpy()])),
+        "rgb": ("_color", lambda: colors.convert("RGB")),
+        "compose": ("_compose", lambda: visualize.blend(visualize.denormalize(image, image_in), colors)),
+        "diff": ("_diff", lambda: visualize.error_map(label, pred)),
     }
-    if (label != IGNORE_LABEL).any():
-        pictures["diff"] = (f"{name}_diff.png", visualize.error_map(label, pred))
-    for kind, (file, picture) in pictures.items():
-        path = folder / kind / file  # an image of the dataset "folder" is named by its path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path)
+    labelled = bool((label != IGNORE_LABEL).any())
+    for kind in kinds:
+        if labelled or kind != "diff":
+            suffix, draw = pictures[kind]
+            path = folder / kind / f"{name}{suffix}.png"  # an image of "folder" is named by its path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draw().save(path)
+
+
+def peak_memory(device: torch.device) -> float:
+    """Return the most GPU memory that PyTorch held, in GiB; 0 on a CPU."""
+    return torch.cuda.max_memory_reserved(device) / 2**30 if device.type == "cuda" else 0.0
+
+
+def merge_slices(args, results: Path, run: str, seen: list[str], record: dict) -> None:
+    """Write the results of the whole datasets once all slices are there; ValueError if they do not match."""
+    slices = range(args.split_count)
+    missing = [i for i in slices if not (results / f"results_{i}_of_{args.split_count}.json").is_file()]
+    if missing:
+        print(f"slices {', '.join(map(str, missing))} of {args.split_count} are left to be evaluated")
+        return
+    domains = {}
+    for name in args.val_dataset:
+        folders = [records_folder(args, name, i) for i in slices]
+        domains[name] = score_domain(merged(folders), NUM_CLASSES, CLASS_SUBSETS.get(name, {}), folders)
+    print_scores(run, domains, seen)
+    record["protocol"]["slice"] = [0, 1]
+    report.write_report(results, run, domains, seen, TRAIN_ID_NAMES, TRAIN_ID_COLORS, record)
 
 
 def trained_on(command: str) -> list[str]:
@@ -125,19 +228,20 @@ def trained_on(command: str) -> list[str]:
     return flag[1].split() if flag else []
 
 
-def print_scores(run: str, summaries: dict, seen: list[str]) -> None:
+def print_scores(run: str, domains: dict[str, Domain], seen: list[str]) -> None:
     """Print a table of classes for each dataset and then one of datasets; those in `seen` were trained on."""
-    for name, summary in summaries.items():
-        if summary is None:
+    for name, domain in domains.items():
+        if domain.summary is None:
             print(f"\n{name}: no labels, so no scores")
         else:
-            print(f"\n{name}\n{report.text_table(report.class_rows(TRAIN_ID_NAMES, summary))}")
-            print(report.summary_lines(TRAIN_ID_NAMES, summary))
-    scores = {name: summary.mean_iu for name, summary in summaries.items() if summary}
+            print(f"\n{name}\n{report.text_table(report.class_rows(TRAIN_ID_NAMES, domain.summary))}")
+            print(report.summary_lines(TRAIN_ID_NAMES, domain))
+    scores = {name: domain.summary.mean_iu for name, domain in domains.items() if domain.summary}
     if scores:
         print(f"\n{report.text_table(report.domain_rows({run: scores}, seen))}")
 
 
 if __name__ == "__main__":
     with exit_cleanly():
-        main(config.parse_eval_args())
+        unreadable = main(config.parse_eval_args())
+    sys.exit(1 if unreadable else 0)

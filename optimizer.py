@@ -13,10 +13,10 @@ def poly(max_iter: int, exponent: float):
 
 
 def rescaled_poly(max_iter: int, exponent: float, switch: int, rescale: float, repoly: float):
-    """Return `poly` until `switch`, then rescale * (1 - (it - switch) / (max_iter - switch)) ** repoly."""
+    """Return `poly` before `switch`, then rescale * (1 - (it - switch) / (max_iter - switch)) ** repoly."""
     first = poly(max_iter, exponent)
     second = poly(max_iter - switch, repoly)
-    return lambda iteration: first(iteration) if iteration <= switch else rescale * second(iteration - switch)
+    return lambda iteration: first(iteration) if iteration < switch else rescale * second(iteration - switch)
 
 
 def constant(iteration: int) -> float:

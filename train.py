@@ -25,7 +25,7 @@ from network.instance_whitening import Whitening, covariance
 from network.normalization import synchronize_batch_norm
 from optimizer import get_optimizer
 from utils import checkpoint, distributed, visualize
-from utils.inference import predict
+from utils.inference import predictions
 from utils.logging import Run, RunningMeans, exit_cleanly, logger, setup
 from utils.metrics import ConfusionMatrix, Summary
 from utils.training import Training, save
@@ -33,6 +33,7 @@ from utils.training import Training, save
 LOG_EVERY = 50  # iterations
 AUX_WEIGHT = 0.4
 TEST_MODE_ITERATIONS = 7
+OVERLAYS = 4  # validation images of each dataset that are drawn after every epoch
 
 
 def main(args) -> None:
@@ -229,25 +230,28 @@ def estimate_masks(args, training: Training, statistics: dict, run: Run, device:
 def validate(
     args, training: Training, name: str, loader: DataLoader, run: Run, device: torch.device
 ) -> Summary:
-    """Score whole images of one dataset and log loss, metrics and a picture."""
+    """Score whole images of one dataset and log loss, metrics and pictures of the first images."""
     training.net.eval()
     confusion = ConfusionMatrix(NUM_CLASSES)
     loss_sum, images = torch.zeros(2, device=device).unbind()
     bar = tqdm(loader, f"validate {name}", disable=not distributed.is_main(), leave=False)
-    for i, batch in enumerate(bar):
-        image, label = batch["image"].to(device), batch["label"].to(device)
-        logits = predict(training.net, image, mode="whole")
+    shown = 0
+    for _, image, label, logits in predictions(training.net, bar, device, mode="whole"):
         pred = logits.argmax(1)
         loss_sum += cross_entropy(logits, label) * len(image)
         images += len(image)
         confusion.update(label, pred)
-        if i == 0:
+        if not shown:
             strip = visualize.strip(image[0], label[0], pred[0], TRAIN_ID_COLORS, args.image_in)
             run.writer.add_image(f"{name}/image-truth-prediction", strip, training.epoch)
             if args.visualize_feature:
                 for j, maps in enumerate(training.net.whitened_maps(image)):
                     picture = visualize.heatmap(covariance(maps)[0])
                     run.writer.add_image(f"valid/Covariance/Feature-{j}", picture, training.epoch)
+        for photo, classes in zip(image[: OVERLAYS - shown], pred, strict=False):
+            overlay = visualize.overlay(photo, classes, TRAIN_ID_COLORS, args.image_in)
+            run.writer.add_image(f"{name}/overlay-{shown}", overlay, training.epoch)
+            shown += 1
     confusion.all_reduce()
     loss = (distributed.all_reduce_sum(loss_sum) / distributed.all_reduce_sum(images)).item()
     summary = confusion.summary()

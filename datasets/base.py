@@ -2,7 +2,6 @@
 
 import logging
 import os
-from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -11,7 +10,8 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from datasets.labels import IGNORE_LABEL, INVALID, TRAIN_ID_TO_TRAIN_ID
+from datasets.labels import IGNORE_LABEL, INVALID, TRAIN_ID_TO_TRAIN_ID, lookup
+from datasets.lazy import LazyImage, naming
 from datasets.samplers import process_place
 from datasets.splits import as_ranges, read_split, split_names
 
@@ -74,27 +74,12 @@ def found_in(folder: Path) -> str:
     return f"{folder} holds {', '.join(entries[:5]) or 'nothing'}{more}"
 
 
-class LazyLabel:
-    """A label file whose pixels become train ids only where asked for; stands in for a PIL "L" image."""
-
-    def __init__(self, image: Image.Image, decode):
-        """Take the opened file and `decode(part of it) -> uint8 (H, W)`."""
-        self.image, self.decode = image, decode
-        self.size, self.width, self.height = image.size, image.width, image.height
-
-    def crop(self, box: tuple[int, int, int, int]) -> Image.Image:
-        return Image.fromarray(self.decode(self.image.crop(box)))
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return self.decode(self.image).astype(dtype or np.uint8, copy=False)
-
-
 class SegmentationDataset(Dataset):
     """Images of one domain with labels in Cityscapes train ids.
 
     A subclass says where its files are (`layouts`, `folders`) and how label values map to train ids
-    (`table`). `transform(image, label, centroid, rng)` gets the PIL RGB image and the PIL "L" label of
-    train ids (or None) and returns tensors (3, H, W) float32 and (H, W) int64 (or None). What a sample
+    (`table`). `transform(image, label, centroid, rng)` gets the RGB image and the label of train ids (or
+    None) as `LazyImage`s and returns tensors (3, H, W) float32 and (H, W) int64 (or None). What a sample
     becomes depends on (seed, epoch, index) only. `cv` chooses one of `cv_splits` cross-validation splits, and
     nothing where there are none. Not `labelled`: no label is looked for.
 
@@ -208,7 +193,7 @@ class SegmentationDataset(Dataset):
         values = np.asarray(image)
         if values.ndim != 2 or values.dtype.kind not in "iu":
             raise ValueError(f"a label has one channel of class ids, this one is a {image.mode} image")
-        label = self.table.take(values.astype(np.uint8, copy=False))
+        label = lookup(self.table, values.astype(np.uint8, copy=False))
         unknown = label == INVALID
         if values.dtype != np.uint8:
             unknown |= (values < 0) | (values > 255)
@@ -217,50 +202,35 @@ class SegmentationDataset(Dataset):
             raise ValueError(f"class id {values[unknown][0]} is not one of {self.name}'s: {accepted}")
         return label
 
-    def open_label(self, path: Path) -> Image.Image:
-        """Return the label file as the image that `decode_label` reads."""
-        with Image.open(path) as image:
-            image.load()
-            return image
+    def label_content(self, path: Path) -> bytes:
+        """Return the label as an image file that Pillow decodes to what `decode_label` reads."""
+        return path.read_bytes()
+
+    def open_label(self, path: Path) -> LazyImage:
+        """Return the label of train ids or 255, to be decoded where it is used.
+
+        ValueError naming a damaged file or, where it is decoded, an unknown id.
+        """
+        with naming(f"label {path}"):
+            content = self.label_content(path)
+        return LazyImage(content, lambda part: Image.fromarray(self.decode_label(part)), f"label {path}")
 
     def read_label(self, path: Path) -> np.ndarray:
-        """Return train ids or 255 as uint8 (H, W); ValueError naming a damaged file or an unknown id."""
-        with naming("label", path):
-            return self.decode_label(self.open_label(path))
+        """Return train ids or 255 as uint8 (H, W); errors are those of `open_label`."""
+        return np.asarray(self.open_label(path))
 
-    def read_label_lazily(self, path: Path) -> LazyLabel:
-        """Return the label, to be decoded where it is used; errors are those of `read_label`.
+    def open_image(self, path: Path) -> LazyImage:
+        """Return the image in RGB, to be decoded where it is used; ValueError naming the file if damaged."""
+        with naming(f"image {path}"):
+            content = path.read_bytes()
+        return LazyImage(content, to_rgb, f"image {path}")
 
-        Unknown ids are found in the whole file if it has one byte per pixel, else in what is decoded.
-        """
-
-        def decode(part: Image.Image) -> np.ndarray:
-            with naming("label", path):
-                return self.decode_label(part)
-
-        with naming("label", path):
-            image = self.open_label(path)
-        if image.mode in ("L", "P"):
-            values = Image.fromarray(np.flatnonzero(image.histogram()).astype(np.uint8)[None])
-            if image.mode == "P":
-                values.putpalette(image.getpalette())
-            decode(values)
-        return LazyLabel(image, decode)
-
-    def read_image(self, path: Path) -> Image.Image:
-        """Return the image in RGB; ValueError naming the file if it is damaged."""
-        with naming("image", path), Image.open(path) as image:
-            if image.mode[0] in "IF":
-                raise ValueError(f"an image has 8 bits per channel, this one is a {image.mode} image")
-            image.load()
-            return image if image.mode == "RGB" else image.convert("RGB")
-
-    def read(self, sample: Sample) -> tuple[Image.Image, LazyLabel | None]:
+    def open(self, sample: Sample) -> tuple[LazyImage, LazyImage | None]:
         """Return a sample's opened files; ValueError naming them if they are damaged or differ in size."""
-        image = self.read_image(sample.image)
+        image = self.open_image(sample.image)
         if sample.label is None:
             return image, None
-        label = self.read_label_lazily(sample.label)
+        label = self.open_label(sample.label)
         if label.size != image.size:
             raise ValueError(
                 f"image and label differ in size: {sample.image} is {image.width}x{image.height}, "
@@ -269,7 +239,7 @@ class SegmentationDataset(Dataset):
         return image, label
 
     def augment(self, sample: Sample, image, label, rng: np.random.Generator) -> dict:
-        """Apply the transform to what `read` returned, or stand-ins for it."""
+        """Apply the transform to what `open` returned, or stand-ins for it."""
         image, label, *drawn = self.transform(image, label, sample.centroid, rng)
         if label is None:
             label = torch.full(image.shape[-2:], IGNORE_LABEL)
@@ -281,7 +251,7 @@ class SegmentationDataset(Dataset):
 
         With `presets.DevicePreset` the image is uint8 and "photometric" what the device shall do with it.
         """
-        return self.augment(sample, *self.read(sample), rng)
+        return self.augment(sample, *self.open(sample), rng)
 
     def name_of(self, sample: Sample) -> str:
         """Return the image's file name without the dataset's suffix."""
@@ -297,12 +267,8 @@ class SegmentationDataset(Dataset):
         return self.load(self.samples[index], sample_rng(self.seed, self.epoch, index))
 
 
-@contextmanager
-def naming(kind: str, path: Path):
-    """Turn whatever decoders raise on damaged files into a ValueError naming the file."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{kind} {path} cannot be read: {error}") from error
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return the image in RGB; ValueError where that would lose bits."""
+    if image.mode[0] in "IF":
+        raise ValueError(f"an image has 8 bits per channel, this one is a {image.mode} image")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -64,7 +64,7 @@ class CachedImages(Dataset):
                 list(tqdm(done, f"decoding {self.name}", len(missing), unit="image"))
 
     def _decode(self, sample: Sample) -> None:
-        for file, values in zip(self._files(sample), self.base.read(sample), strict=True):
+        for file, values in zip(self._files(sample), self.base.open(sample), strict=True):
             if file is not None:
                 for other in file.parent.glob(f"{file.stem.split('_')[0]}_*.npy"):
                     if other != file:  # of an earlier version of the source

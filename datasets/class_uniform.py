@@ -117,18 +117,16 @@ class ClassUniform(Dataset):
         return centroids
 
     def _compute(self) -> np.ndarray:
-        def rows(item):
-            index, sample = item
-            if sample.label is None:
-                return np.zeros((0, 4), np.int32)
-            found = tile_centroids(self.base.read_label(sample.label), self.tile, self.num_classes)
-            return np.insert(found, 0, index, axis=1)
+        def rows(path: Path) -> np.ndarray:
+            return tile_centroids(self.base.read_label(path), self.tile, self.num_classes)
 
-        samples = self.base.samples
+        labels = [sample.label for sample in self.base.samples]
+        files = list(dict.fromkeys(path for path in labels if path))  # video frames share a label
         with ThreadPoolExecutor() as pool:
-            parts = pool.map(rows, enumerate(samples))
-            title = f"class centroids of {self.name}"
-            return np.concatenate(list(tqdm(parts, title, len(samples), unit="image")))
+            bar = tqdm(pool.map(rows, files), f"class centroids of {self.name}", len(files), unit="image")
+            found = dict(zip(files, bar, strict=True))
+        parts = [np.insert(found[path], 0, i, axis=1) for i, path in enumerate(labels) if path]
+        return np.concatenate([np.zeros((0, 4), np.int32), *parts])
 
     def load(self, sample: Sample, rng: np.random.Generator) -> dict:
         return self.base.load(sample, rng)

@@ -1,5 +1,7 @@
 """Any folder or list of images, without labels."""
 
+import torch
+
 from datasets.base import Sample, SegmentationDataset, files_below, found_in
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
@@ -8,6 +10,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 class Folder(SegmentationDataset):
     """The images at any depth below the root, the same in every split; named by path, without the suffix.
 
+    One that cannot be read becomes an item of no pixels that says why under "unreadable", unless `strict`.
     The root may also be a text file that lists images, one path per line, from the list's folder on.
     """
 
@@ -38,3 +41,12 @@ class Folder(SegmentationDataset):
         if not sample.image.is_relative_to(folder):
             return sample.image.with_suffix("").as_posix().lstrip("/")
         return sample.image.relative_to(folder).with_suffix("").as_posix()
+
+    def __getitem__(self, index: int) -> dict:
+        try:
+            return super().__getitem__(index)
+        except ValueError as error:
+            if self.strict:
+                raise
+            name, label = self.name_of(self.samples[index]), torch.empty(0, 0, dtype=torch.int64)
+            return {"image": torch.empty(3, 0, 0), "label": label, "name": name, "unreadable": str(error)}

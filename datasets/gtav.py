@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.base import Layout, Sample, SegmentationDataset
-from datasets.labels import GTAV_COLOR_TO_TRAIN_ID, IGNORE_LABEL, INVALID, UNSCORED_COLORS
+from datasets.labels import GTAV_COLOR_TO_TRAIN_ID, IGNORE_LABEL, INVALID, UNSCORED_COLORS, lookup
 
 
 class GTAV(SegmentationDataset):
@@ -43,7 +43,7 @@ class GTAV(SegmentationDataset):
             colors = np.array(image.getpalette("RGB")).reshape(-1, 3)
             table = np.full(256, INVALID, np.uint8)
             table[: len(colors)] = color_table()[pack(colors)]
-            label = table.take(values)
+            label = lookup(table, values)
         else:
             label = color_table().take(pack(values))
         unknown = label == INVALID

@@ -1,12 +1,10 @@
 """SYNTHIA-RAND-CITYSCAPES (Ros et al., CVPR 2016)."""
 
-import io
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from datasets.base import Layout, SegmentationDataset
 from datasets.labels import SYNTHIA_TO_TRAIN_ID
@@ -25,10 +23,8 @@ class SYNTHIA(SegmentationDataset):
     layouts = (Layout("RGB/{split}", "GT/LABELS/{split}"), Layout("RGB", "GT/LABELS", flat=True))
     table = SYNTHIA_TO_TRAIN_ID
 
-    def open_label(self, path: Path) -> Image.Image:
-        with Image.open(io.BytesIO(first_channel(path.read_bytes()))) as image:
-            image.load()
-            return image
+    def label_content(self, path: Path) -> bytes:
+        return first_channel(path.read_bytes())
 
 
 def first_channel(png: bytes) -> bytes:

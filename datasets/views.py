@@ -55,9 +55,8 @@ class TargetViews(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         key = self.base.seed, self.base.epoch, index
-        reference, valid = self.preset.reference(
-            self.base.read_image(self.samples[index].image), sample_rng(*key)
-        )
+        image = self.base.open_image(self.samples[index].image)
+        reference, valid = self.preset.reference(image, sample_rng(*key))
         views = [
             self.preset.view(reference, valid, number, sample_rng(*key, number)) for number in self.numbers
         ]

@@ -1,5 +1,6 @@
 """What every backbone is to the head: five stages and their channels."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ class Backbone(NamedTuple):
 
     stages: tuple[nn.Module, ...]  # layer0 .. layer4
     channels: tuple[int, ...]  # what each stage puts out
+    prefixes: dict[str, str]  # how torchvision's entry names begin -> how they begin here
 
 
 class NormAtEnd:
@@ -21,6 +23,17 @@ class NormAtEnd:
 
     def forward(self, x: Tensor) -> Tensor:
         return self.instance_norm_layer(super().forward(x))
+
+
+def cut(
+    layers: nn.Sequential, cuts: tuple[int, ...], name: str
+) -> tuple[tuple[nn.Sequential, ...], dict[str, str]]:
+    """Return stages layers[cuts[i] : cuts[i + 1]], and their `Backbone.prefixes` if `layers` is `name`."""
+    stages, prefixes = [], {}
+    for stage, (start, end) in enumerate(pairwise(cuts)):
+        stages.append(nn.Sequential(*layers[start:end]))
+        prefixes |= {f"{name}.{i}.": f"layer{stage}.{i - start}." for i in range(start, end)}
+    return tuple(stages), prefixes
 
 
 def dilate(stage: nn.Module, dilation: int, strided_only: bool = False) -> None:

@@ -16,6 +16,8 @@ RATES = (6, 12, 18, 24)
 class DeepLabV2(StagedNet):
     """Five backbone stages at output stride 8 and the sum of four dilated 3x3 convolutions; no aux head."""
 
+    classifiers = tuple(f"branches.{i}" for i in range(len(RATES)))
+
     def __init__(self, backbone: Backbone, num_classes: int):
         super().__init__(backbone)
         channels = backbone.channels[-1]
@@ -41,9 +43,10 @@ def deeplab_v2(name: str, trunk: Callable[[tuple[int, ...]], Backbone]):
     ) -> DeepLabV2:
         """Build the network; `pretrained` is "imagenet", a file of weights, or None."""
         check_codes(wt_layer)
-        net = DeepLabV2(trunk(tuple(wt_layer)), num_classes)
+        backbone = trunk(tuple(wt_layer))
+        net = DeepLabV2(backbone, num_classes)
         if pretrained:
-            load_pretrained(net, name, pretrained)
+            load_pretrained(net, name, pretrained, backbone.prefixes)
         return net
 
     return build

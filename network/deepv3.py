@@ -1,6 +1,6 @@
 """DeepLabV3+ (Chen et al., ECCV 2018, arXiv 1802.02611) and one short builder per public arch name."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from network.backbone import Backbone
 from network.instance_whitening import InstanceWhitening
 from network.normalization import check_codes
 from network.pretrained import load_pretrained
+from network.reduce import processes
 
 
 class SegOutput(NamedTuple):
@@ -48,13 +49,20 @@ class ASPP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, inputs, h, w) to (B, 5 * outputs, h, w)."""
         size = x.shape[-2:]
-        window = size if self.pool_window is None else [min(self.pool_window, side) for side in size]
-        pooled = F.avg_pool2d(x, window, stride=1)
+        if self.pool_window is None:
+            pooled = x.mean((2, 3), keepdim=True)
+        else:
+            pooled = F.avg_pool2d(x, [min(self.pool_window, side) for side in size], stride=1)
         return torch.cat([resize(self.img_conv(pooled), size), *(branch(x) for branch in self.features)], 1)
 
 
 class StagedNet(nn.Module):
-    """Five backbone stages, and the whitened maps within them."""
+    """Five backbone stages, and the whitened maps within them.
+
+    `classifiers` names the layers that put out class scores.
+    """
+
+    classifiers: ClassVar[tuple[str, ...]]
 
     def __init__(self, backbone: Backbone):
         super().__init__()
@@ -76,6 +84,8 @@ class StagedNet(nn.Module):
 class DeepV3Plus(StagedNet):
     """DeepLabV3+ on five backbone stages; labels and losses stay outside."""
 
+    classifiers = ("final2",)
+
     def __init__(self, backbone: Backbone, num_classes: int, output_stride: int):
         super().__init__(backbone)
         _, low_level, _, aux, high_level = backbone.channels
@@ -95,7 +105,15 @@ class DeepV3Plus(StagedNet):
             initialize(module)
 
     def forward(self, image: Tensor) -> SegOutput:
-        """Segment a normalized image (B, 3, H, W)."""
+        """Segment a normalized image (B, 3, H, W).
+
+        Raises ValueError for a single image in train mode: the image pooling leaves one value per channel.
+        """
+        if self.training and len(image) * processes() < 2:
+            raise ValueError(
+                "training takes batches of 2 or more images over all processes, not 1: batch norm behind "
+                "the image pooling sees one value of each"
+            )
         low_level = self.layer1(self.layer0(image))  # (B, C, H/4, W/4)
         aux = self.layer3(self.layer2(low_level))
         x = self.bot_aspp(self.aspp(self.layer4(aux)))
@@ -133,7 +151,7 @@ def deeplab(name: str, output_stride: int, family=resnet):
         backbone = family.build(name, tuple(wt_layer), output_stride)
         net = DeepV3Plus(backbone, num_classes, output_stride)
         if pretrained:
-            load_pretrained(net, name, pretrained)
+            load_pretrained(net, name, pretrained, backbone.prefixes)
         return net
 
     return build

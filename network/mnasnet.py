@@ -1,12 +1,11 @@
 """MNASNet (Tan et al., CVPR 2019, arXiv 1807.11626) as five stages, on torchvision's class."""
 
 import logging
-from itertools import pairwise
 
 from torch import nn
 from torchvision.models import mnasnet as tv
 
-from network.backbone import Backbone, dilate
+from network.backbone import Backbone, cut, dilate
 from network.normalization import make_norm
 
 logger = logging.getLogger("robustnet")
@@ -20,8 +19,7 @@ def build(name: str, wt_layer: tuple[int, ...], output_stride: int) -> Backbone:
     """Return MNASNet `name`; indices 2..6 of `wt_layer` end layer0..layer4."""
     if any(wt_layer[:2]):
         logger.warning("wt_layer's first two codes are ignored: MNASNet has no place for them")
-    layers = tv.MNASNet(ALPHAS[name]).layers
-    stages = tuple(nn.Sequential(*layers[start:end]) for start, end in pairwise(CUTS))
+    stages, prefixes = cut(tv.MNASNet(ALPHAS[name]).layers, CUTS, "layers")
     channels = tuple(
         [m for m in stage.modules() if isinstance(m, nn.Conv2d)][-1].out_channels for stage in stages
     )
@@ -31,4 +29,4 @@ def build(name: str, wt_layer: tuple[int, ...], output_stride: int) -> Backbone:
     for stage, code, width in zip(stages, wt_layer[2:], channels, strict=True):
         if code:
             stage.add_module("instance_norm_layer", make_norm(code, width))
-    return Backbone(stages, channels)
+    return Backbone(stages, channels, prefixes)

@@ -1,12 +1,10 @@
 """MobileNetV2 (Sandler et al., CVPR 2018, arXiv 1801.04381) as five stages, on torchvision's class."""
 
 import logging
-from itertools import pairwise
 
-from torch import nn
 from torchvision.models import mobilenetv2 as tv
 
-from network.backbone import Backbone, NormAtEnd, dilate
+from network.backbone import Backbone, NormAtEnd, cut, dilate
 from network.normalization import make_norm
 
 logger = logging.getLogger("robustnet")
@@ -25,12 +23,11 @@ def build(name: str, wt_layer: tuple[int, ...], output_stride: int) -> Backbone:
     # NOTE(published): index 6 does nothing here, as published; see test_codes_without_a_place_warn.
     if any((*wt_layer[:2], wt_layer[6])):
         logger.warning("wt_layer's first two codes and its last are ignored: MobileNetV2 has no place")
-    features = tv.MobileNetV2(block=InvertedResidual).features
-    stages = tuple(nn.Sequential(*features[start:end]) for start, end in pairwise(CUTS))
+    stages, prefixes = cut(tv.MobileNetV2(block=InvertedResidual).features, CUTS, "features")
     for stage, dilation in zip(stages[2:4], DILATIONS[output_stride], strict=True):
         if dilation > 1:
             dilate(stage, dilation, strided_only=True)
     for stage, code, width in zip(stages[:4], wt_layer[2:6], CHANNELS[:4], strict=True):
         if code:
             stage[-1].instance_norm_layer = make_norm(code, width)
-    return Backbone(stages, CHANNELS)
+    return Backbone(stages, CHANNELS, prefixes)

@@ -2,9 +2,9 @@
 
 import logging
 import os
-from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torchvision import models
@@ -13,16 +13,9 @@ logger = logging.getLogger("robustnet")
 
 # The weights torchvision had in 2021; the later recipe (V2) would not be the published setting.
 RECIPE = "IMAGENET1K_V1"
-# Usual name -> ours; with a deep stem conv1 is the sequence of all but its last norm.
-STEM = {"conv1.": "layer0.0.", "bn1.": "layer0.1."}
-DEEP_STEM = {"conv1.": "layer0.", "bn1.": "layer0.7."}
-# VGG-16's features, cut behind each pooling, and its fully connected layers, which are convolutions here
-VGG_CUTS = (0, 7, 14, 24, 34, 44)
-VGG = {
-    f"features.{number}.": f"layer{stage}.{number - first}."
-    for stage, (first, end) in enumerate(pairwise(VGG_CUTS))
-    for number in range(first, end)
-} | {"classifier.0.": "fc6.", "classifier.3.": "fc7."}
+# What published checkpoints hold beside tensors, under NumPy 1's module name; nothing else is let in.
+_scalar = np._core.multiarray.scalar
+NUMPY_SCALARS = [(_scalar, "numpy.core.multiarray.scalar"), np.dtype, *map(type, map(np.dtype, "?ilqfd"))]
 
 
 def imagenet_state(name: str) -> dict[str, torch.Tensor]:
@@ -54,7 +47,8 @@ def file_state(path: str) -> dict[str, torch.Tensor]:
             f"--pretrained {path}: no such file (imagenet, none, or the path of a state dict)"
         )
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(NUMPY_SCALARS):
+            state = torch.load(path, map_location="cpu", weights_only=True)
         state = state.get("state_dict", state)
     except Exception as error:  # torch raises many kinds for a damaged or unsafe file
         text = f"--pretrained {path} holds no weights that can be read safely ({type(error).__name__})"
@@ -62,14 +56,18 @@ def file_state(path: str) -> dict[str, torch.Tensor]:
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
-def load_pretrained(net: nn.Module, name: str, source: str) -> None:
-    """Fill what fits of `net` from `source` ("imagenet" or a file); log what was loaded and what was not."""
+def renamed(key: str, prefixes: dict[str, str]) -> str:
+    """Return `key` with the one of `prefixes` that it begins with replaced."""
+    return next((new + key.removeprefix(old) for old, new in prefixes.items() if key.startswith(old)), key)
+
+
+def load_pretrained(net: nn.Module, name: str, source: str, prefixes: dict[str, str]) -> None:
+    """Fill what fits of `net` from `source` ("imagenet" or a file); log how the entries met.
+
+    `prefixes` are those of `Backbone`. Raises ValueError when nothing fits.
+    """
     state = imagenet_state(name) if source == "imagenet" else file_state(source)
-    renamed = VGG if name.startswith("vgg") else DEEP_STEM if name.endswith("deep_stem") else STEM
-    for old, new in renamed.items():
-        state = {
-            new + key.removeprefix(old) if key.startswith(old) else key: value for key, value in state.items()
-        }
+    state = {renamed(key, prefixes): value for key, value in state.items()}
     own = net.state_dict()
     for key in {"fc6.weight", "fc7.weight"} & own.keys() & state.keys():
         if state[key].numel() == own[key].numel():
@@ -78,11 +76,13 @@ def load_pretrained(net: nn.Module, name: str, source: str) -> None:
     if not fitting:
         raise ValueError(f"--pretrained {source}: none of its {len(state)} entries fits this network")
     net.load_state_dict(fitting, strict=False)
-    missing = [key for key in own if key not in fitting and not key.endswith("num_batches_tracked")]
-    logger.info(
-        "pretrained %s: %d entries loaded, %d left random: %s",
-        source,
-        len(fitting),
-        len(missing),
-        ", ".join(sorted({key.split(".")[0] for key in missing})),
-    )
+    left_out = {
+        "left random": [k for k in own if k not in fitting and not k.endswith("num_batches_tracked")],
+        "of another shape": [key for key in state if key in own and key not in fitting],
+        "not of this network": [key for key in state if key not in own],
+    }
+    report = [f"{len(fitting)} entries loaded"]
+    for kind, keys in left_out.items():
+        if keys:
+            report.append(f"{len(keys)} {kind}: {', '.join(sorted({key.split('.')[0] for key in keys}))}")
+    logger.info("pretrained %s: %s", source, "; ".join(report))

@@ -5,6 +5,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 
+def processes() -> int:
+    """Return the number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
 class _AllReduceSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:

@@ -55,6 +55,9 @@ VARIANTS = {
 # Dilation of the 3x3 convolutions in layer2, layer3, layer4, by output stride; of every block, the first
 # included (torchvision's own option leaves that one out).
 DILATIONS = {32: (1, 1, 1), 16: (1, 1, 2), 8: (1, 2, 4), 4: (2, 4, 8)}
+# In torchvision's names, and in those of a deep stem: conv1 is all of it but its last norm.
+PREFIXES = {"conv1.": "layer0.0.", "bn1.": "layer0.1."}
+DEEP_STEM_PREFIXES = {"conv1.": "layer0.", "bn1.": "layer0.7."}
 
 
 def stem_norm(code: int, channels: int) -> nn.Module:
@@ -78,12 +81,12 @@ def build(name: str, wt_layer: tuple[int, ...], output_stride: int) -> Backbone:
     block, depths, options = VARIANTS[name]
     trunk = tv.ResNet(block, depths, **options)
     if name.endswith("deep_stem"):
-        layer0, stem_channels = deep_stem(wt_layer[:3]), 128
+        layer0, stem_channels, prefixes = deep_stem(wt_layer[:3]), 128, DEEP_STEM_PREFIXES
         trunk.inplanes = stem_channels
         trunk.layer1 = trunk._make_layer(block, 64, depths[0])
     else:
         layer0 = nn.Sequential(trunk.conv1, stem_norm(wt_layer[2], 64), nn.ReLU(), trunk.maxpool)
-        stem_channels = 64
+        stem_channels, prefixes = 64, PREFIXES
         if any(wt_layer[:2]):
             logger.warning("wt_layer's first two codes are ignored: only the ResNet-101 stem has these norms")
     stages = (trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4)
@@ -94,4 +97,4 @@ def build(name: str, wt_layer: tuple[int, ...], output_stride: int) -> Backbone:
     for stage, code, width in zip(stages, wt_layer[3:], channels, strict=True):
         if code:
             stage[-1].instance_norm_layer = make_norm(code, width)
-    return Backbone((layer0, *stages), (stem_channels, *channels))
+    return Backbone((layer0, *stages), (stem_channels, *channels), prefixes)

@@ -11,6 +11,13 @@ from network.normalization import make_norm
 logger = logging.getLogger("robustnet")
 
 REPEATS, CHANNELS = (4, 8, 4), (24, 116, 232, 464, 1024)
+PREFIXES = {
+    "conv1.": "layer0.layer.0.",
+    "stage2.": "layer1.",
+    "stage3.": "layer2.",
+    "stage4.": "layer3.",
+    "conv5.": "layer4.layer.",
+}
 DILATIONS = {32: (1, 1), 16: (1, 2), 8: (2, 4)}  # of layer2 and layer3, whose first blocks have a stride
 
 
@@ -32,8 +39,13 @@ class ReplacedNorm(nn.Module):
             conv[1].requires_grad_(False)
             self.instance_norm_layer = make_norm(code, conv[0].out_channels)
 
+    @property
+    def has_norm(self) -> bool:
+        """Whether a norm stands in place of the batch norm."""
+        return hasattr(self, "instance_norm_layer")
+
     def forward(self, x: Tensor) -> Tensor:
-        if not hasattr(self, "instance_norm_layer"):
+        if not self.has_norm:
             return self.layer(x)
         nested = isinstance(self.layer[0], nn.Sequential)
         conv = self.layer[0] if nested else self.layer
@@ -55,4 +67,4 @@ def build(name: str, wt_layer: tuple[int, ...], output_stride: int) -> Backbone:
     for stage, code, width in zip(stages, wt_layer[3:6], CHANNELS[1:4], strict=True):
         if code:
             stage[-1].instance_norm_layer = make_norm(code, width)
-    return Backbone((layer0, *stages, layer4), CHANNELS)
+    return Backbone((layer0, *stages, layer4), CHANNELS, PREFIXES)

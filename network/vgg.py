@@ -3,18 +3,17 @@
 Batch norm is what the first phase of adaptation moves, so that the plain VGG-16 would have nothing to adapt.
 """
 
-from itertools import pairwise
-
 from torch import Tensor, nn
 from torchvision.models import vgg
 
-from network.backbone import Backbone, dilate
+from network.backbone import Backbone, cut, dilate
 from network.deepv3 import CODES_OFF, SegOutput, StagedNet, initialize, resize
 from network.normalization import check_codes
 from network.pretrained import load_pretrained
 
 NAME = "vgg16_bn"
 CHANNELS = (64, 128, 256, 512, 512)
+FULLY_CONNECTED = {"classifier.0.": "fc6.", "classifier.3.": "fc7."}  # convolutions here
 
 
 def build(wt_layer: tuple[int, ...]) -> Backbone:
@@ -24,8 +23,8 @@ def build(wt_layer: tuple[int, ...]) -> Backbone:
     features = vgg.make_layers(vgg.cfgs["D"], batch_norm=True)
     initialize(features)
     ends = [i + 1 for i, module in enumerate(features) if isinstance(module, nn.MaxPool2d)]
-    stages = tuple(nn.Sequential(*features[start:end]) for start, end in pairwise([0, *ends]))
-    return Backbone(stages, CHANNELS)
+    stages, prefixes = cut(features, (0, *ends), "features")
+    return Backbone(stages, CHANNELS, prefixes | FULLY_CONNECTED)
 
 
 def dilated(wt_layer: tuple[int, ...]) -> Backbone:
@@ -39,6 +38,8 @@ def dilated(wt_layer: tuple[int, ...]) -> Backbone:
 
 class FCN8s(StagedNet):
     """FCN-8s (Long et al., CVPR 2015, arXiv 1411.4038): scores at strides 32, 16 and 8 are added up."""
+
+    classifiers = ("score5", "score4", "score3")
 
     def __init__(self, backbone: Backbone, num_classes: int):
         super().__init__(backbone)
@@ -68,7 +69,8 @@ def VGG16FCN8s(
 ) -> FCN8s:
     """Build the network; `pretrained` is "imagenet", a file of weights, or None."""
     check_codes(wt_layer)
-    net = FCN8s(build(tuple(wt_layer)), num_classes)
+    backbone = build(tuple(wt_layer))
+    net = FCN8s(backbone, num_classes)
     if pretrained:
-        load_pretrained(net, NAME, pretrained)
+        load_pretrained(net, NAME, pretrained, backbone.prefixes)
     return net

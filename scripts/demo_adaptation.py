@@ -40,7 +40,7 @@ LARGE = SMALL | {
     "crop": 256,
     "views": (256, 512),
     "batch": 16,
-    "iterations": (600, 400),
+    "iterations": (400, 300),
     "lr": (0.02, 0.002),
     "workers": 8,
 }

@@ -47,4 +47,5 @@ echo "== 4/4 mean IoU (%), trained on gtav alone"
 python -m scripts.summarize baseline="$out/eval/baseline/results.json" isw="$out/eval/isw/results.json" --seen gtav
 echo
 echo "TensorBoard:  tensorboard --logdir $out/tb   (pip install tensorboard first)"
+echo "Reports:      $out/eval/{baseline,isw}/index.html"
 echo "Predictions:  $out/eval/{baseline,isw}/{$(echo $domains | tr ' ' ',')}_val/{rgb,compose,diff,pred}/*.png"

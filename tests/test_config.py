@@ -116,11 +116,6 @@ def test_flags_without_effect_warn():
         config.parse_train_args(["--hardnm", "1", "--scf"])
 
 
-def test_flags_not_available_yet_are_errors():
-    with pytest.raises(ValueError, match="--resume: not available yet"):
-        config.parse_eval_args(["--arch", "a", "--snapshot", "s", "--resume"])
-
-
 def test_lists_of_classes():
     args = config.parse_train_args(
         ["--strict_bdr_cls", "5,6", "--coarse_boost_classes", "3, 18", "--class_uniform_pct", "0.5"]

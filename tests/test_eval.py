@@ -1,17 +1,19 @@
 import json
+import math
+import sys
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import nn
-from torch.utils.data import DataLoader
 
 import config
 import eval as evaluation
-from datasets.labels import TRAIN_ID_COLORS, TRAIN_ID_TO_ID
-from datasets.samplers import EvalSampler
+from datasets import DATASETS
+from datasets.labels import TRAIN_ID_COLORS, TRAIN_ID_NAMES, TRAIN_ID_TO_ID
 from tests.processes import run_processes
 from utils import checkpoint, visualize
 from utils.logging import exit_cleanly
@@ -19,23 +21,38 @@ from utils.logging import exit_cleanly
 Output = namedtuple("Output", "logits")
 
 
+FILES = {"results.json", "results.csv", "images.csv", "results.md", "index.html", "records"}
+
+
 class ColourReader(nn.Module):
     """Scores class k by 2 rgb . c_k - |c_k|^2 = |rgb|^2 - |rgb - c_k|^2, so c_k is read as class k."""
 
+    classifiers = ("final2",)
+
     def __init__(self):
         super().__init__()
-        self.classify = nn.Conv2d(3, 19, 1)
+        self.final2 = nn.Conv2d(3, 19, 1)
 
     def paint(self):
         colors = torch.tensor(TRAIN_ID_COLORS) / 255
         with torch.no_grad():
-            self.classify.weight.copy_(2 * colors[:, :, None, None])
-            self.classify.bias.copy_(-colors.square().sum(1))
+            self.final2.weight.copy_(2 * colors[:, :, None, None])
+            self.final2.bias.copy_(-colors.square().sum(1))
         return self
 
     def forward(self, image):
         mean, std = torch.tensor(visualize.IMAGENET_MEAN), torch.tensor(visualize.IMAGENET_STD)
-        return Output(self.classify(image * std[:, None, None] + mean[:, None, None]))
+        return Output(self.final2(image * std[:, None, None] + mean[:, None, None]))
+
+
+def write_pair(town, split, name, image, train_ids):
+    for top, kind, array in (
+        ("leftImg8bit", "leftImg8bit", image),
+        ("gtFine", "gtFine_labelIds", TRAIN_ID_TO_ID[train_ids]),
+    ):
+        folder = town / "data" / top / split / "a"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(array).save(folder / f"{name}_{kind}.png")
 
 
 @pytest.fixture
@@ -47,28 +64,25 @@ def town(tmp_path, monkeypatch):
     """
     ids = np.repeat(np.arange(4, dtype=np.uint8), 10)[None].repeat(20, 0)  # (20, 40)
     for name, split in (("a_000000_000000", "val"), ("a_000001_000000", "val"), ("a_000002_000000", "test")):
-        image, label = np.array(TRAIN_ID_COLORS, np.uint8)[ids], TRAIN_ID_TO_ID[ids]
+        image, labelled = np.array(TRAIN_ID_COLORS, np.uint8)[ids], ids.copy()
         if name == "a_000000_000000":
-            label[:, :4] = 23
-            label[16:] = 0
+            labelled[:, :4] = 10
+            labelled[16:] = 255
         if split == "test":
-            label[:] = 0
-        for top, kind, array in (("leftImg8bit", "leftImg8bit", image), ("gtFine", "gtFine_labelIds", label)):
-            folder = tmp_path / "data" / top / split / "a"
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(array).save(folder / f"{name}_{kind}.png")
+            labelled[:] = 255
+        write_pair(tmp_path, split, name, image, labelled)
     monkeypatch.setattr(evaluation, "get_net", lambda args: ColourReader())
     state = {f"module.{key}": value for key, value in ColourReader().paint().state_dict().items()}
-    checkpoint.save(
-        tmp_path / "net.pth", {"state_dict": state, "command": "train.py --dataset gtav --lr 0.1"}
-    )
+    settings = {"arch": "DeepR50V3PlusD", "wt_layer": [0] * 7}
+    command = "train.py --dataset gtav --lr 0.1"
+    checkpoint.save(tmp_path / "net.pth", {"state_dict": state, "command": command, "settings": settings})
     return tmp_path
 
 
 def evaluate(town, *flags):
     snapshot = ["--snapshot", str(town / "net.pth")]
     data = ["--dataset_dir", str(town / "data"), "--num_workers", "0"]
-    evaluation.main(config.parse_eval_args(["--arch", "DeepR50V3PlusD", *snapshot, *data, *flags]))
+    return evaluation.main(config.parse_eval_args(["--arch", "DeepR50V3PlusD", *snapshot, *data, *flags]))
 
 
 def test_scores_pictures_and_record(town, capsys):
@@ -141,13 +155,17 @@ def test_several_datasets_have_a_folder_each_and_a_table(town, capsys):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluation, "setup_eval_loader", same_images)
-        flags = ["--arch", "x", "--snapshot", str(town / "net.pth"), "--num_workers", "0", "--dump_images"]
+        flags = [
+            "--arch",
+            "DeepR50V3PlusD",
+            "--snapshot",
+            str(town / "net.pth"),
+            "--num_workers",
+            "0",
+            "--dump_images",
+        ]
         evaluation.main(config.parse_eval_args([*flags, "--single_scale", "--dataset", "gtav", "bdd100k"]))
-    assert sorted(path.name for path in (town / "eval").iterdir()) == [
-        "bdd100k_val",
-        "gtav_val",
-        "results.json",
-    ]
+    assert {path.name for path in (town / "eval").iterdir()} == {*FILES, "bdd100k_val", "gtav_val"}
     header, row, _ = capsys.readouterr().out.rstrip().splitlines()[-3:]
     assert header.split() == ["mIoU", "(%)", "gtav*", "bdd100k", "mean", "of", "unseen"]
     assert row.split() == ["net", "76.44", "76.44", "76.44"]
@@ -157,6 +175,13 @@ def test_several_datasets_have_a_folder_each_and_a_table(town, capsys):
     ("flags", "words"),
     [
         (["--scales", "0"], "scale 0.0"),
+        (["--scales", "1,x"], "'1,x'"),
+        (["--crop_size", "0"], "crop 0"),
+        (["--max_memory_gb", "0"], "max_memory_gb 0.0"),
+        (["--split_index", "2", "--split_count", "2"], "0..1"),
+        (["--ckpt_path", "/dev/null"], "results cannot be written"),
+        (["--arch", "DeepR18V3PlusD"], "arch DeepR50V3PlusD, not DeepR18V3PlusD"),
+        (["--wt_layer", *"0020000"], "wt_layer [0, 0, 0, 0, 0, 0, 0], not [0, 0, 2, 0, 0, 0, 0]"),
         (["--inference_mode", "tiles"], "sliding, pooling, whole"),
         (["--sliding_overlap", "1"], "overlap 1.0"),
         (["--dataset", "cityscape"], "cityscape"),
@@ -186,28 +211,183 @@ def test_source_domains_from_the_command(command, domains):
     assert evaluation.trained_on(command) == domains
 
 
-def count(rank, world_size):
-    """Return the confusion matrix of three images of different sizes, the processes' shares added up."""
-    samples = []
-    for i, (height, width) in enumerate([(12, 20), (20, 9), (7, 7)]):
+FAST = ["--scales", "1.0,1.5", "--crop_size", "8"]
+
+
+def share(rank, world_size, town):
+    """Evaluate three images of different sizes as one of the processes."""
+    evaluation.get_net = lambda args: ColourReader()
+    evaluation.distributed.init = lambda local_rank: torch.device("cpu")  # the group is there
+    sys.argv = ["eval.py"]
+    evaluate(town, *FAST, "--exp_name", "shared")
+
+
+@pytest.mark.parametrize("world_size", [pytest.param(2, marks=pytest.mark.slow), 3])
+def test_results_do_not_depend_on_the_number_of_processes(town, monkeypatch, world_size):
+    """Every file but the records is the same to the byte; one process has an image more than others."""
+    for i, (height, width) in enumerate([(12, 20), (20, 9), (7, 7), (9, 31), (1, 40)]):
         ids = np.random.default_rng(i).integers(0, 19, (height, width))
-        pixels = torch.tensor(np.array(TRAIN_ID_COLORS)[ids] / 255, dtype=torch.float32).permute(2, 0, 1)
-        mean, std = (
-            torch.tensor(v)[:, None, None] for v in (visualize.IMAGENET_MEAN, visualize.IMAGENET_STD)
-        )
-        samples.append(
-            {"image": (pixels - mean) / std, "label": torch.tensor(ids[::-1].copy()), "name": str(i)}
-        )
-    loader = DataLoader(samples, sampler=EvalSampler(range(3)))
-    protocol = {"mode": "sliding", "scales": [0.5, 1.0], "flip": True, "crop": 8, "overlap": 1 / 3}
-    confusion = evaluation.evaluate(
-        ColourReader().paint().eval(), loader, torch.device("cpu"), protocol, "three"
-    )
-    confusion.all_reduce()
-    return confusion.counts
+        write_pair(town, "val", f"b_{i:06d}_000000", np.array(TRAIN_ID_COLORS, np.uint8)[ids], ids[::-1])
+    monkeypatch.setattr(sys, "argv", ["eval.py"])
+    evaluate(town, *FAST, "--exp_name", "alone")
+    run_processes(share, world_size, town)
+    for file in FILES - {"records"}:
+        assert (town / "shared" / file).read_bytes() == (town / "alone" / file).read_bytes(), file
+    metrics = json.loads((town / "shared" / "results.json").read_text())["metrics"]["cityscapes"]
+    assert np.sum(metrics["confusion"]) == 1440 + 12 * 20 + 20 * 9 + 7 * 7 + 9 * 31 + 40
+    assert metrics["images"] == 7
 
 
-def test_scores_do_not_depend_on_the_number_of_processes():
-    alone = count(0, 1)
-    assert alone.sum() == 12 * 20 + 20 * 9 + 7 * 7
-    assert all(torch.equal(alone, counts) for counts in run_processes(count, 2))
+class Interrupted(Exception):
+    pass
+
+
+def test_an_interrupted_evaluation_goes_on(town, monkeypatch):
+    """It stops within the second image; the next run predicts that one alone, with the same results."""
+    whole = "--single_scale", "--exp_name", "whole"
+    evaluate(town, *whole)
+    once = evaluation.finish
+    seen = []
+
+    def stop(records, name, *rest):
+        seen.append(name)
+        if len(seen) == 2:
+            raise Interrupted
+        once(records, name, *rest)
+
+    part = "--single_scale", "--exp_name", "part"
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(evaluation, "finish", stop)
+        evaluate(town, *part)
+    assert not (town / "part" / "results.json").exists()
+    with open(town / "part" / "records" / "cityscapes_val" / "process_0.jsonl", "a") as file:
+        file.write('{"name": "a_0000')  # a line cut off
+    predicted = []
+
+    def remember(records, name, *rest):
+        predicted.append(name)
+        once(records, name, *rest)
+
+    monkeypatch.setattr(evaluation, "finish", remember)
+    evaluate(town, *part, "--resume")
+    assert predicted == seen[1:]
+    for file in ("results.csv", "images.csv"):
+        assert (town / "part" / file).read_bytes() == (town / "whole" / file).read_bytes()
+    evaluate(town, *part, "--resume")  # all is there
+    assert predicted == seen[1:]
+
+
+def test_only_the_same_evaluation_goes_on(town):
+    evaluate(town, "--single_scale")
+    with pytest.raises(ValueError, match=r"had scales \[1.0\], not \[0.5\]; leave out --resume"):
+        evaluate(town, "--scales", "0.5", "--resume")
+    state = checkpoint.load(town / "net.pth")
+    state["state_dict"]["module.final2.bias"] += 1
+    checkpoint.save(town / "net.pth", state)
+    with pytest.raises(ValueError, match="had snapshot_sha256"):
+        evaluate(town, "--single_scale", "--resume")
+    evaluate(town, "--scales", "0.5")  # anew
+
+
+def test_slices_add_up_to_the_whole(town, capsys):
+    evaluate(town, "--single_scale", "--exp_name", "whole")
+    for index in ("1", "0"):
+        assert not (town / "parts" / "results.json").exists()
+        evaluate(town, "--single_scale", "--split_count", "2", "--split_index", index, "--exp_name", "parts")
+    assert "slices 0 of 2 are left to be evaluated" in capsys.readouterr().out
+    for file in ("results.csv", "images.csv"):
+        assert (town / "parts" / file).read_bytes() == (town / "whole" / file).read_bytes()
+
+
+def test_slices_of_different_settings_are_not_merged(town):
+    evaluate(town, "--single_scale", "--split_count", "2", "--split_index", "0")
+    with pytest.raises(ValueError, match="has other settings than"):
+        evaluate(town, "--scales", "0.5", "--split_count", "2", "--split_index", "1")
+
+
+def test_images_without_labels_become_a_submission(town):
+    """Of the test split, and of any folder, the label ids are written without being asked for."""
+    evaluate(town, "--split", "test", "--single_scale")
+    (picture,) = (town / "eval_cityscapes" / "test").glob("*/*")
+    assert picture.parts[-2:] == ("pred", "a_000002_000000.png")
+    assert np.asarray(Image.open(picture))[0].tolist() == [7] * 10 + [8] * 10 + [11] * 10 + [12] * 10
+
+
+def test_an_unreadable_image_of_a_folder_is_named_and_the_others_go_on(town, capsys):
+    """Portrait, tiny and of mixed sizes, smaller than the windows."""
+    folder = town / "photos"
+    for i, size in enumerate([(9, 40), (40, 9), (1, 1), (1, 30)]):
+        (folder / "sub").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, TRAIN_ID_COLORS[i]).save(folder / "sub" / f"{i}.png")
+    (folder / "broken.jpg").write_bytes(b"no image")
+    flags = ["--dataset", "folder", "--dataset_dir", str(folder), "--scales", "1.0,2.0"]
+    assert evaluate(town, *flags) == 1
+    out = capsys.readouterr().out
+    assert "folder: 1 images cannot be read: broken" in out and "folder: no labels" in out
+    record = json.loads((town / "eval_folder" / "results.json").read_text())
+    assert record["unreadable"] == {"folder": ["broken"]}
+    files = sorted((town / "eval_folder" / "val" / "pred" / "sub").iterdir())
+    assert [np.unique(Image.open(file)).tolist() for file in files] == [[7], [8], [11], [12]]
+    with pytest.raises(ValueError, match=r"broken\.jpg"):
+        evaluate(town, *flags, "--strict_data")
+
+
+def test_nothing_readable(town, capsys):
+    (town / "photos").mkdir()
+    (town / "photos" / "broken.jpg").write_bytes(b"no image")
+    assert evaluate(town, "--dataset", "folder", "--dataset_dir", str(town / "photos")) == 1
+    assert "folder: 1 images cannot be read: broken" in capsys.readouterr().out
+
+
+def test_no_image_at_all(town, capsys):
+    assert evaluate(town, "--dataset", "null") == 0
+    assert "null: no labels, so no scores" in capsys.readouterr().out
+
+
+def test_mistakes_are_found_before_the_checkpoint_is_loaded(town, monkeypatch):
+    monkeypatch.setattr(checkpoint, "load", lambda path: pytest.fail("it was loaded"))
+    (town / "file").touch()
+    for flags in (["--ckpt_path", str(town / "file")], ["--dataset_dir", "nowhere"], ["--scales", "-1"]):
+        with pytest.raises((ValueError, OSError)):
+            evaluate(town, *flags)
+
+
+def test_memory_that_does_not_do_for_one_image_is_said(town, monkeypatch):
+    def fail(self, image):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(ColourReader, "forward", fail)
+    with pytest.raises(ValueError, match="raise --max_memory_gb"):
+        evaluate(town, "--single_scale")
+
+
+def test_synthia_is_scored_over_16_classes_too(town, capsys, monkeypatch):
+    """Road 296/360, sky 0, three classes 1: what SYNTHIA lacks is not there, so the means agree."""
+    monkeypatch.setitem(evaluation.CLASS_SUBSETS, "cityscapes", evaluation.CLASS_SUBSETS["synthia"])
+    evaluate(town, "--single_scale")
+    assert "mIoU of 16 classes 76.44" in capsys.readouterr().out
+    metrics = json.loads((town / "eval_cityscapes" / "results.json").read_text())["metrics"]
+    assert metrics["cityscapes"]["mean_iu_16"] == pytest.approx((296 / 360 + 3) / 5)
+
+
+def test_scores_are_those_of_the_official_tool(town, toy_town):
+    """Cityscapes' own evaluation (PyPI cityscapesscripts) of the `pred` pictures, to every printed digit.
+
+    It leaves classes in neither truth nor prediction out of its mean (nan), as we do; a licence plate (-1) is
+    never drawn. Reading street colours as classes is mostly wrong, but predicts most classes.
+    """
+    from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as official
+
+    official.args.evalInstLevelScore, official.args.JSONOutput, official.args.quiet = False, False, True
+    flags = ["--scales", "0.5,1.0", "--crop_size", "48", "--dump_images"]
+    evaluate(town, *flags, "--dataset_dir", str(toy_town / "cityscapes"))
+    ours = json.loads((town / "eval_cityscapes" / "results.json").read_text())["metrics"]["cityscapes"]
+    preds = sorted((town / "eval_cityscapes" / "val" / "pred").iterdir())
+    samples = DATASETS["cityscapes"](toy_town / "cityscapes", "val", None).samples
+    truths = sorted((str(sample.label) for sample in samples), key=lambda path: Path(path).name)
+    theirs = official.evaluateImgLists([str(pred) for pred in preds], truths, official.args)
+    assert ours["mean_iu"] == pytest.approx(theirs["averageScoreClasses"], abs=1e-12)
+    scores = [math.nan if iou is None else iou for iou in ours["iou"]]
+    expected = [theirs["classScores"][name] for name in TRAIN_ID_NAMES]
+    assert scores == pytest.approx(expected, abs=1e-12, nan_ok=True)
+    assert sum(iou > 0 for iou in scores) > 3 and any(math.isnan(iou) for iou in scores)

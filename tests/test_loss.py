@@ -97,6 +97,15 @@ def test_relaxed_cross_entropy_golden(batch):
     assert relaxed_cross_entropy(*batch).item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_relaxed_cross_entropy_by_hand():
+    # 0 0 1 1: the middle pixels see both classes, together certain, and cost nothing. Shares of the 10 ones
+    # (3, 3 and 4 outside) weigh 1 + 2 * 0.7; divided by 4 labelled pixels + 1.
+    label = torch.tensor([[[0, 0, 1, 1]]])
+    expected = 2.4 * (-math.log(0.8) - math.log(0.2)) / 5
+    value = relaxed_cross_entropy(two_class(0.8, label.shape), label, upper_bound=2.0)
+    assert value.item() == pytest.approx(expected)
+
+
 def test_boundary_is_two_pixels_wide():
     assert boundary(torch.tensor([[[0, 0, 1, 1]]])).tolist() == [[[False, True, True, False]]]
 

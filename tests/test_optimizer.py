@@ -19,7 +19,8 @@ def test_poly_golden():
 
 def test_rescaled_poly_by_hand():
     factor = rescaled_poly(100, 1.0, switch=20, rescale=0.5, repoly=2.0)
-    assert factor(20) == pytest.approx(0.8)  # still the first: 1 - 20 / 100
+    assert factor(19) == pytest.approx(0.81)  # still the first: 1 - 19 / 100
+    assert factor(20) == pytest.approx(0.5)  # 0.5 * (1 - 0 / 80) ** 2
     assert factor(60) == pytest.approx(0.5 * 0.25)  # 0.5 * (1 - 40 / 80) ** 2
 
 

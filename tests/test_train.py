@@ -13,6 +13,7 @@ from tensorboardX.proto import event_pb2
 import config
 import train
 from datasets.toy_city import write_toy_city
+from tests.processes import run_processes
 from utils import checkpoint
 from utils.logging import exit_cleanly
 
@@ -109,6 +110,8 @@ def test_tensorboard_tags(finished):
         *(f"valid/Covariance/Feature-{i}" for i in range(3)),
         "whitening/mask-0",
         "gtav/image-truth-prediction",
+        "gtav/overlay-0",
+        "gtav/overlay-1",
     }
     assert {(tag, "image") for tag in images} <= tags
 
@@ -164,6 +167,39 @@ def test_statistics_are_due_once_or_with_dynamic_again_and_again():
     again = config.parse_train_args(["--cov_stat_epoch", "2", "--wt_layer", *"0022200", "--dynamic"])
     assert [epoch for epoch in range(9) if train.statistics_due(once, epoch)] == [2]
     assert [epoch for epoch in range(9) if train.statistics_due(again, epoch)] == [2, 5, 8]
+
+
+def train_in_a_group(rank, world_size, argv):
+    """Run train.main in float64 in the process group that is there, without the auxiliary loss's dropout."""
+
+    def double_net(args):
+        net = get_net(args).double()
+        net.layer0.register_forward_pre_hook(lambda layer, images: images[0].double())
+        return net
+
+    get_net, train.get_net = train.get_net, double_net
+    train.distributed.init = lambda local_rank: torch.device("cpu")
+    train.AUX_WEIGHT = 0.0
+    train.main(config.parse_train_args(argv))
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(toy_town, tmp_path):
+    """Batch norm, switchable whitening, masks and losses of the joint batch of 4: two iterations without the
+    ISW loss, the statistics, two with it. The main loss is the one that is a mean over images, as each
+    process's mean over labelled pixels is not that of all."""
+    setting = ["--wt_layer", *"0025200", "--clusters", "3", "--wt_reg_weight", "0.6", "--cov_stat_epoch", "0"]
+    common = ["--max_epoch", "2", "--global_batch_size", "4", "--val_dataset", "null", "--jointwtborder"]
+    states = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        run_processes(train_in_a_group, processes, flags(toy_town, folder, *common, *setting))
+        states.append(checkpoint.load(the_checkpoint(folder, "last_unscored")))
+    one, two = states
+    assert one["iteration"] == two["iteration"] == 4
+    assert one["whitening"]["masks.0.num_selected"] > 0
+    torch.testing.assert_close(two["whitening"], one["whitening"], rtol=0, atol=0)
+    torch.testing.assert_close(two["state_dict"], one["state_dict"], rtol=1e-6, atol=1e-8)
 
 
 def test_augmented_images_are_dumped(toy_town, tmp_path):

@@ -20,7 +20,7 @@ from transforms.photometric import (
     Photometric,
     to_tensor,
 )
-from transforms.protocols import PROTOCOLS
+from transforms.protocols import PROTOCOLS, pixels
 from transforms.similarity import draw_view, invert, similarity_matrix, warp
 
 
@@ -93,6 +93,7 @@ class Pair:
         self.view, self.original = view, original
 
     def __call__(self, image, label, centroid, rng):
+        image = pixels(image)
         view, _ = self.view(image, None, None, rng)
         original, label = self.original(image, label, None, rng)
         return torch.stack((view, original)), label
@@ -115,7 +116,7 @@ class TargetPreset:
     def __init__(self, size: tuple[int, int], noise=(), image_in: bool = False):
         self.size, self.noise, self.normalize = size, noise, Normalize(image_in)
 
-    def reference(self, image: Image.Image, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def reference(self, image, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Return the image as all views share it, uint8 (3, H, W), and where it is no padding, (H, W)."""
         height, width = self.size
         factor = min(height / image.height, width / image.width) * rng.uniform(1.0, 1.1)
@@ -125,7 +126,7 @@ class TargetPreset:
             int(rng.integers(room + 1)) if room >= 0 else room // 2
             for room in (scaled[0] - height, scaled[1] - width)
         )
-        image = image.resize(scaled[::-1], Image.Resampling.BICUBIC)
+        image = pixels(image).resize(scaled[::-1], Image.Resampling.BICUBIC)
         image = image.crop((left, top, left + width, top + height))  # black where it reaches outside
         valid = torch.zeros(self.size, dtype=torch.bool)
         valid[max(0, -top) : scaled[0] - top, max(0, -left) : scaled[1] - left] = True

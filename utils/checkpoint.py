@@ -1,5 +1,6 @@
 """Checkpoints: written so that a crash cannot spoil one, read without executing anything."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -70,6 +71,15 @@ def load(path: str | Path) -> dict:
             f"{path} holds no state_dict; expected a checkpoint of this project or the published code"
         )
     return state
+
+
+def sha256(path: str | Path) -> str:
+    """Return the hash of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def check_settings(state: dict, settings: dict) -> None:

@@ -56,6 +56,14 @@ def broadcast_object(value):
     return box[0]
 
 
+def all_gather_objects(value) -> list:
+    """Return the values of all processes, in the order of their ranks."""
+    values = [value] * world_size()
+    if dist.is_initialized():
+        dist.all_gather_object(values, value)
+    return values
+
+
 def finish() -> None:
     """Leave the process group."""
     if dist.is_initialized():

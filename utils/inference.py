@@ -1,13 +1,17 @@
 """Class scores of whole images: sliding windows, pooled scales and mirrors, or one plain pass."""
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+logger = logging.getLogger("robustnet")
 MODES = ("sliding", "pooling", "whole")
+PIXELS, MOST_PIXELS = 2**22, 2**24  # that enter the network at once: by default, and at most
+BYTES_PER_PIXEL = 1500  # of activations and scores, roughly; too little costs a halving
 
 
 def tile_boxes(height: int, width: int, crop: int, overlap: float) -> list[tuple[int, int, int, int]]:
@@ -29,23 +33,83 @@ def tile_boxes(height: int, width: int, crop: int, overlap: float) -> list[tuple
     return [(x, y, x + window_w, y + window_h) for x in columns for y in rows]
 
 
-def _sliding(net: nn.Module, views: Tensor, crop: int, overlap: float, batch_size: int) -> Tensor:
+class Windows:
+    """Runs a network on windows, as many at once as `pixels` allow; halved when the GPU's memory runs out."""
+
+    def __init__(self, net: nn.Module, pixels: int = PIXELS):
+        self.net, self.pixels = net, pixels
+
+    def __call__(self, windows: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield the logits (n, K, h, w) of some of `windows`, (3, h, w) each and alike, until all are done.
+
+        Raises torch.OutOfMemoryError when there is no room for one.
+        """
+        area, done = windows[0][0].numel(), 0
+        while done < len(windows):
+            batch = torch.stack(windows[done : done + max(1, self.pixels // area)])
+            try:
+                logits = self.net(batch).logits
+            except torch.OutOfMemoryError:
+                if len(batch) == 1:
+                    raise
+                self.pixels = area * (len(batch) // 2)
+                logits = None
+            if logits is None:  # behind the handler, which keeps the failed pass alive
+                logger.warning("out of memory: %d windows at once from now on", self.pixels // area)
+                torch.cuda.empty_cache()
+                continue
+            done += len(batch)
+            yield logits
+
+
+def windows_within(net: nn.Module, device: torch.device, max_memory_gb: float | None = None) -> Windows:
+    """Return `net` with as many pixels at once as the free GPU memory, or `max_memory_gb` GiB, should allow.
+
+    PyTorch takes no more than that from the GPU, for whatever purpose.
+    """
+    if device.type == "cpu":
+        return Windows(net)
+    room, total = torch.cuda.mem_get_info(device)
+    if max_memory_gb:
+        room = min(room, max_memory_gb * 2**30)
+        torch.cuda.set_per_process_memory_fraction(min(1, max_memory_gb * 2**30 / total), device)
+    return Windows(net, min(MOST_PIXELS, int(room / BYTES_PER_PIXEL)))
+
+
+def predictions(
+    net: nn.Module | Windows, loader: Iterable[dict], device: torch.device, **protocol
+) -> Iterator[tuple[dict, Tensor, Tensor, Tensor]]:
+    """Yield (batch, image, label, scores) of a loader's batches, the last three on `device`; see `predict`.
+
+    The host does not wait for the device. Batches of an image that cannot be read are logged and left out.
+    """
+    for batch in loader:
+        if "unreadable" in batch:
+            logger.warning("left out: %s", "; ".join(batch["unreadable"]))
+            continue
+        image, label = (batch[key].to(device, non_blocking=True) for key in ("image", "label"))
+        yield batch, image, label, predict(net, image, **protocol)
+
+
+def _sliding(windows: Windows, views: Tensor, crop: int, overlap: float) -> Tensor:
     """Average the logits of all windows, (N, 3, H, W) -> (N, K, H, W)."""
     height, width = views.shape[-2:]
-    areas = [(slice(y1, y2), slice(x1, x2)) for x1, y1, x2, y2 in tile_boxes(height, width, crop, overlap)]
-    windows = [(n, rows, columns) for n in range(len(views)) for rows, columns in areas]
-    total = None
-    for start in range(0, len(windows), batch_size):
-        batch = windows[start : start + batch_size]
-        logits = net(torch.stack([views[n, :, rows, columns] for n, rows, columns in batch])).logits.float()
+    boxes = tile_boxes(height, width, crop, overlap)
+    areas = [(n, slice(y1, y2), slice(x1, x2)) for n in range(len(views)) for x1, y1, x2, y2 in boxes]
+    batches = windows([views[n, :, rows, columns] for n, rows, columns in areas])
+    if len(boxes) == 1:
+        return torch.cat([logits.float() for logits in batches])
+    total, left = None, iter(areas)
+    for batch in batches:
         if total is None:
-            total = logits.new_zeros(len(views), logits.shape[1], height, width)
-        for (n, rows, columns), window in zip(batch, logits, strict=True):
-            total[n, :, rows, columns] += window
-    counts = views.new_zeros(height, width, dtype=torch.float32)
-    for rows, columns in areas:
+            total = batch.new_zeros(len(views), batch.shape[1], height, width, dtype=torch.float32)
+        for logits in batch:
+            n, rows, columns = next(left)
+            total[n, :, rows, columns] += logits
+    counts = total.new_zeros(height, width)
+    for _, rows, columns in areas[: len(boxes)]:
         counts[rows, columns] += 1
-    return total / counts
+    return total.div_(counts)
 
 
 def _scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
@@ -59,7 +123,7 @@ def _scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
 
 @torch.inference_mode()
 def predict(
-    net: nn.Module,
+    net: nn.Module | Windows,
     image: Tensor,
     *,
     mode: str = "sliding",
@@ -67,7 +131,6 @@ def predict(
     flip: bool = True,
     crop: int = 1024,
     overlap: float = 1 / 3,
-    max_tiles: int = 4,
 ) -> Tensor:
     """Return class scores (B, K, H, W), float32, of normalized images (B, 3, H, W) on the network's device.
 
@@ -79,8 +142,8 @@ def predict(
     - "whole": logits of one pass over the image as it is; `scales` and `flip` do not apply.
 
     Images are resized bicubic with antialiasing, scores bilinear, both with half-pixel centres. Every pixel
-    is averaged over its true number of windows (the published evaluator mixes up the axes). `max_tiles`
-    windows of crop x crop px enter the network at once (fewer above scale 1, where windows are larger).
+    is averaged over its true number of windows (the published evaluator mixes up the axes). `net` may be
+    `Windows`, with the number of pixels that enter it at once.
     Raises ValueError for an unknown mode and for a scale that is not above 0 or leaves no pixel.
     """
     if mode not in MODES:
@@ -92,6 +155,7 @@ def predict(
     if not sizes:
         raise ValueError("no scale is given; expected at least one, such as 1.0")
 
+    windows = net if isinstance(net, Windows) else Windows(net)
     total: Tensor | None = None
     for scale, size in zip(scales, sizes, strict=True):
         views = image
@@ -99,18 +163,14 @@ def predict(
             views = F.interpolate(image, size, mode="bicubic", antialias=True, align_corners=False)
         if flip:
             views = torch.cat([views, views.flip(-1)])
-        if mode == "sliding":
-            enlarged = max(scale, 1)
-            batch_size = max(1, int(max_tiles / enlarged**2))
-            scores = _sliding(net, views, int(crop * enlarged), overlap, batch_size)
-        else:
-            scores = net(views).logits.float()
+        window = int(crop * max(scale, 1)) if mode == "sliding" else max(size)
+        scores = _sliding(windows, views, window, overlap)
         if mode == "pooling":
             scores = scores.softmax(1)
         if flip:
             straight, mirrored = scores.chunk(2)
-            scores = (straight + mirrored.flip(-1)) / 2
+            scores = straight.add_(mirrored.flip(-1)).div_(2)
         if scores.shape[-2:] != (height, width):
             scores = F.interpolate(scores, (height, width), mode="bilinear", align_corners=False)
-        total = scores if total is None else total + scores
-    return total / len(sizes)
+        total = scores if total is None else total.add_(scores)
+    return total.div_(len(sizes)) if len(sizes) > 1 else total

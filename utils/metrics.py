@@ -1,5 +1,6 @@
 """Scores of a segmentation from one confusion matrix, counted exactly on the device that predicts."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -7,6 +8,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from utils import distributed
+
+LANES = 64
 
 
 class Summary(NamedTuple):
@@ -31,34 +34,34 @@ class ConfusionMatrix:
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
         self.counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        self.invalid = torch.zeros((), dtype=torch.int64)  # pixels predicted as no class at all
 
     def update(self, label: Tensor, pred: Tensor) -> None:
         """Add two integer tensors of one shape; pixels whose label is outside [0, K), so 255, are ignored.
 
-        Raises ValueError if the shapes differ or `pred` leaves [0, K) anywhere.
+        The host does not wait for the device, so that a `pred` outside [0, K) is an error of `summary` only.
+        Raises ValueError if the shapes differ.
         """
-        k = self.num_classes
-        if label.shape != pred.shape:
-            raise ValueError(f"label is {tuple(label.shape)}, pred {tuple(pred.shape)}; they must be alike")
-        if pred.numel() == 0:
-            return
-        low, high = torch.stack(pred.aminmax()).tolist()
-        if low < 0 or high >= k:
-            raise ValueError(f"pred holds classes {low} to {high}; expected 0 to {k - 1}")
-        label, pred = label.to(pred.device, torch.int64).flatten(), pred.long().flatten()
-        labelled = (label >= 0) & (label < k)
-        cell = torch.where(labelled, label * k + pred, k * k)  # one more cell takes what is ignored
-        counts = torch.bincount(cell, minlength=k * k + 1)[:-1].view(k, k)
+        counts, invalid = count_pixels(label, pred, self.num_classes)
         self.counts = self.counts.to(pred.device) + counts
+        self.invalid = self.invalid.to(pred.device) + invalid
 
     def all_reduce(self) -> None:
         """Sum over all processes, those that saw no image included. Call it once, after the last update."""
         if dist.is_initialized() and dist.get_backend() == "nccl":
-            self.counts = self.counts.cuda()  # still on the CPU if this process had no image
+            # still on the CPU if this process had no image
+            self.counts, self.invalid = self.counts.cuda(), self.invalid.cuda()
         distributed.all_reduce_sum(self.counts)
+        distributed.all_reduce_sum(self.invalid)
 
     def summary(self) -> Summary:
-        """Score what was counted, in float64; every score is nan if no pixel was labelled."""
+        """Score what was counted, in float64; every score is nan if no pixel was labelled.
+
+        Raises ValueError if a prediction was outside [0, K), on whatever pixel.
+        """
+        if self.invalid:
+            last = self.num_classes - 1
+            raise ValueError(f"{self.invalid} pixels were predicted as no class; expected 0 to {last}")
         counts = self.counts.cpu().double()
         right, truth, predicted = counts.diag(), counts.sum(1), counts.sum(0)
         union = truth + predicted - right
@@ -82,3 +85,29 @@ class ConfusionMatrix:
         if state["counts"].shape != self.counts.shape:
             raise ValueError(f"{tuple(state['counts'].shape)} counts; expected {tuple(self.counts.shape)}")
         self.counts = state["counts"].to(self.counts.device, torch.int64, copy=True)
+
+
+def count_pixels(label: Tensor, pred: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Return int64 counts (K, K) by (truth, prediction) and the number of predictions outside [0, K).
+
+    Raises ValueError if the shapes of the two differ.
+    """
+    k = num_classes
+    if label.shape != pred.shape:
+        raise ValueError(f"label is {tuple(label.shape)}, pred {tuple(pred.shape)}; they must be alike")
+    label, pred = label.to(pred.device, torch.int64).flatten(), pred.long().flatten()
+    cell = torch.where((label >= 0) & (label < k), label * k + pred, k * k)  # a cell for what is ignored,
+    cell = torch.where((pred >= 0) & (pred < k), cell, k * k + 1)  # and one for what should not be
+    if cell.is_cuda:  # bincount would wait for the largest cell; LANES matrices keep atomic sums apart
+        lane = torch.arange(len(cell), device=cell.device) % LANES
+        counts = cell.new_zeros(LANES, k * k + 2)
+        counts.view(-1).scatter_add_(0, lane * (k * k + 2) + cell, torch.ones_like(cell))
+        counts = counts.sum(0)
+    else:
+        counts = torch.bincount(cell, minlength=k * k + 2)
+    return counts[: k * k].view(k, k), counts[-1]
+
+
+def mean_over(scores: Sequence[float], classes: Sequence[int]) -> float:
+    """Return the mean of the scores of `classes` that have one, nan if none has."""
+    return torch.tensor([scores[k] for k in classes], dtype=torch.float64).nanmean().item()

@@ -1,8 +1,12 @@
-"""Tables of scores as text and Markdown, and the results.json of a run."""
+"""Tables of scores as text and Markdown, and the files of a run's results."""
 
+import csv
+import io
 import json
 import math
 import platform
+import statistics
+import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -10,30 +14,41 @@ from typing import Any
 
 import torch
 
+from utils.html_report import page
 from utils.metrics import Summary
+from utils.records import write_whole
+from utils.results import Domain, percent
 
 Rows = Sequence[Sequence[str]]  # the first row is the header
 
 
-def percent(score: float) -> str:
-    """Write a score in [0, 1] as percent with two decimals, nan as "-"."""
-    return "-" if math.isnan(score) else f"{100 * score:.2f}"
-
-
 def domain_rows(scores: Mapping[str, Mapping[str, float]], seen: Collection[str] = ()) -> Rows:
-    """Lay out `scores[run][domain]` (mIoU in [0, 1]): runs as rows, domains as columns and a mean at the end.
+    """Lay out `scores[run][domain]` as `seed_rows` does."""
+    return seed_rows({run: [row] for run, row in scores.items()}, seen)
 
-    Domains in `seen` (trained on) are marked by * and left out of the mean. A run that lacks a score
-    (missing or nan) in another gets "-" for its mean.
+
+def seed_rows(runs: Mapping[str, Sequence[Mapping[str, float]]], seen: Collection[str] = ()) -> Rows:
+    """Lay out `runs[name][i][domain]` (mIoU in [0, 1]): names as rows, domains as columns and their mean.
+
+    Several runs of one name become their mean and standard deviation. Domains in `seen` (trained on) are
+    marked by * and left out of the mean. What one run of a name lacks (missing or nan) is "-" for all.
     """
-    domains = list(dict.fromkeys(domain for row in scores.values() for domain in row))
+    domains = list(dict.fromkeys(domain for rows in runs.values() for row in rows for domain in row))
     unseen = [domain for domain in domains if domain not in seen]
     marked = [f"{domain}*" if domain in seen else domain for domain in domains]
-    rows = [["mIoU (%)", *marked, "mean of unseen" if len(unseen) < len(domains) else "mean"]]
-    for run, row in scores.items():
-        mean = sum(row.get(domain, math.nan) for domain in unseen) / len(unseen) if unseen else math.nan
-        rows.append([run, *(percent(row.get(domain, math.nan)) for domain in domains), percent(mean)])
-    return rows
+    table = [["mIoU (%)", *marked, "mean of unseen" if len(unseen) < len(domains) else "mean"]]
+    for name, rows in runs.items():
+        columns = [[row.get(domain, math.nan) for row in rows] for domain in domains]
+        means = [sum(row.get(domain, math.nan) for domain in unseen) / max(1, len(unseen)) for row in rows]
+        table.append([name, *map(spread, columns), spread(means) if unseen else "-"])
+    return table
+
+
+def spread(scores: Sequence[float]) -> str:
+    """Write scores in [0, 1] in percent: one as it is, several as mean and standard deviation (n - 1)."""
+    if len(scores) == 1 or any(map(math.isnan, scores)):
+        return percent(sum(scores))
+    return f"{percent(statistics.mean(scores))} ± {percent(statistics.stdev(scores))}"
 
 
 def class_rows(names: Sequence[str], summary: Summary) -> Rows:
@@ -44,10 +59,13 @@ def class_rows(names: Sequence[str], summary: Summary) -> Rows:
     return [*rows, ["mean", *(percent(torch.tensor(column).nanmean().item()) for column in columns)]]
 
 
-def summary_lines(names: Sequence[str], summary: Summary) -> str:
+def summary_lines(names: Sequence[str], domain: Domain) -> str:
     """Write the scores of the whole set in percent, and the classes that its mean leaves out."""
+    summary = domain.summary
     scores = [("mIoU", "mean_iu"), ("acc", "acc"), ("acc_cls", "acc_cls"), ("fwavacc", "fwavacc")]
     text = ", ".join(f"{name} {percent(getattr(summary, field))}" for name, field in scores)
+    for subset, mean in domain.subsets.items():
+        text += f"\nmIoU of {subset.rpartition('_')[2]} classes {percent(mean)}"
     absent = [name for i, name in enumerate(names) if i not in summary.present]
     if absent:
         text += f"\nneither predicted nor in the truth, left out of the mean: {', '.join(absent)}"
@@ -82,15 +100,105 @@ def versions() -> dict[str, str | None]:
     return {"python": platform.python_version(), **libraries, "cuda": torch.version.cuda, "gpu": gpu}
 
 
-def write_results(path: Path | str, *, metrics: Mapping[str, Summary | None], **record: Any) -> None:
-    """Write a run as JSON: `metrics` per dataset (None: no labels), the `record` and the library versions.
+def git_commit() -> str | None:
+    """Return the commit of this code, with "-dirty" if files differ from it; None where there is none."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None
+
+
+def write_results(path: Path | str, domains: Mapping[str, Domain], **record: Any) -> None:
+    """Write a run as JSON: `metrics` per dataset (None: no labels), the `record`, code and library versions.
 
     nan becomes null. The record should hold what repeats the run: command, snapshot, protocol.
     """
-    scores = {name: summary and summary._asdict() for name, summary in metrics.items()}
-    content = _without_nan({"metrics": scores, **record, "versions": versions()})
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    metrics = {name: domain.summary and _scores(domain) for name, domain in domains.items()}
+    content = {"metrics": metrics, **record, "git_commit": git_commit(), "versions": versions()}
+    write_whole(Path(path), json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n")
+
+
+def _scores(domain: Domain) -> dict:
+    counted = {"images": len(domain.images), "confusion": domain.counts.tolist()}
+    return domain.summary._asdict() | domain.subsets | counted
+
+
+def write_report(
+    folder: Path,
+    run: str,
+    domains: Mapping[str, Domain],
+    seen: Collection[str],
+    names: Sequence[str],
+    palette: Sequence[Sequence[int]],
+    record: Mapping[str, Any],
+) -> None:
+    """Write results.json, results.csv, images.csv, results.md and index.html of a `run` into `folder`.
+
+    `names` and `palette` (red, green, blue) are those of the classes, `seen` the datasets trained on.
+    """
+    write_results(folder / "results.json", domains, classes=names, **record)
+    scored = {name: domain for name, domain in domains.items() if domain.summary}
+    rows = [["dataset", "class", "iou", "precision", "recall"]]
+    for name, domain in scored.items():
+        rows += [[name, *row] for row in _exact_rows(names, domain)]
+    write_csv(folder / "results.csv", rows)
+    rows = [["dataset", "image", "mean_iu"]]
+    for name, domain in scored.items():
+        ranked = sorted(domain.images.items(), key=lambda item: (math.isnan(item[1]), -item[1]))
+        rows += [[name, image, _exact(score)] for image, score in ranked]
+    write_csv(folder / "images.csv", rows)
+    table = domain_rows({run: {name: domain.summary.mean_iu for name, domain in scored.items()}}, seen)
+    facts = run_facts(record)
+    text = [f"# {run}", markdown_table(table), "\n".join(f"- {key}: {value}" for key, value in facts.items())]
+    for name, domain in domains.items():
+        text += [f"## {name}"]
+        if domain.summary:
+            text += [summary_lines(names, domain).replace("\n", "  \n")]
+            text += [markdown_table(class_rows(names, domain.summary))]
+        else:
+            text += [f"{len(domain.images)} images without labels, so no scores."]
+    write_whole(folder / "results.md", "\n\n".join(text) + "\n")
+    write_whole(folder / "index.html", page(run, table, facts, domains, names, palette, folder))
+
+
+def run_facts(record: Mapping[str, Any]) -> dict[str, str]:
+    """Say in words how a run's scores came about."""
+    protocol = record["protocol"]
+    scales = ", ".join(map(str, protocol["scales"]))
+    how = f"{protocol['mode']}, scales {scales}, {'mirrored' if protocol['flip'] else 'not mirrored'}"
+    if protocol["mode"] == "sliding":
+        how += f", crop {protocol['crop']} px, overlap {protocol['overlap']:.3g}"
+    used = versions()
+    unread = "; ".join(f"{name}: {', '.join(files)}" for name, files in record["unreadable"].items())
+    return {
+        "inference": f"{how}, {protocol['precision']}",
+        "split": f"{protocol['split']}, Mapillary protocol {protocol['mapillary_protocol']}",
+        "checkpoint": f"{Path(record['snapshot']).name}, sha256 {record['snapshot_sha256'][:16]}...",
+        "command": record["command"],
+        "code": git_commit() or "no git commit",
+        "computed with": f"torch {used['torch']} on {used['gpu'] or 'a CPU'}, Python {used['python']}",
+    } | ({"cannot be read": unread} if unread else {})
+
+
+def _exact_rows(names: Sequence[str], domain: Domain) -> Rows:
+    """Lay out class scores, and the means over all classes and over subsets, as fractions."""
+    summary = domain.summary
+    columns = summary.iou, summary.precision, summary.recall
+    rows = [[name, *map(_exact, scores)] for name, *scores in zip(names, *columns, strict=True)]
+    rows += [["mean", *(_exact(torch.tensor(column).nanmean().item()) for column in columns)]]
+    return rows + [[subset, _exact(mean), "", ""] for subset, mean in domain.subsets.items()]
+
+
+def _exact(score: float) -> str:
+    return "" if math.isnan(score) else f"{score:.6f}"
+
+
+def write_csv(path: Path, rows: Rows) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_whole(path, text.getvalue())
 
 
 def _without_nan(value: Any) -> Any:

@@ -57,6 +57,39 @@ def error_map(label: Tensor | np.ndarray, pred: Tensor | np.ndarray, ignore: int
     return Image.fromarray(np.where((label != pred) & (label != ignore), 255, 0).astype(np.uint8))
 
 
+PANEL, GAP = 480, 6  # px of a small picture's longer side, about, and between two
+RIGHT, WRONG, UNLABELLED = (236, 236, 236), (205, 32, 44), (160, 160, 160)
+
+
+def summary_picture(
+    image: Tensor, label: Tensor, pred: Tensor, palette: Palette, image_in: bool = False
+) -> Image.Image:
+    """Put image | truth | prediction | errors (red) side by side at small size, unlabelled images without
+    truth and errors.
+
+    `image` is (3, H, W) normalized, `label` and `pred` are train ids (H, W); pixels are picked, not averaged.
+    """
+    step = max(1, round(max(pred.shape) / PANEL))
+    image, label, pred = image[:, ::step, ::step], label[::step, ::step], pred[::step, ::step]
+    panels = [denormalize(image, image_in), colorize(pred, palette)]
+    if (label != 255).any():
+        kind = np.select([_ids(label) == 255, _ids(label) != _ids(pred)], [2, 1], 0)
+        panels = [panels[0], colorize(label, palette), panels[1], colorize(kind, (RIGHT, WRONG, UNLABELLED))]
+    width, height = panels[0].size
+    row = Image.new("RGB", (len(panels) * (width + GAP) - GAP, height), "white")
+    for i, panel in enumerate(panels):
+        row.paste(panel.convert("RGB"), (i * (width + GAP), 0))
+    return row
+
+
+def overlay(image: Tensor, pred: Tensor, palette: Palette, image_in: bool = False) -> Tensor:
+    """Lay train ids (H, W) over a normalized image (3, H, W), at small size: uint8 (3, h, w)."""
+    step = max(1, round(max(pred.shape) / PANEL))
+    photo = denormalize(image[:, ::step, ::step], image_in)
+    picture = blend(photo, colorize(pred[::step, ::step], palette))
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
 def strip(image: Tensor, label: Tensor, pred: Tensor, palette: Palette, image_in: bool = False) -> Tensor:
     """Put image | truth | prediction side by side for TensorBoard: uint8 (3, H, 3 * W).
 

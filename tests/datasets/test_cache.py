@@ -40,7 +40,7 @@ def test_under_class_uniform_sampling(toy, tmp_path):
 def test_files_are_decoded_once(toy, tmp_path, monkeypatch):
     CachedImages(gtav(toy), tmp_path)
     base = gtav(toy)
-    monkeypatch.setattr(base, "read", None)  # any reading would fail
+    monkeypatch.setattr(base, "open", None)  # any reading would fail
     CachedImages(base, tmp_path)[0]
 
 

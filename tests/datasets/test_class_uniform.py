@@ -208,3 +208,13 @@ def test_processes_agree(tmp_path):
     camvid(tmp_path)
     first, second = run_processes(_in_process, 2, tmp_path)
     assert first == second and len(first) == 4
+
+
+def test_a_label_that_images_share_is_read_once(tmp_path, monkeypatch):
+    """Video frames have the label of the frame between them; each gets its centroids."""
+    base = camvid(tmp_path)
+    base.samples = [base.samples[0], base.samples[1], base.samples[0]]
+    read = []
+    monkeypatch.setattr(base, "read_label", lambda path: read.append(path) or np.array([[0, 1]], np.uint8))
+    rows = ClassUniform(base, 0.5, 1024).centroids
+    assert len(read) == 2 and rows.tolist() == [[i, c, c, 0] for i in range(3) for c in (0, 1)]

@@ -1,11 +1,13 @@
+import copy
 import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from loss import aux_cross_entropy, cross_entropy
 from network import ARCHS, DeepV3Plus, get_net
-from network.instance_whitening import Whitening
+from network.instance_whitening import Whitening, covariance
 
 PUBLISHED = json.loads((Path(__file__).parents[1] / "golden/state_dict.json").read_text())["archs"]
 SMALL = "DeepR18V3PlusD"
@@ -42,30 +44,108 @@ WHITENED_CHANNELS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("arch", "code"),
-    [
-        *((arch, code) for arch in QUICK for code in range(7)),
-        *(
-            pytest.param(arch, code, marks=pytest.mark.slow)
-            for arch in PUBLISHED
-            if arch not in QUICK
-            for code in range(7)
-        ),
-    ],
-)
-def test_output_shapes_and_a_gradient_everywhere(arch, code):
-    net = ARCHS[arch](wt_layer=(0, 0, code, code, code, 0, 0))
-    output = net(torch.randn(2, 3, 64, 96))
-    assert output.logits.shape == (2, 19, 64, 96)
-    assert output.aux_logits.shape[:2] == (2, 19)
-    channels = next(c for start, c in WHITENED_CHANNELS.items() if arch.startswith(f"Deep{start}"))
-    assert [maps.shape[1] for maps in output.whitened] == (channels if code in (1, 2) else [])
+MIXED = (4, 6, 1, 2, 5, 3, 6)
+SETTINGS = [*((0, 0, code, code, code, 0, 0) for code in range(7)), MIXED]
+
+
+def matrix(settings, quick=QUICK):
+    """Return every arch x setting; those of archs that are not `quick` are slow."""
+    return [
+        pytest.param(
+            arch,
+            codes,
+            marks=[] if arch in quick else pytest.mark.slow,
+            id=f"{arch}-{''.join(map(str, codes))}",
+        )
+        for arch in PUBLISHED
+        for codes in settings
+    ]
+
+
+def batch(seed=0):
+    """Return two small images and their labels, some ignored."""
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.randint(0, 19, (2, 32, 48), generator=generator)
+    label[:, :3] = 255
+    return torch.randn(2, 3, 32, 48, generator=generator), label
+
+
+@pytest.mark.parametrize(("arch", "codes"), matrix(SETTINGS))
+def test_two_steps_with_a_finite_loss_and_a_gradient_everywhere(arch, codes):
+    torch.manual_seed(0)
+    net = ARCHS[arch](wt_layer=codes)
+    image, label = batch()
     whitening = Whitening.for_network(net, clusters=3, relax_denom=0)
-    loss = output.logits.square().mean() + output.aux_logits.square().mean()
-    (loss + whitening.loss(output.whitened) if output.whitened else loss).backward()
-    trained = [(name, p.grad) for name, p in net.named_parameters() if p.requires_grad]
-    assert [name for name, grad in trained if grad is None or not grad.isfinite().all()] == []
+    if whitening.selective:
+        with torch.no_grad():
+            whitening.observe(net.eval().whitened_maps(image))
+        whitening.finish_trial()
+    net.train()
+    parameters = {name: p for name, p in net.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.SGD(parameters.values(), lr=0.01, momentum=0.9)
+    for _ in range(2):
+        output = net(image)
+        loss = cross_entropy(output.logits, label) + 0.4 * aux_cross_entropy(output.aux_logits, label)
+        if output.whitened:
+            loss = loss + 0.6 * whitening.loss(output.whitened)
+        optimizer.zero_grad()
+        loss.backward()
+        assert loss.isfinite()
+        assert [name for name, p in parameters.items() if p.grad is None or not p.grad.isfinite().all()] == []
+        optimizer.step()
+    assert output.logits.shape == (2, 19, 32, 48)
+    assert output.aux_logits.shape[:2] == (2, 19)
+    if len(set(codes)) == 2:
+        channels = next(c for start, c in WHITENED_CHANNELS.items() if arch.startswith(f"Deep{start}"))
+        assert [maps.shape[1] for maps in output.whitened] == (channels if codes[2] in (1, 2) else [])
+
+
+def outputs_and_state(net, image):
+    """Return what one pass in train mode and one in eval mode give, and the entries they leave."""
+    outputs = []
+    for mode in (True, False):
+        torch.manual_seed(0)  # of the dropout
+        output = net.train(mode)(image)
+        outputs += [output.logits, *output.whitened, *([output.aux_logits] if mode else [])]
+    return outputs, {key.removeprefix("_orig_mod."): value for key, value in net.state_dict().items()}
+
+
+@pytest.mark.parametrize(("arch", "codes"), matrix([(0, 0, 2, 2, 2, 0, 0), MIXED], quick=()))
+def test_compiled_forward_and_backward_equal_eager_ones(arch, codes):
+    """One graph, or `fullgraph` raises; maps that layers keep until the network takes them are in it."""
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    net = ARCHS[arch](wt_layer=codes)
+    image, _ = batch()
+    expected = outputs_and_state(copy.deepcopy(net), image)
+    compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(outputs_and_state(compiled, image), expected, rtol=1e-4, atol=1e-4)
+    compiled.train()(image).logits.square().mean().backward()
+    assert next(net.parameters()).grad.isfinite().all()
+    assert set(net.take_whitened()) <= {None}
+
+
+def test_compiled_without_a_graph_break():
+    torch.compiler.reset()
+    net = ARCHS[SMALL](wt_layer=(0, 0, 1, 2, 5, 0, 0))
+    compiled = torch.compile(net, backend="eager", fullgraph=True)  # raises at a break
+    torch.manual_seed(0)
+    expected = net(batch()[0])
+    torch.manual_seed(0)
+    torch.testing.assert_close(compiled(batch()[0]), expected)
+    assert net.take_whitened() == (None, None)
+
+
+@pytest.mark.parametrize(("arch", "codes"), matrix([MIXED], quick=(SMALL, "DeepShuffleNetV3PlusD")))
+def test_channels_last_gives_the_same(arch, codes):
+    torch.manual_seed(0)
+    net = ARCHS[arch](wt_layer=codes).double()
+    image = batch()[0].double()
+    expected = outputs_and_state(copy.deepcopy(net), image)
+    last = net.to(memory_format=torch.channels_last)
+    assert last.bot_aspp[0].weight.is_contiguous(memory_format=torch.channels_last)
+    actual = outputs_and_state(last, image.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +165,9 @@ def test_output_shapes_and_a_gradient_everywhere(arch, code):
     ],
 )
 def test_strides_and_rates(arch, strides, rates):
-    net = ARCHS[arch]().eval()
-    x, sizes = torch.randn(1, 3, 64, 64), []
+    x, sizes = torch.empty(1, 3, 64, 64, device="meta"), []
+    with torch.device("meta"):  # sizes alone
+        net = ARCHS[arch]().eval()
     for stage in (net.layer0, net.layer1, net.layer2, net.layer3, net.layer4):
         x = stage(x)
         sizes.append(64 // x.shape[-1])
@@ -95,16 +176,65 @@ def test_strides_and_rates(arch, strides, rates):
 
 
 def test_dilation_reaches_the_first_block():
-    net = ARCHS["DeepR50V3PlusD_OS8"]()
+    with torch.device("meta"):
+        net = ARCHS["DeepR50V3PlusD_OS8"]()
     dilations = [[block.conv2.dilation[0] for block in stage] for stage in (net.layer3, net.layer4)]
     assert dilations == [[2] * 6, [4] * 3]
 
 
-def test_eval_mode_has_no_aux_and_keeps_odd_sizes():
-    net = ARCHS[SMALL](wt_layer=(0, 0, 2, 2, 2, 0, 0)).eval()
-    output = net(torch.randn(1, 3, 61, 75))
+@pytest.mark.parametrize("arch", QUICK)
+def test_eval_mode_takes_one_image_of_odd_size_and_has_no_aux(arch):
+    output = ARCHS[arch](wt_layer=MIXED).eval()(torch.randn(1, 3, 61, 75))
     assert output.aux_logits is None
-    assert output.logits.shape == (1, 19, 61, 75)
+    assert output.logits.shape == (1, 19, 61, 75) and output.logits.isfinite().all()
+
+
+def test_train_mode_takes_odd_sizes():
+    output = ARCHS[SMALL](wt_layer=(0, 0, 2, 2, 2, 0, 0))(torch.randn(2, 3, 61, 75))
+    assert output.logits.shape == (2, 19, 61, 75)
+    assert output.aux_logits.shape == (2, 19, 4, 5)  # 1/16, rounded up
+
+
+def test_a_single_image_cannot_be_trained_on():
+    with pytest.raises(ValueError, match="training takes batches of 2 or more images .*, not 1"):
+        ARCHS[SMALL]()(torch.randn(1, 3, 64, 64))
+
+
+@pytest.mark.parametrize("mode", [True, False])
+@pytest.mark.parametrize(
+    ("code", "message"), [(1, "more than one pixel, not 1 x 1"), (2, "1 x 1"), (3, "spatial element")]
+)
+def test_maps_of_one_pixel_cannot_be_whitened(code, message, mode):
+    """32 px at output stride 32 leave layer4 with one."""
+    net = ARCHS[SMALL](wt_layer=(0, 0, 0, 0, 0, 0, code)).train(mode)
+    with pytest.raises(ValueError, match=message):
+        net(torch.randn(2, 3, 32, 32))
+
+
+@pytest.mark.parametrize("code", [0, 5, 6])
+def test_maps_of_one_pixel_otherwise_train(code):
+    """Batch norm and the norms that whiten over the batch have the values of all images."""
+    output = ARCHS[SMALL](wt_layer=(0, 0, 0, 0, 0, 0, code))(torch.randn(2, 3, 32, 32))
+    assert output.logits.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("arch", [SMALL, "DeepMobileNetV3PlusD"])
+def test_autocast_keeps_covariance_and_whitening_loss_in_float32(arch, dtype):
+    """Also within autocast; the loss is that of the same maps in float64, up to float32's rounding."""
+    torch.manual_seed(0)
+    net = ARCHS[arch](wt_layer=(0, 0, 1, 1, 1, 0, 0))
+    whitening = Whitening.for_network(net, clusters=3, relax_denom=0)
+    with torch.autocast("cpu", dtype):
+        output = net(batch()[0])
+        assert output.logits.dtype == dtype
+        loss = whitening.loss(output.whitened)
+        covariances = [covariance(maps) for maps in output.whitened]
+    assert {loss.dtype, *(c.dtype for c in covariances)} == {torch.float32}
+    exact = whitening.loss(tuple(maps.double() for maps in output.whitened))
+    torch.testing.assert_close(loss.double(), exact, rtol=1e-5, atol=0)
+    loss.backward()
+    assert next(net.parameters()).grad.isfinite().all()
 
 
 def test_whitened_maps_are_those_of_forward():
@@ -132,13 +262,15 @@ def test_fixed_pooling_window():
 
 
 def test_every_norm_of_the_deep_stem():
-    net = ARCHS["DeepR101V3PlusD"](wt_layer=(1, 2, 3, 0, 0, 0, 0))
+    with torch.device("meta"):
+        net = ARCHS["DeepR101V3PlusD"](wt_layer=(1, 2, 3, 0, 0, 0, 0))
+        whitened = net(torch.empty(2, 3, 64, 64)).whitened
     assert [type(net.layer0[i]).__name__ for i in (1, 4, 7)] == [
         "InstanceWhitening",
         "SelectiveInstanceWhitening",
         "InstanceNorm2d",
     ]
-    assert [maps.shape[1] for maps in net(torch.randn(2, 3, 64, 64)).whitened] == [64, 64]
+    assert [maps.shape[1] for maps in whitened] == [64, 64]
 
 
 @pytest.mark.parametrize("arch", QUICK)

@@ -24,6 +24,11 @@ def test_covariance_by_hand():
     torch.testing.assert_close(covariance(maps), expected)
 
 
+def test_one_pixel_has_no_covariance():
+    with pytest.raises(ValueError, match="more than one pixel, not 1 x 1"):
+        covariance(torch.ones(1, 2, 1, 1))
+
+
 def test_covariance_is_float32_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         assert covariance(torch.randn(1, 3, 4, 4, dtype=torch.bfloat16)).dtype == torch.float32
@@ -46,6 +51,25 @@ def test_irw_loss_by_hand(relax_denom, expected):
 
 def test_irw_loss_is_zero_inside_the_margin():
     assert WhiteningMask(2, selective=False, relax_denom=1.0).loss(two_channel_maps(0.25)).item() == 0
+
+
+def test_the_margin_is_taken_of_each_image():
+    # margin 1 leaves 0.5 of |S_01| = 1.5 and nothing of 0.5: 0.25, where the mean of both would cost nothing
+    mask = WhiteningMask(2, selective=False, relax_denom=1.0)
+    maps = torch.cat([two_channel_maps(0.75), two_channel_maps(0.25)])
+    assert mask.loss(maps).item() == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(("relax_denom", "margin"), [(0, 0), (2.0, 1), (64.0, 0), (1.0, 3)])
+def test_the_margin_is_a_whole_number_of_pairs(relax_denom, margin):
+    mask = WhiteningMask(3, selective=False, relax_denom=relax_denom)
+    assert mask.margin.item() == margin  # 3 // relax_denom
+
+
+def test_the_loss_is_the_mean_over_positions():
+    # 1.5 as above, and 0 of the position whose covariances are not chosen yet
+    whitening = Whitening([2, 2], [False, True], clusters=2, relax_denom=0).double()
+    assert whitening.loss((two_channel_maps(0.75),) * 2).item() == pytest.approx(1.5 / 2)
 
 
 def selective_whitening(channels=3, clusters=2):
@@ -78,6 +102,33 @@ def test_isw_mask_by_hand():
     assert mask.variance[1, 2].item() == pytest.approx(0.18)
     assert mask.mask.nonzero().tolist() == [[0, 1]]
     assert mask.num_selected.item() == 1
+
+
+def test_zeros_of_diagonal_and_lower_triangle_are_clustered_too():
+    # d^2 = 1.5: variances 3, 3 and 2 * 1.5^2 = 4.5. With six zeros the split {0 | 3, 3, 4.5} costs 1.5 and
+    # {0, 3, 3 | 4.5} 18 - 8 * 0.75^2 = 13.5; without them {3, 3 | 4.5} would cost nothing.
+    whitening = selective_whitening()
+    observe_variances(whitening, {1: 1.5**0.5, 2: 1.5**0.5})
+    whitening.finish_trial()
+    assert whitening.masks[0].mask.nonzero().tolist() == [[0, 1], [0, 2], [1, 2]]
+
+
+def test_everything_above_the_lowest_of_three_clusters_is_sensitive():
+    # variances 2 * 3^2 = 18, 2 * 0.5^2 = 0.5 and 2 * (3 * 0.5)^2 = 4.5: {18}, {4.5} and the zeros with 0.5
+    whitening = selective_whitening(clusters=3)
+    observe_variances(whitening, {1: 3.0, 2: 0.5})
+    whitening.finish_trial()
+    assert whitening.masks[0].mask.nonzero().tolist() == [[0, 1], [1, 2]]
+
+
+def test_what_all_trials_choose_is_kept():
+    whitening = selective_whitening()
+    observe_variances(whitening, {1: 1.5**0.5, 2: 1.5**0.5})  # all three, as above
+    whitening.finish_trial()
+    observe_variances(whitening, {1: 3.0, 2: 0.1})  # (0, 1)
+    whitening.finish_trial()
+    assert whitening.masks[0].mask.nonzero().tolist() == [[0, 1]]
+    assert whitening.masks[0].num_selected.item() == 1
 
 
 def test_trials_are_intersected_and_an_empty_intersection_costs_nothing(caplog):
@@ -133,9 +184,10 @@ def test_mixed_codes_make_one_mask_per_whitened_map():
     assert len(net(torch.randn(2, 3, 64, 64)).whitened) == 2
 
 
-def test_one_cluster_is_refused():
-    with pytest.raises(ValueError, match="--clusters >= 2, not 1"):
-        selective_whitening(clusters=1)
+@pytest.mark.parametrize("clusters", [1, 257])
+def test_numbers_of_clusters_that_make_no_sense_are_refused(clusters):
+    with pytest.raises(ValueError, match=f"into 2 to 256 --clusters, not {clusters}"):
+        selective_whitening(clusters=clusters)
 
 
 def sharded_masks(rank, world_size):

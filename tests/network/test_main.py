@@ -2,8 +2,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 from network import ARCHS
-from network.__main__ import describe
+from network.__main__ import describe, main
 
 
 def test_description():
@@ -19,6 +21,19 @@ def test_parameters_and_multiply_adds_of_the_trunk():
     net = ARCHS["DeepR18V3PlusD"]()
     trunk = sum(p.numel() for name, p in net.named_parameters() if name.startswith("layer"))
     assert trunk == 11_689_512 - (512 * 1000 + 1000)
+
+
+def test_loading_is_reported(tmp_path, monkeypatch, caplog, capsys):
+    file = str(tmp_path / "weights.pth")
+    torch.save(ARCHS["DeepR18V3PlusD"]().state_dict(), file)
+    codes = ["--wt_layer", *"0020000"]  # no norm with weights in the stem: its 5 entries stay unused
+    argv = ["network", "--arch", "DeepR18V3PlusD", *codes, "--size", "64", "64", "--pretrained", file]
+    monkeypatch.setattr(sys, "argv", argv)
+    with caplog.at_level("INFO", "robustnet"):
+        main()
+    total = len(ARCHS["DeepR18V3PlusD"]().state_dict())
+    assert f"pretrained {file}: {total - 5} entries loaded; 5 not of this network: layer0" in caplog.text
+    assert "layer0.1: SelectiveInstanceWhitening(64)" in capsys.readouterr().out
 
 
 def test_command_line():

@@ -68,6 +68,7 @@ def test_parity(case):
         total.backward()
         if step == 0:
             parameters, entries = dict(net.named_parameters()), net.state_dict()
+            assert [name for name, p in parameters.items() if p.grad is None] == case["no_grad"]
             gradient_tolerance = 1e-5 if output.whitened else 1e-9
             for name, norm in case["grad_norm"].items():
                 near(parameters[name].grad.norm().item(), norm, gradient_tolerance)

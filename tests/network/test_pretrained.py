@@ -1,11 +1,84 @@
+import json
+import os
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
-from torchvision.models import resnet18
+from torchvision.models import get_model, get_model_weights, resnet18
 
-from network import ARCHS
-from network.pretrained import imagenet_state, load_pretrained
+from network import ARCHS, deepv3, mnasnet, mobilenet, resnet, shufflenet
+from network.pretrained import RECIPE, imagenet_state, renamed
+from tests.utils.test_checkpoint import Payload, rename_in_pickle
+from utils import checkpoint
 
 BUILD = ARCHS["DeepR18V3PlusD"]
+CASES = json.loads((Path(__file__).parents[1] / "golden/models.json").read_text())["cases"]
+TRUNKS = [
+    *((resnet, name) for name in resnet.VARIANTS if not name.endswith("deep_stem")),
+    *((mnasnet, name) for name in mnasnet.ALPHAS),
+    (mobilenet, "mobilenet_v2"),
+    (shufflenet, "shufflenet_v2_x1_0"),
+]
+
+
+@pytest.mark.parametrize(("family", "name"), TRUNKS, ids=lambda value: getattr(value, "__name__", value))
+def test_torchvisions_entries_are_those_of_the_stages(family, name):
+    """All but the classifier's, with equal shapes; and torchvision offers weights of the recipe."""
+    with torch.device("meta"):
+        trunk, net = get_model(name).state_dict(), deepv3.deeplab(name, 16, family)()
+        prefixes = family.build(name, (0,) * 7, 16).prefixes
+    theirs = {renamed(key, prefixes): value.shape for key, value in trunk.items()}
+    ours = {key: value.shape for key, value in net.state_dict().items() if key.startswith("layer")}
+    assert {key: shape for key, shape in theirs.items() if not key.startswith(("fc", "classifier"))} == ours
+    assert RECIPE in get_model_weights(name).__members__
+
+
+@pytest.mark.parametrize(
+    ("arch", "name", "ours", "theirs"),
+    [
+        ("DeepMobileNetV3PlusD", "mobilenet_v2", "layer3.2.conv.1.0.weight", "features.13.conv.1.0.weight"),
+        ("DeepShuffleNetV3PlusD", "shufflenet_v2_x1_0", "layer4.layer.0.weight", "conv5.0.weight"),
+        ("DeepMNASNet05V3PlusD", "mnasnet0_5", "layer4.1.running_var", "layers.15.running_var"),
+    ],
+)
+def test_mobile_trunks_load(arch, name, ours, theirs, tmp_path):
+    """MobileNet's layer3 begins with features[11], MNASNet's layer4 with layers[14]."""
+    state = {key: torch.rand_like(value.float()) for key, value in get_model(name).state_dict().items()}
+    torch.save(state, tmp_path / "trunk.pth")
+    net = ARCHS[arch](pretrained=str(tmp_path / "trunk.pth"))
+    torch.testing.assert_close(net.state_dict()[ours], state[theirs])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c['arch']}-{''.join(map(str, c['wt_layer']))}")
+def test_published_checkpoints_load_strictly(case, tmp_path):
+    """`module.` names, and NumPy 1 scalars beside the tensors; strictly by eval.py, also as --pretrained."""
+    build, codes = ARCHS[case["arch"]], tuple(case["wt_layer"])
+    with torch.device("meta"):
+        entries = build(wt_layer=codes).state_dict()
+    # one stored number each: the file is small
+    state = {
+        f"module.{key}": torch.tensor(0.5).to(value.dtype).expand(value.shape)
+        for key, value in entries.items()
+    }
+    path = tmp_path / "published.pth"
+    scalars = {"mean_iu": np.float64(0.4), "epoch": np.int64(7), "acc": np.float32(0.9), "command": "python"}
+    torch.save({"state_dict": state, "optimizer": {}, **scalars}, path)
+    rename_in_pickle(path, b"numpy._core.multiarray", b"numpy.core.multiarray")
+    net = build(wt_layer=codes)
+    report = checkpoint.load_weights(net, checkpoint.load(path)["state_dict"])
+    assert report.whole and len(report.loaded) == len(entries)
+    again = build(wt_layer=codes, pretrained=str(path))
+    for value in (*net.parameters(), *again.parameters()):
+        assert (value == 0.5).all()
+
+
+def test_nothing_in_a_file_of_weights_is_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": BUILD().state_dict(), "payload": Payload()}, "bad.pth")
+    with pytest.raises(ValueError, match="bad.pth holds no weights that can be read safely"):
+        BUILD(pretrained="bad.pth")
+    assert not os.path.exists("executed")
 
 
 def test_torchvision_names_reach_the_stages(tmp_path, caplog):
@@ -18,6 +91,15 @@ def test_torchvision_names_reach_the_stages(tmp_path, caplog):
     torch.testing.assert_close(net.layer4[1].conv2.weight, trunk.layer4[1].conv2.weight)
     assert "120 entries loaded" in caplog.text  # 122 of torchvision less the two of fc
     assert "left random: aspp, bot_aspp, bot_fine, dsn, final1, final2" in caplog.text
+    assert "2 not of this network: fc" in caplog.text
+
+
+def test_entries_of_another_shape_are_left_out_and_named(tmp_path, caplog):
+    state = BUILD(num_classes=11).state_dict()
+    torch.save(state, tmp_path / "camvid.pth")
+    with caplog.at_level("INFO", "robustnet"):
+        BUILD(pretrained=str(tmp_path / "camvid.pth"))
+    assert "4 of another shape: dsn, final2" in caplog.text  # weight and bias of both last convolutions
 
 
 def test_a_whitened_stem_leaves_its_batch_norm_entries_out(tmp_path):
@@ -47,7 +129,7 @@ def test_the_deep_stem_takes_a_file_only(tmp_path):
 def test_nothing_that_fits_is_an_error(tmp_path):
     torch.save({"foo": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match="none of its 1 entries fits"):
-        load_pretrained(BUILD(), "resnet18", str(tmp_path / "other.pth"))
+        BUILD(pretrained=str(tmp_path / "other.pth"))
 
 
 def test_a_file_of_something_else_is_named(tmp_path):

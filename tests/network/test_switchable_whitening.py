@@ -55,6 +55,19 @@ def test_switchable_extremes_are_batch_and_instance():
         torch.testing.assert_close(layer(x), expected)
 
 
+def test_equal_shares_by_hand():
+    """One channel, images 0 2 and 4 6: mean 3 and variance 5 of the batch, 1 and 1, 5 and 1 of the images.
+
+    Halves of both: means 2 and 4, variance 3. Newton's iteration is exact for one channel. Running
+    statistics become 0.03 and 0.99 + 0.05; with them the first image's are 0.515 and 1.02 in eval mode.
+    """
+    layer = SwitchableWhitening(1).double()
+    x = torch.tensor([[0.0, 2], [4, 6]], dtype=torch.float64).view(2, 1, 1, 2)
+    means = torch.tensor([2.0, 4], dtype=torch.float64).view(2, 1, 1, 1)
+    torch.testing.assert_close(layer(x), (x - means) / (3 + 1e-5) ** 0.5)
+    torch.testing.assert_close(layer.eval()(x[:1]), (x[:1] - 0.515) / (1.02 + 1e-5) ** 0.5)
+
+
 def test_running_statistics_take_a_hundredth_of_the_batch_and_serve_in_eval():
     layer, x = IterNorm(2).double(), correlated_maps(channels=2)
     layer(x)

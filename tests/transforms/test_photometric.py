@@ -3,6 +3,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from torchvision.transforms import functional as TF
 
 from transforms.photometric import (
     TENSOR_ADJUST,
@@ -11,6 +12,8 @@ from transforms.photometric import (
     GaussianBlur,
     Normalize,
     Photometric,
+    channel_by_value,
+    shift_hue,
     to_tensor,
 )
 
@@ -131,3 +134,17 @@ def test_batched_form_without_jitter_and_blur(image):
     still = Photometric(None, None)
     batch = still(to_tensor(image)[None], still.draw(rng())[None])
     assert torch.equal(batch[0], Normalize()(image))
+
+
+def test_hue_from_tables():
+    """Pillow's own way back from HSV, for every hue, saturation and value; then the whole shift."""
+    hue, saturation, value = np.mgrid[:256, :256, :256].astype(np.uint8)
+    channels = [Image.fromarray(channel.reshape(4096, 4096)) for channel in (hue, saturation, value)]
+    pillow = np.asarray(Image.merge("HSV", channels).convert("RGB"))
+    index = hue.astype(np.intp).ravel() << 8 | saturation.ravel()
+    for channel, factors in enumerate(channel_by_value()):
+        ours = factors.take(index) * value.ravel() + np.float32(0.5)
+        np.testing.assert_array_equal(ours.astype(np.uint8), pillow[..., channel].ravel())
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8))
+    for amount in (-0.1, 0.0, 0.031, 0.5):
+        np.testing.assert_array_equal(shift_hue(image, amount), TF.adjust_hue(image, amount))

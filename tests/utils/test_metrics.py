@@ -70,7 +70,7 @@ def test_labels_outside_the_classes_are_ignored(label):
 @pytest.mark.parametrize("pred", [-1, 4, 255])
 def test_prediction_outside_the_classes_is_an_error(pred):
     with pytest.raises(ValueError, match="expected 0 to 3"):
-        counted([0, 255], [0, pred], 4)
+        counted([0, 255], [0, pred], 4).summary()
 
 
 def test_shapes_must_agree():

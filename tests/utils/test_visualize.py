@@ -48,6 +48,32 @@ def test_strip_is_image_truth_prediction():
     assert row[:, 0, 8].tolist() == [244, 35, 232]
 
 
+def test_overlay_is_small_and_blended():
+    """960 px become 480, every second; ImageNet's mean (124, 116, 104) and (244, 35, 232): 184, 75.5, 168."""
+    pred = torch.arange(960).remainder(2).expand(4, 960)  # the second of each two columns is dropped
+    picture = visualize.overlay(torch.zeros(3, 4, 960), 1 - pred, PALETTE)
+    assert picture.shape == (3, 2, 480) and picture.dtype == torch.uint8
+    assert (picture[:, 1, 7] - torch.tensor([184, 75, 168])).abs().max() <= 1
+
+
+def test_summary_picture_has_four_panels_with_labels_and_two_without():
+    """5 px wide with gaps of 6: image, truth, prediction, errors (right, wrong, unlabelled)."""
+    label, pred = torch.tensor([[0, 1, 255, 2, 2]]), torch.tensor([[0, 2, 1, 2, 2]])
+    picture = visualize.summary_picture(torch.zeros(3, 1, 5), label, pred, PALETTE)
+    assert picture.size == (4 * 5 + 3 * 6, 1)
+    assert [picture.getpixel((x, 0)) for x in (0, 5, 11, 13, 22, 23)] == [
+        (124, 116, 104),
+        (255, 255, 255),
+        PALETTE[0],
+        (0, 0, 0),
+        PALETTE[0],
+        PALETTE[2],
+    ]
+    errors = [picture.getpixel((x, 0)) for x in (33, 34, 35)]
+    assert errors == [visualize.RIGHT, visualize.WRONG, visualize.UNLABELLED]
+    assert visualize.summary_picture(torch.zeros(3, 1, 5), 0 * label + 255, pred, PALETTE).size == (16, 1)
+
+
 def test_heatmap_colours_by_sign():
     """Values over the largest, 2: 1 red, 0 white, -1/2 half blue."""
     picture = visualize.heatmap(torch.tensor([[2.0, 0.0], [-1.0, 2.0]]))

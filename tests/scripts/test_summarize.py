@@ -1,0 +1,74 @@
+import json
+import sys
+
+import pytest
+
+from scripts import summarize
+
+PROTOCOL = {"mode": "sliding", "slice": [0, 1]}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, protocol=PROTOCOL, **means):
+        path = tmp_path / name / "results.json"
+        path.parent.mkdir()
+        metrics = {domain: mean and {"mean_iu": mean} for domain, mean in means.items()}
+        path.write_text(json.dumps({"metrics": metrics, "protocol": protocol}))
+        return path.parent
+
+    return write
+
+
+def printed(monkeypatch, capsys, *argv):
+    monkeypatch.setattr(sys, "argv", ["summarize", *map(str, argv)])
+    summarize.main()
+    return capsys.readouterr().out.splitlines()
+
+
+def test_seeds_become_mean_and_deviation_beside_published_numbers(write, monkeypatch, capsys):
+    """isw: cityscapes 36, 38 and 40 are 38 +- 2 (n - 1), bdd100k 30, 30 and 33 are 31 +- 1.73 (root of 3);
+    their means 33, 34 and 36.5 are 34.5 +- 1.80 (root of 3.25). Published: mean of 37.09, 35.37, 38.5, 30.49.
+    """
+    runs = [
+        f"isw={write('a', gtav=0.7, cityscapes=0.36, bdd100k=0.3)}",
+        f"isw={write('b', gtav=0.7, cityscapes=0.38, bdd100k=0.3)}/results.json",
+        f"isw={write('c', gtav=0.7, cityscapes=0.4, bdd100k=0.33)}",
+        f"base={write('d', gtav=0.71, cityscapes=0.3, bdd100k=None)}",
+    ]
+    lines = printed(monkeypatch, capsys, *runs)
+    assert "38.00 ± 2.00  31.00 ± 1.73" in lines[1]
+    lines = printed(monkeypatch, capsys, *runs, "--published", "robustnet_gtav")
+    header, isw, base, *published = lines[:6]
+    assert header.split() == "mIoU (%) gtav* cityscapes bdd100k mapillary synthia mean of unseen".split()
+    assert isw.split("  ")[-1].strip() == "-"  # without mapillary and synthia there is no mean of these
+    assert base.split() == ["base", "71.00", "30.00", "-", "-", "-", "-"]
+    assert published[2].split() == "published isw 74.49 37.09 35.37 38.50 30.49 35.36".split()
+    assert lines[-1].startswith("published: README of RobustNet")
+
+
+def test_mean_over_seeds_of_the_mean_over_domains(write, monkeypatch, capsys):
+    runs = [
+        f"x={write('a', m=0.36, n=0.3)}",
+        f"x={write('b', m=0.38, n=0.3)}",
+        f"x={write('c', m=0.4, n=0.33)}",
+    ]
+    assert printed(monkeypatch, capsys, *runs)[1].endswith("34.50 ± 1.80")
+
+
+def test_other_protocols_are_said(write, monkeypatch, capsys):
+    runs = write("a", gtav=0.5), write("b", {"mode": "whole", "slice": [0, 1]}, gtav=0.5)
+    assert (
+        printed(monkeypatch, capsys, *runs)[-1] == "not comparable, the runs differ in mode sliding or whole"
+    )
+
+
+def test_files_that_are_no_whole_results(write, tmp_path):
+    part = write("a", PROTOCOL | {"slice": [1, 2]}, gtav=0.5)
+    with pytest.raises(ValueError, match="slice 1 of 2"):
+        summarize.read_results(part)
+    (part / "results.json").write_text("[]")
+    with pytest.raises(ValueError, match="holds no results"):
+        summarize.read_results(part)
+    with pytest.raises(FileNotFoundError, match="no results at"):
+        summarize.read_results(tmp_path / "none")

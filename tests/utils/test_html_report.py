@@ -1,0 +1,65 @@
+from html.parser import HTMLParser
+
+import pytest
+import torch
+from PIL import Image
+
+from utils.html_report import page
+from utils.records import picture_path
+from utils.results import score_domain
+
+NAMES, PALETTE = ["road", "sky", "car"], [(128, 64, 128), (70, 130, 180), (0, 0, 142)]
+
+
+class Reader(HTMLParser):
+    """Collects tags, what they refer to, and text; fails on tags that do not match."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.links, self.text = [], [], [], ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.links += [value for key, value in attributes if key in ("src", "href")]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def domains(tmp_path):
+    """Images a/1 (IoU 1), a/2 (road 1/2, sky 0: 1/4) and a/3 (0), each with a picture; one without labels."""
+    counts = torch.zeros(3, 3, 3, dtype=torch.int64)
+    counts[0, 0, 0], counts[1, 0, :2], counts[2, 0, 1] = 8, 4, 8
+    folder = tmp_path / "records" / "a b_val"
+    images = {f"a/{i}": one for i, one in enumerate(counts, start=1)}
+    for name in images:
+        picture_path(folder, name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 2)).save(picture_path(folder, name))
+    return {
+        "town": score_domain(images, 3, {}, [folder]),
+        "folder": score_domain({"a/1": 0 * counts[0]}, 3, {}, [folder]),
+    }
+
+
+def test_page_says_all_and_needs_nothing_else(tmp_path, domains):
+    """12 of 24 road pixels are right, the others taken for sky: IoU 50 and 0, mean 25."""
+    facts = {"command": "eval.py <x>"}
+    read = Reader(
+        page("run <1>", [["", "town*"], ["run", "25.00"]], facts, domains, NAMES, PALETTE, tmp_path)
+    )
+    assert not {"script", "link", "iframe"} & set(read.tags)
+    for words in ("run <1>", "eval.py <x>", "25.00", "50.00", "over 3 images", "left out of the mean: car"):
+        assert words in read.text
+    assert "1 image without labels" in read.text and "* trained on" in read.text
+    order = [read.text.index(words) for words in ("best: a/1", "median: a/2", "worst: a/3", "example 1: a/1")]
+    assert order == sorted(order)
+    assert len(read.links) == 4
+    assert all((tmp_path / link.replace("%20", " ")).is_file() for link in read.links)

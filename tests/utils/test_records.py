@@ -1,0 +1,80 @@
+import threading
+import time
+
+import pytest
+import torch
+from PIL import Image
+
+from utils.records import Background, Records, merged, read
+from utils.results import prune_pictures, score_domain
+
+PICTURE = Image.new("RGB", (4, 2))
+
+
+def diagonal(right, wrong=0):
+    return torch.tensor([[right, wrong], [0, 0]])
+
+
+def test_counts_come_back_after_a_crash(tmp_path):
+    """A line cut off does not count; what counts is found under the same settings alone."""
+    records = Records(tmp_path / "r", {"scale": (1.0,)})
+    records.add("sub/a", diagonal(2**40, 3), PICTURE)
+    records.add("b", diagonal(0), PICTURE)
+    with open(records.file, "a") as file:
+        file.write('{"name": "c", "cl')
+    again = Records(tmp_path / "r", {"scale": (1.0,)}, resume=True)
+    assert set(again.finished) == {"sub/a", "b"}
+    again.add("c", diagonal(1), PICTURE)
+    images = again.gather()
+    assert list(images) == ["b", "c", "sub/a"]
+    assert images["sub/a"].tolist() == [[2**40, 3], [0, 0]]
+    assert all(torch.equal(images[name], counts) for name, counts in read(tmp_path / "r").items())
+    with pytest.raises(ValueError, match=r"had scale \[1.0\], not \[2.0\]"):
+        Records(tmp_path / "r", {"scale": [2.0]}, resume=True)
+    assert Records(tmp_path / "r", {"scale": [2.0]}).gather() == {}
+
+
+def test_slices_of_other_settings_do_not_merge(tmp_path):
+    for name, settings in (("a", {"s": 1}), ("b", {"s": 1}), ("c", {"s": 2})):
+        Records(tmp_path / name, settings).add(name, diagonal(1), PICTURE)
+    assert list(merged([tmp_path / "b", tmp_path / "a"])) == ["a", "b"]
+    with pytest.raises(ValueError, match="has other settings"):
+        merged([tmp_path / "a", tmp_path / "c"])
+
+
+def test_pictures_of_best_median_and_worst_stay(tmp_path):
+    """IoU of class 0 is 9/9, 5/9, 1/9, 0/9, of class 1, never true, 0. Of four the third is the median."""
+    records = Records(tmp_path, {})
+    for name, right in (("d", 9), ("c", 5), ("b", 1), ("a", 0)):
+        records.add(name, diagonal(right, 9 - right), PICTURE)
+    domain = score_domain(records.gather(), 2, {}, [tmp_path])
+    assert [(kind, name) for kind, name, _ in domain.pictures] == [
+        ("best", "d"),
+        ("median", "b"),
+        ("worst", "a"),
+    ]
+    prune_pictures(tmp_path, domain)
+    assert sorted(path.stem for path in tmp_path.glob("pictures/*")) == ["a", "b", "d"]
+    assert score_domain(records.gather(), 2, {}, [tmp_path]).pictures == domain.pictures
+
+
+def test_background_is_bounded_and_raises_errors():
+    """With room for 2 the third submit waits; an error comes out of the block."""
+    gate, started = threading.Event(), []
+
+    def wait(i):
+        started.append(i)
+        gate.wait()
+
+    with Background(threads=2, limit=2) as background:
+        for i in range(2):
+            background.submit(wait, i)
+        blocked = threading.Thread(target=background.submit, args=(wait, 2))
+        blocked.start()
+        time.sleep(0.05)
+        assert sorted(started) == [0, 1] and blocked.is_alive()
+        gate.set()
+        blocked.join()
+    assert sorted(started) == [0, 1, 2]
+    with pytest.raises(ZeroDivisionError), Background() as background:
+        background.submit(lambda: 1 / 0)

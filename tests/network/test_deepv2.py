@@ -13,7 +13,12 @@ from network.vgg import FULLY_CONNECTED, FCN8s, build, dilated
 
 
 @pytest.mark.parametrize(
-    "arch", ["DeepR101V2", "DeepVGG16V2", pytest.param("VGG16FCN8s", marks=pytest.mark.slow)]
+    "arch",
+    [
+        "DeepVGG16V2",
+        pytest.param("DeepR101V2", marks=pytest.mark.slow),
+        pytest.param("VGG16FCN8s", marks=pytest.mark.slow),
+    ],
 )
 def test_output_and_a_gradient_everywhere(arch):
     net = ARCHS[arch](num_classes=5)

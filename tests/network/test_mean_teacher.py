@@ -165,20 +165,21 @@ def self_training(views=4, published=False):
     return net, SelfTraining(net, 3, views=views, update_every=2, published_loss=published)
 
 
-def two_steps(rank, world, views, published):
+def two_steps(rank, world, views, published, device="cpu"):
     """Return losses, gradients and priors of two batches of 8 views, and how many pixels had a label."""
     net, training = self_training(views, published)
+    net, training = net.to(device), training.to(device)
     training.prepare(net.train())
     results = []
     for seed in (0, 1):
         share = slice(rank * 8 // world, (rank + 1) * 8 // world)
-        part = {key: value[share] for key, value in batch(seed=seed).items()}
+        part = {key: value[share].to(device) for key, value in batch(seed=seed).items()}
         loss = training.losses(net, part)["target"]
         net.zero_grad()
         loss.backward()
         kept = world * (training.taught["label"] != 255).sum()
         results += [loss.detach(), net.conv.weight.grad.clone(), training.class_prior.prior.clone(), kept]
-    return [value.float() for value in results]
+    return [value.float().cpu() for value in results]
 
 
 SETTINGS = [(4, False), (4, True), (8, False), (8, True)]  # 8: half of the group is on each of 2 processes
@@ -195,6 +196,15 @@ def test_two_processes_share_a_batch_and_even_a_group():
     for expected, *values in zip(alone, *shares, strict=True):
         torch.testing.assert_close(torch.stack(values).mean(0), expected)
     assert not torch.equal(shares[0][0], shares[1][0])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("published", [False, True])
+def test_a_gpu_computes_the_same(published):
+    """But for pixels whose confidence is at the threshold to the last digits."""
+    on_cpu, on_gpu = (two_steps(0, 1, 4, published, device) for device in ("cpu", "cuda"))
+    for expected, value in zip(on_cpu, on_gpu, strict=True):
+        torch.testing.assert_close(value, expected, rtol=2e-2, atol=2e-3)
 
 
 def test_the_teacher_follows_every_second_batch():

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from datasets.labels import IGNORE_LABEL, INVALID, TRAIN_ID_TO_TRAIN_ID, lookup
+from datasets.labels import IGNORE_LABEL, INVALID, TRAIN_ID_TO_TRAIN_ID
 from datasets.lazy import LazyImage, naming
 from datasets.samplers import process_place
 from datasets.splits import as_ranges, read_split, split_names
@@ -190,16 +190,18 @@ class SegmentationDataset(Dataset):
 
     def decode_label(self, image: Image.Image) -> np.ndarray:
         """Return train ids or 255 as uint8 (H, W) from an opened label file; ValueError for an unknown id."""
-        values = np.asarray(image)
-        if values.ndim != 2 or values.dtype.kind not in "iu":
-            raise ValueError(f"a label has one channel of class ids, this one is a {image.mode} image")
-        label = lookup(self.table, values.astype(np.uint8, copy=False))
-        unknown = label == INVALID
-        if values.dtype != np.uint8:
-            unknown |= (values < 0) | (values > 255)
+        if image.mode in ("L", "P"):
+            label = np.asarray(image.point(self.table.tolist()))
+            unknown = label == INVALID
+        else:
+            values = np.asarray(image)
+            if values.ndim != 2 or values.dtype.kind not in "iu":
+                raise ValueError(f"a label has one channel of class ids, this one is a {image.mode} image")
+            label = self.table.take(values.astype(np.uint8))
+            unknown = (label == INVALID) | (values < 0) | (values > 255)
         if unknown.any():
-            accepted = as_ranges(np.flatnonzero(self.table != INVALID))
-            raise ValueError(f"class id {values[unknown][0]} is not one of {self.name}'s: {accepted}")
+            value, accepted = np.asarray(image)[unknown][0], as_ranges(np.flatnonzero(self.table != INVALID))
+            raise ValueError(f"class id {value} is not one of {self.name}'s: {accepted}")
         return label
 
     def label_content(self, path: Path) -> bytes:
@@ -213,7 +215,7 @@ class SegmentationDataset(Dataset):
         """
         with naming(f"label {path}"):
             content = self.label_content(path)
-        return LazyImage(content, lambda part: Image.fromarray(self.decode_label(part)), f"label {path}")
+        return LazyImage(content, self.decode_label, f"label {path}")
 
     def read_label(self, path: Path) -> np.ndarray:
         """Return train ids or 255 as uint8 (H, W); errors are those of `open_label`."""

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.base import Layout, Sample, SegmentationDataset
-from datasets.labels import GTAV_COLOR_TO_TRAIN_ID, IGNORE_LABEL, INVALID, UNSCORED_COLORS, lookup
+from datasets.labels import GTAV_COLOR_TO_TRAIN_ID, IGNORE_LABEL, INVALID, UNSCORED_COLORS
 
 
 class GTAV(SegmentationDataset):
@@ -38,17 +38,17 @@ class GTAV(SegmentationDataset):
     def decode_label(self, image: Image.Image) -> np.ndarray:
         if image.mode not in ("P", "RGB", "RGBA"):
             raise ValueError(f"a GTAV label is a palette or RGB image, this one is {image.mode}")
-        values = np.asarray(image if image.mode == "P" else image.convert("RGB"))
         if image.mode == "P":
             colors = np.array(image.getpalette("RGB")).reshape(-1, 3)
             table = np.full(256, INVALID, np.uint8)
             table[: len(colors)] = color_table()[pack(colors)]
-            label = lookup(table, values)
+            label = np.asarray(image.point(table.tolist()))
         else:
-            label = color_table().take(pack(values))
+            image = image.convert("RGB")
+            label = color_table().take(pack(np.asarray(image)))
         unknown = label == INVALID
         if unknown.any():
-            value = values[unknown][0]
+            value = np.asarray(image)[unknown][0]
             if image.mode == "P" and value >= len(colors):
                 raise ValueError(f"it uses index {value}, which its palette does not have")
             color = colors[value] if image.mode == "P" else value

@@ -21,8 +21,8 @@ class LazyImage:
     `size` is (width, height) px. Every use decodes anew, so that nothing is kept.
     """
 
-    def __init__(self, data: bytes, decode: Callable[[Image.Image], Image.Image], file: str):
-        """Take the file's content and `decode(part of it) -> what it stands for`.
+    def __init__(self, data: bytes, decode: Callable[[Image.Image], Image.Image | np.ndarray], file: str):
+        """Take the file's content and `decode(part of it) -> what it stands for`, an image or its pixels.
 
         Whatever goes wrong in decoding, now or later, is a ValueError that begins with `file`.
         """
@@ -33,10 +33,12 @@ class LazyImage:
     def crop(self, box: tuple[int, int, int, int]) -> Image.Image:
         """Return the part (left, top, right, bottom), end exclusive, which lies inside."""
         with naming(self.file), Image.open(io.BytesIO(first_rows(self.data, box[3]))) as image:
-            return self.decode(image.crop(box))
+            part = self.decode(image.crop(box))
+        return Image.fromarray(part) if isinstance(part, np.ndarray) else part
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return np.array(self.crop((0, 0, *self.size)), dtype)
+        with naming(self.file), Image.open(io.BytesIO(self.data)) as image:
+            return np.array(self.decode(image), dtype, copy=copy)
 
 
 def first_rows(data: bytes, rows: int) -> bytes:

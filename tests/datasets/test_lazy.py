@@ -76,3 +76,13 @@ def test_what_cannot_be_cut_short_is_left_alone():
 def test_no_image():
     with pytest.raises(ValueError, match="image some.png cannot be read"):
         lazy(b"no image")
+
+
+def test_an_array_of_it_can_be_written_to():
+    values = noise((9, 7))
+    image = LazyImage(content(values, "L"), np.asarray, "label some.png")
+    array = np.array(image)
+    array += 1
+    np.testing.assert_array_equal(array, values + 1)
+    np.testing.assert_array_equal(np.asarray(image), values)
+    assert np.array(image, np.int64).dtype == np.int64 and image.crop((1, 2, 3, 5)).size == (2, 3)

@@ -98,7 +98,10 @@ def _check_adaptation(args: argparse.Namespace, world_size: int) -> None:
         return
     views, images = args.sac_views, args.sac_images
     share, rest = divmod(views * images, world_size)
-    if min(views, images, args.sac_teacher_every) < 1 or rest or (share % views and views % share):
+    for name in ("sac_views", "sac_images", "sac_teacher_every"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, not {getattr(args, name)}")
+    if rest or (share % views and views % share):
         raise ValueError(
             f"--sac_images {images} of --sac_views {views} cannot be divided among {world_size} processes: "
             "each takes whole images, or an equal part of the views of one"
@@ -121,6 +124,7 @@ def _warn_of_idle(args: argparse.Namespace) -> None:
         "wt_bound": (args.wt_bound != 1 and not weighted, "--img_wt_loss or --jointwtborder"),
         "strict_bdr_cls": (args.strict_bdr_cls and not args.jointwtborder, "--jointwtborder"),
         "dynamic": (args.dynamic and ISW not in args.wt_layer, "code 2 in --wt_layer"),
+        "sac_phase": (args.sac_phase != "sac" and not args.adapt_dataset, "--adapt_dataset"),
         "sac_weights": (args.sac_weights and not args.adapt_dataset, "--adapt_dataset"),
         "sac_published_loss": (args.sac_published_loss and not args.adapt_dataset, "--adapt_dataset"),
         "wt_reg_weight": (args.wt_reg_weight and not whitened, "code 1 or 2 in --wt_layer"),

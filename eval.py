@@ -5,6 +5,7 @@
 Also through torchrun or torch.distributed.launch: the images are shared out, the scores are the same.
 """
 
+import json
 import re
 import sys
 import time
@@ -29,7 +30,7 @@ from datasets.loaders import setup_eval_loader
 from network import get_net
 from network.folding import Folded
 from utils import checkpoint, distributed, report, visualize
-from utils.inference import Windows, predictions, windows_within
+from utils.inference import Windows, out_of_memory, predictions, windows_within
 from utils.logging import exit_cleanly, logger, setup
 from utils.metrics import count_pixels
 from utils.records import Background, Records, check_writable, merged
@@ -165,7 +166,9 @@ def evaluate(
                 seen = batch["image"][0], batch["label"][0], pred[0].byte()
                 options = dump, kinds, protocol["image_in"]
                 background.submit(finish, records, batch["name"][0], counts, *seen, *options)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
         raise ValueError(
             "the GPU's memory does not do for one image; raise --max_memory_gb, leave out large --scales or "
             f"lower --crop_size ({str(error).splitlines()[0]})"
@@ -217,14 +220,18 @@ def merge_slices(args, results: Path, run: str, seen: list[str], record: dict) -
         folders = [records_folder(args, name, i) for i in slices]
         domains[name] = score_domain(merged(folders), NUM_CLASSES, CLASS_SUBSETS.get(name, {}), folders)
     print_scores(run, domains, seen)
+    parts = [json.loads((results / f"results_{i}_of_{args.split_count}.json").read_text()) for i in slices]
+    unreadable = {name: sum((part["unreadable"].get(name, []) for part in parts), []) for name in domains}
+    record["unreadable"] = {name: files for name, files in unreadable.items() if files}
+    record["peak_gpu_memory_gib"] = max(part["peak_gpu_memory_gib"] for part in parts)
     record["protocol"]["slice"] = [0, 1]
     report.write_report(results, run, domains, seen, TRAIN_ID_NAMES, TRAIN_ID_COLORS, record)
 
 
 def trained_on(command: str) -> list[str]:
-    """Read the source domains from a checkpoint's training command; none if it does not say."""
-    flag = re.search(r"--dataset((?:\s+[^-\s]\S*)+)", command.replace("=", " "))
-    return flag[1].split() if flag else []
+    """Read the domains trained on or adapted to from a checkpoint's training command, if it says so."""
+    flags = re.findall(r"--(?:adapt_)?dataset((?:\s+[^-\s]\S*)+)", command.replace("=", " "))
+    return " ".join(flags).split()
 
 
 def print_scores(run: str, domains: dict[str, Domain], seen: list[str]) -> None:

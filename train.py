@@ -149,7 +149,8 @@ def train_epoch(
             training.optimizer.zero_grad(set_to_none=True)
             training.scaler.scale(sum(losses.values())).backward()
             if target:  # a pass of its own: the gradients add up
-                views = {k: view.flatten(0, 1).to(device) for k, view in target.items() if k != "name"}
+                target.pop("name")
+                views = {k: v.flatten(0, 1).to(device, non_blocking=True) for k, v in target.items()}
                 with torch.autocast(device.type, half, args.fp16):
                     adapted = training.adaptation.losses(model, views)
                 for loss in adapted.values():

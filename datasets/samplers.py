@@ -64,8 +64,8 @@ class ImportanceSampler(TrainSampler):
     """Classes in turn, and for each an image with the more probability the more of the class it holds.
 
     shares (K, length) are each image's shares of the pixels of each class; an image is drawn with probability
-    (1 - `uniform`) * share + uniform / length, so it may come twice in an epoch. Classes that occur nowhere
-    are left out.
+    (1 - `uniform`) * share + uniform / length, so it may come again in an epoch: image i as index i, i +
+    length, i + 2 length, ... Classes that occur nowhere are left out.
     """
 
     def __init__(self, shares: np.ndarray, *, uniform: float = 0.25, **place):
@@ -81,7 +81,12 @@ class ImportanceSampler(TrainSampler):
         classes = np.arange(first, first + self.length) % len(self.cumulative)
         draws = np.random.default_rng((self.seed, self.epoch)).random(self.length)
         drawn = [np.searchsorted(self.cumulative[c], x, "right") for c, x in zip(classes, draws, strict=True)]
-        return np.minimum(drawn, self.length - 1)  # the last sum may be rounded below 1
+        drawn = np.minimum(drawn, self.length - 1)  # the last sum may be rounded below 1
+        times = np.zeros(self.length, int)
+        for place, image in enumerate(drawn):
+            drawn[place] += self.length * times[image]
+            times[image] += 1
+        return drawn
 
 
 class EvalSampler(Sampler[int]):

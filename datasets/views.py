@@ -36,7 +36,8 @@ class TargetViews(Dataset):
     from the reference, the image as all views share it, to each view, "inverse": back, float32 (V, 2, 3) as
     in transforms/similarity.py, "valid": bool (V, H, W), False on padding, "name"}.
 
-    A view depends on (seed, epoch, index) and its number alone, so that processes may share a group: `part`
+    A view depends on (seed, epoch, index) and its number alone: index + n len gives other views of an image
+    (`ImportanceSampler`), and processes may share a group: `part`
     (i, n) makes the i-th of n equal parts of the V = `views` views.
     """
 
@@ -55,9 +56,11 @@ class TargetViews(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         key = self.base.seed, self.base.epoch, index
-        image = self.base.open_image(self.samples[index].image)
+        sample = self.samples[index % len(self)]
+        image = self.base.open_image(sample.image)
         reference, valid = self.preset.reference(image, sample_rng(*key))
         views = [
-            self.preset.view(reference, valid, number, sample_rng(*key, number)) for number in self.numbers
+            self.preset.view(reference, valid, number, sample_rng(*key, 1 + number))
+            for number in self.numbers
         ]
-        return {**default_collate(views), "name": self.base.name_of(self.samples[index])}
+        return {**default_collate(views), "name": self.base.name_of(sample)}

@@ -21,8 +21,9 @@ PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 class Folded(nn.Module):
     """A copy of a network in eval mode and channels_last that computes the same with fewer passes.
 
-    Equal to rounding. In bfloat16 the convolutions run in that type, the classifier's excepted: its inputs
-    are rounded but not its logits. `epilogues` lets cuDNN add bias, residual and ReLU in the convolution.
+    Equal to rounding. In bfloat16 the convolutions run in that type, but for the first two stages and the
+    classifiers: what is rounded early moves the most predictions. `epilogues` lets cuDNN add bias,
+    residual and ReLU in the convolution.
     """
 
     def __init__(self, net: nn.Module, precision: str = "float32", epilogues: bool = True):
@@ -31,11 +32,14 @@ class Folded(nn.Module):
         self.net = copy.deepcopy(net).eval()
         replaced = [m for m in self.net.modules() if isinstance(m, ReplacedNorm) and m.has_norm]
         unused = {module for parent in replaced for module in parent.layer.modules()}
+        exact = {module for stage in (self.net.layer0, self.net.layer1) for module in stage.modules()}
         for module in [module for module in self.net.modules() if module not in unused]:
-            _fold_children(module, self.dtype, epilogues)
+            _fold_children(module, torch.float32 if module in exact else self.dtype, epilogues)
         for module in list(self.net.modules()):
             if isinstance(module, resnet.Bottleneck | resnet.BasicBlock):
                 _fold_block(module)
+        for name in ("layer0", "layer1"):
+            self.net.set_submodule(name, Exact(self.net.get_submodule(name)))
         for name in self.net.classifiers:
             self.net.set_submodule(name, Classifier(self.net.get_submodule(name)))
         self.net.to(memory_format=torch.channels_last)
@@ -90,11 +94,8 @@ class FoldedConv(nn.Module):
         return torch.cudnn_convolution_add_relu(x, self.weight, residual, 1, self.bias, *self.geometry)
 
 
-class Classifier(nn.Module):
-    """A last layer that computes in float32 or better, also under autocast, and puts out whole maps.
-
-    Not channels_last: maps of an odd number of classes are resized and summed faster one by one.
-    """
+class Exact(nn.Module):
+    """A part that computes in float32 or better, also under autocast."""
 
     def __init__(self, layer: nn.Module):
         super().__init__()
@@ -102,7 +103,17 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return self.layer(float32_or_better(x)).contiguous()
+            return self.layer(float32_or_better(x))
+
+
+class Classifier(Exact):
+    """A last layer that puts out whole maps.
+
+    Not channels_last: maps of an odd number of classes are resized and summed faster one by one.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).contiguous()
 
 
 class FoldedTail:

@@ -36,8 +36,9 @@ def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> N
 
 def warp(probs: Tensor, matrix: Tensor) -> Tensor:
     """Sample probs (N, K, H, W) where matrices (N, 2, 3) say, bilinear; zero beyond the edge."""
-    grid = F.affine_grid(matrix.to(probs.dtype), list(probs.shape), align_corners=False)
-    return F.grid_sample(probs, grid, padding_mode="zeros", align_corners=False)
+    with torch.autocast(probs.device.type, enabled=False):  # coordinates in half precision are whole px off
+        grid = F.affine_grid(matrix.to(probs.dtype), list(probs.shape), align_corners=False)
+        return F.grid_sample(probs, grid, padding_mode="zeros", align_corners=False)
 
 
 def fuse(probs: Tensor, matrix: Tensor, inverse: Tensor, views: int) -> Tensor:
@@ -198,10 +199,12 @@ class SelfTraining(nn.Module):
 
     def kept(self) -> Tensor:
         """Return the share (K,) of each class's pixels in the last batch that had a label."""
-        best, classes = self.taught["probs"].argmax(1), len(self.class_prior.prior)
+        classes = len(self.class_prior.prior)
+        sure, best = self.taught["probs"].max(1)
+        best = best.where(sure > 0, classes)  # padding is no class
         labelled = best[self.taught["label"] != IGNORE_LABEL]
-        counts = torch.stack([p.flatten().bincount(minlength=classes) for p in (labelled, best)])
-        labelled, everything = all_reduce_sum(counts)
+        counts = [pixels.flatten().bincount(minlength=classes + 1)[:classes] for pixels in (labelled, best)]
+        labelled, everything = all_reduce_sum(torch.stack(counts))
         return labelled / everything.clamp(min=1)
 
     def get_extra_state(self) -> dict:

@@ -10,6 +10,7 @@ beforehand, and labels of the target serve the final table alone. Flags behind -
 """
 
 import argparse
+import hashlib
 import json
 import shutil
 import statistics
@@ -121,7 +122,10 @@ def main() -> None:
     parser.add_argument("--score_split", default="val")
     parser.add_argument("--data_root", help="folder of the datasets; default: a rendered town")
     parser.add_argument(
-        "--out", type=Path, default=Path("logs/adaptation"), help="results; finished parts are kept"
+        "--out",
+        type=Path,
+        default=Path("logs/adaptation"),
+        help="results; parts finished with the same settings are kept",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument(
@@ -138,6 +142,8 @@ def main() -> None:
             *("-m", "datasets.toy_city", "--out", args.data_root, "--height", height, "--width", width),
             *("--train", images, "--val", val, "--domains", args.source, args.target),
         )
+    key = args.source, args.target, args.score_dataset, args.score_split, args.data_root, args.flags, size
+    args.out /= hashlib.sha256(json.dumps(key).encode()).hexdigest()[:8]
     scores = [compare(args, size, seed) for seed in args.seeds]
     print(f"\n{args.source} to {args.target}, scored on {args.score_dataset} {args.score_split}")
     print(report.markdown_table(table(scores, args.seeds)))

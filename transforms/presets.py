@@ -1,8 +1,8 @@
 """Which transforms in which order: geometry, colour, blur, tensor, normalization (DESIGN Method 4 and 7).
 
-Each preset is called as `preset(image, label, centroid, rng)` with PIL images and returns tensors: image
-float32 (3, H, W), label int64 (H, W) or None; with photometric augmentation left to the device, image
-uint8 and thirdly what the device shall do with it.
+Each preset is called as `preset(image, label, centroid, rng)` with PIL images, or stand-ins that are
+decoded where used, and returns tensors: image float32 (3, H, W), label int64 (H, W) or None; with photometric
+augmentation left to the device, image uint8 and thirdly what the device shall do with it.
 """
 
 import numpy as np

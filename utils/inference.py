@@ -42,7 +42,7 @@ class Windows:
     def __call__(self, windows: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield the logits (n, K, h, w) of some of `windows`, (3, h, w) each and alike, until all are done.
 
-        Raises torch.OutOfMemoryError when there is no room for one.
+        Raises an error that is `out_of_memory` when there is no room for one.
         """
         area, done = windows[0][0].numel(), 0
         while done < len(windows):

@@ -118,7 +118,8 @@ def line_of(name: str, counts: Tensor) -> str:
 def read(folder: Path) -> dict[str, Tensor]:
     """Return the counts of the images finished in `folder`; a line cut off by a crash does not count."""
     images = {}
-    for line in "".join(file.read_text() for file in sorted(folder.glob("*.jsonl"))).splitlines():
+    files = sorted(folder.glob("*.jsonl"))
+    for line in (line for file in files for line in file.read_text().splitlines()):
         with contextlib.suppress(json.JSONDecodeError):
             record = json.loads(line)
             flat = torch.zeros(record["classes"] ** 2, dtype=torch.int64)

@@ -94,6 +94,7 @@ def weights(net: nn.Module) -> dict[str, torch.Tensor]:
 def save(training: Training, scores: dict[str, Summary], folder: Path, select: Collection[str]) -> None:
     """Write `last_...` (scored on the first dataset), `ema_...` of a teacher, and `best_...` per dataset.
 
+    `ema_...` holds weights alone: a run goes on from the student's.
     The best are of those datasets in `select` that improved. The file a new one replaces goes only after the
     new one is complete.
     """
@@ -109,7 +110,10 @@ def save(training: Training, scores: dict[str, Summary], folder: Path, select: C
         mean_iu = scores[name].mean_iu if name in scores else math.nan
         stem = f"{kind}_{name}_epoch_"
         file = folder / f"{stem}{training.epoch}_mean-iu_{mean_iu:.5f}.pth"
-        checkpoint.save(file, {**training.state_dict(), "state_dict": weights(net), "mean_iu": mean_iu})
+        state = training.state_dict()
+        if kind == "ema":
+            state = {key: state[key] for key in ("settings", "epoch", "iteration", "command")}
+        checkpoint.save(file, {**state, "state_dict": weights(net), "mean_iu": mean_iu})
         for old in folder.glob(f"{stem}*.pth"):
             if old != file:
                 old.unlink()

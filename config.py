@@ -185,6 +185,8 @@ def _check_inference(args: argparse.Namespace) -> None:
         )
     if args.max_memory_gb is not None and not args.max_memory_gb > 0:
         raise ValueError(f"--max_memory_gb {args.max_memory_gb} leaves no memory; expected GiB above 0")
+    if args.split_count < 1:
+        raise ValueError(f"--split_count must be at least 1, not {args.split_count}")
     if not 0 <= args.split_index < args.split_count:
         raise ValueError(f"--split_index {args.split_index} is not one of 0..{args.split_count - 1}")
     defaults, mode = get_parser("eval"), args.inference_mode

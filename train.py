@@ -98,6 +98,9 @@ def main(args) -> None:
                 scores[teacher] = validate(args, taught, teacher, loader, run, device)
         save(training, scores, run.checkpoints, [name for name in args.select_on if name in scores])
         training.epoch += 1
+    if whitening.selective and not whitening.trials:
+        text = "the ISW loss was never on: epoch %d (--cov_stat_epoch) was not completed"
+        logger.warning(text, args.cov_stat_epoch)
     run.writer.close()
     logger.info("checkpoints and log in %s, TensorBoard in %s", run.checkpoints, run.tensorboard)
 

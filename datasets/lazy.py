@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 PNG_HEADER = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 # Width, height, 5 bytes of which the last is interlacing, and a checksum follow it.
@@ -61,5 +61,7 @@ def naming(file: Path | str):
         yield
     except FileNotFoundError:
         raise
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{file} cannot be read: it is no image of a known format, or damaged") from error
     except Exception as error:
         raise ValueError(f"{file} cannot be read: {error}") from error

@@ -48,6 +48,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     args = parser.parse_args()
     try:
+        if min(args.size) < 1:
+            raise ValueError(f"--size takes a height and a width of at least 1 px, not {args.size}")
         print(describe(get_net(args), *args.size))
     except (ValueError, FileNotFoundError) as error:
         parser.exit(2, f"error: {error}\n")

@@ -186,6 +186,7 @@ def test_several_datasets_have_a_folder_each_and_a_table(town, capsys):
         (["--crop_size", "0"], "crop 0"),
         (["--max_memory_gb", "0"], "max_memory_gb 0.0"),
         (["--split_index", "2", "--split_count", "2"], "0..1"),
+        (["--split_count", "0"], "split_count must be at least 1"),
         (["--ckpt_path", "/dev/null"], "results cannot be written"),
         (["--arch", "DeepR18V3PlusD"], "arch DeepR50V3PlusD, not DeepR18V3PlusD"),
         (["--wt_layer", *"0020000"], "wt_layer [0, 0, 0, 0, 0, 0, 0], not [0, 0, 2, 0, 0, 0, 0]"),

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from network.instance_whitening import float32_or_better
-from network.reduce import all_reduce_sum
+from network.reduce import all_reduce_sum, processes
 
 IGNORE_LABEL = 255
 PRIOR_MOMENTUM = 0.99
@@ -67,7 +67,7 @@ def sum_over_group(sums: Tensor, parts: int) -> Tensor:
 
 def mean_over_processes(x: Tensor) -> Tensor:
     """Return the mean of `x` over processes."""
-    return all_reduce_sum(x) / dist.get_world_size() if dist.is_initialized() else x
+    return all_reduce_sum(x) / processes()
 
 
 class ClassPrior(nn.Module):

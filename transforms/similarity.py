@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PARAMETERS = 5  # dy, dx, alpha, scale, flip
-
 
 def similarity_matrix(parameters: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the matrices (B, 2, 3) of views (B, 5) of a reference of `size` (height, width), in px.

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -190,36 +191,50 @@ class SegmentationDataset(Dataset):
 
     def decode_label(self, image: Image.Image) -> np.ndarray:
         """Return train ids or 255 as uint8 (H, W) from an opened label file; ValueError for an unknown id."""
-        if image.mode in ("L", "P"):
-            label = np.asarray(image.point(self.table.tolist()))
-            unknown = label == INVALID
-        else:
-            values = np.asarray(image)
-            if values.ndim != 2 or values.dtype.kind not in "iu":
-                raise ValueError(f"a label has one channel of class ids, this one is a {image.mode} image")
-            label = self.table.take(values.astype(np.uint8))
-            unknown = (label == INVALID) | (values < 0) | (values > 255)
+        return self.train_ids(self.label_ids(image))
+
+    def label_ids(self, image: Image.Image) -> np.ndarray:
+        """Return the class ids (H, W) as an opened label file has them."""
+        values = np.asarray(image)
+        if values.ndim != 2 or values.dtype.kind not in "iu":
+            raise ValueError(f"a label has one channel of class ids, this one is a {image.mode} image")
+        return values
+
+    def train_ids(self, values: np.ndarray) -> np.ndarray:
+        """Return the train ids or 255, uint8, of a label file's class ids; ValueError for an unknown one."""
+        train_ids = self.table.take(values.astype(np.uint8, copy=False))
+        unknown = train_ids == INVALID
+        if values.dtype != np.uint8:
+            unknown |= (values < 0) | (values > 255)
         if unknown.any():
-            value, accepted = np.asarray(image)[unknown][0], as_ranges(np.flatnonzero(self.table != INVALID))
+            value, accepted = values[unknown][0], as_ranges(np.flatnonzero(self.table != INVALID))
             raise ValueError(f"class id {value} is not one of {self.name}'s: {accepted}")
-        return label
+        return train_ids
 
     def label_content(self, path: Path) -> bytes:
         """Return the label as an image file that Pillow decodes to what `decode_label` reads."""
         return path.read_bytes()
 
-    def open_label(self, path: Path) -> LazyImage:
-        """Return the label of train ids or 255, to be decoded where it is used.
+    def open_label(self, path: Path, decode: Callable | None = None) -> LazyImage:
+        """Return the label of train ids or 255 (or what else `decode` makes), decoded where it is used.
 
         ValueError naming a damaged file or, where it is decoded, an unknown id.
         """
         with naming(f"label {path}"):
             content = self.label_content(path)
-        return LazyImage(content, self.decode_label, f"label {path}")
+        return LazyImage(content, decode or self.decode_label, f"label {path}")
 
     def read_label(self, path: Path) -> np.ndarray:
         """Return train ids or 255 as uint8 (H, W); errors are those of `open_label`."""
         return np.asarray(self.open_label(path))
+
+    def read_ids(self, path: Path) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+        """Return a label's ids (H, W) and what turns any of them into train ids or 255.
+
+        So not all of them need be looked up. Errors are those of `open_label`; unknown ids are found by the
+        look-up.
+        """
+        return np.asarray(self.open_label(path, self.label_ids)), self.train_ids
 
     def open_image(self, path: Path) -> LazyImage:
         """Return the image in RGB, to be decoded where it is used; ValueError naming the file if damaged."""

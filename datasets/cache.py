@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -71,8 +72,8 @@ class CachedImages(Dataset):
                         other.unlink(missing_ok=True)
                 write_atomically(file, np.asarray(values))
 
-    def read_label(self, path: Path) -> np.ndarray:
-        return self.base.read_label(path)
+    def read_ids(self, path: Path) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+        return self.base.read_ids(path)
 
     def load(self, sample: Sample, rng: np.random.Generator) -> dict:
         """Return what `base.load` does; a sample that is not one of `samples` is decoded."""

@@ -15,26 +15,31 @@ from tqdm import tqdm
 
 from datasets.base import Sample, sample_rng
 from datasets.labels import NUM_CLASSES, TRAIN_ID_NAMES
+from datasets.lazy import naming
 
 logger = logging.getLogger("robustnet")
 
 
-def tile_centroids(label: np.ndarray, tile: int, num_classes: int = NUM_CLASSES) -> np.ndarray:
+def tile_centroids(
+    label: np.ndarray, tile: int, num_classes: int = NUM_CLASSES, to_train_ids=np.asarray
+) -> np.ndarray:
     """Return the mean pixel of each class in each tile, as rows (class, x, y), px rounded down.
 
-    `label` holds train ids (H, W). Tiles of `tile` x `tile` px start at the top left and cover the whole
-    image, the last ones of a row or column may be smaller. Rows are ordered by tile, row by row, then by
-    class.
+    `label` (H, W) holds train ids or whatever `to_train_ids` turns into train ids. Tiles of `tile` x `tile`
+    px start at the top left and cover the whole image, the last ones of a row or column may be smaller. Rows
+    are ordered by tile, row by row, then by class.
     """
     height, width = label.shape
-    starts = np.ones(label.shape, bool)  # of runs: pixels of one class and tile side by side in a row
-    np.not_equal(label[:, 1:], label[:, :-1], out=starts[:, 1:])
-    starts[:, ::tile] = True
+    label = label.ravel()
+    starts = np.ones(label.size, bool)  # of runs: pixels of one class and tile side by side in a row
+    np.not_equal(label[1:], label[:-1], out=starts[1:])
+    starts.reshape(height, width)[:, ::tile] = True
     starts = np.flatnonzero(starts)
     length = np.diff(starts, append=label.size)
     y, x = np.divmod(starts, width)
     across, bins = -(-width // tile), num_classes + 1  # the last bin takes what is not scored
-    key = (y // tile * across + x // tile) * bins + np.minimum(label.ravel()[starts], num_classes)
+    train_ids = np.minimum(to_train_ids(label[starts]), num_classes)
+    key = (y // tile * across + x // tile) * bins + train_ids
     count = np.bincount(key, length).astype(np.int64)  # whole numbers below 2^53: exact
     sum_x = np.bincount(key, length * (2 * x + length - 1) // 2).astype(np.int64)
     sum_y = np.bincount(key, length * y).astype(np.int64)
@@ -118,7 +123,9 @@ class ClassUniform(Dataset):
 
     def _compute(self) -> np.ndarray:
         def rows(path: Path) -> np.ndarray:
-            return tile_centroids(self.base.read_label(path), self.tile, self.num_classes)
+            label, to_train_ids = self.base.read_ids(path)
+            with naming(f"label {path}"):
+                return tile_centroids(label, self.tile, self.num_classes, to_train_ids)
 
         labels = [sample.label for sample in self.base.samples]
         files = list(dict.fromkeys(path for path in labels if path))  # video frames share a label

@@ -1,6 +1,7 @@
 """GTAV, "Playing for Data" (Richter et al., ECCV 2016, arXiv 1608.02192)."""
 
 import struct
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -54,6 +55,9 @@ class GTAV(SegmentationDataset):
             color = colors[value] if image.mode == "P" else value
             raise ValueError(f"colour {color.tolist()} is not one of the Cityscapes table")
         return label
+
+    def read_ids(self, path: Path) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+        return self.read_label(path), np.asarray  # indices mean what the file's own palette says
 
 
 def pack(colors: np.ndarray) -> np.ndarray:

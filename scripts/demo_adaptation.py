@@ -41,8 +41,8 @@ LARGE = SMALL | {
     "crop": 256,
     "views": (256, 512),
     "batch": 16,
-    "iterations": (400, 300),
-    "lr": (0.02, 0.002),
+    "iterations": (400, 600),
+    "lr": (0.02, 0.00025),
     "workers": 8,
 }
 

@@ -51,6 +51,21 @@ def test_tile_larger_than_the_image():
     assert tile_centroids(np.full((3, 5), 255, np.uint8), 1024).shape == (0, 3)
 
 
+def test_ids_are_looked_up_run_by_run():
+    """Ids 7 and 33 are road and bicycle; two runs per row, so four ids are looked up instead of twelve."""
+    seen = []
+    label = np.array([[7] * 4 + [33] * 2] * 2, np.uint8)
+    rows = tile_centroids(label, 1024, to_train_ids=lambda ids: seen.extend(ids) or ID_TO_TRAIN_ID[ids])
+    assert rows.tolist() == [[0, 1, 0], [18, 4, 0]]
+    assert seen == [7, 33, 7, 33]
+
+
+def test_an_unknown_id_is_named_with_its_file(tmp_path):
+    write_camvid(tmp_path, [np.full((4, 6), 1), np.full((4, 6), 77)])
+    with pytest.raises(ValueError, match=r"001.png cannot be read: class id 77 is not one of camvid's"):
+        ClassUniform(DATASETS["camvid"](tmp_path, "train", no_transform), 0.5, 1024)
+
+
 def test_epoch_is_shared_evenly_among_classes_that_occur(tmp_path):
     """Half of 4 samples: one around the road, one around the car. Cars are at x 4, 5, y 0..3: (4, 1)."""
     dataset = ClassUniform(camvid(tmp_path), 0.5, 1024)
@@ -107,8 +122,8 @@ def test_no_scored_pixel_at_all(tmp_path):
 
 def test_cache_follows_the_content(tmp_path, monkeypatch):
     base = camvid(tmp_path)
-    read, read_label = [], base.read_label
-    monkeypatch.setattr(base, "read_label", lambda path: read.append(path) or read_label(path))
+    read, read_ids = [], base.read_ids
+    monkeypatch.setattr(base, "read_ids", lambda path: read.append(path) or read_ids(path))
     first = ClassUniform(base, 1, 1024)
     assert len(read) == 4
     assert [path.suffix for path in (tmp_path / ".cache").iterdir()] == [".npy"]
@@ -125,7 +140,7 @@ def test_cache_moves_with_the_data(tmp_path):
     ClassUniform(camvid(tmp_path / "here"), 1, 1024)
     (tmp_path / "here").rename(tmp_path / "there")
     moved = camvid(tmp_path / "there")
-    moved.read_label = None  # any reading would fail
+    moved.read_ids = None  # any reading would fail
     assert ClassUniform(moved, 1, 1024).samples[0].image.is_relative_to(tmp_path / "there")
 
 
@@ -215,6 +230,7 @@ def test_a_label_that_images_share_is_read_once(tmp_path, monkeypatch):
     base = camvid(tmp_path)
     base.samples = [base.samples[0], base.samples[1], base.samples[0]]
     read = []
-    monkeypatch.setattr(base, "read_label", lambda path: read.append(path) or np.array([[0, 1]], np.uint8))
+    label = np.array([[0, 1]], np.uint8), np.asarray
+    monkeypatch.setattr(base, "read_ids", lambda path: read.append(path) or label)
     rows = ClassUniform(base, 0.5, 1024).centroids
     assert len(read) == 2 and rows.tolist() == [[i, c, c, 0] for i in range(3) for c in (0, 1)]

@@ -378,6 +378,14 @@ def test_unknown_id(tmp_path):
         camvid(tmp_path, [[0, 77]])[0]
 
 
+@pytest.mark.parametrize("name", ["gtav", "cityscapes", "bdd100k", "synthia", "mapillary"])
+def test_ids_turn_into_the_train_ids(toy, name):
+    dataset = DATASETS[name](toy / name, "train", no_transform)
+    path = dataset.samples[0].label
+    ids, to_train_ids = dataset.read_ids(path)
+    assert to_train_ids(ids).tolist() == dataset.read_label(path).tolist()
+
+
 def test_label_of_three_channels(tmp_path):
     dataset = camvid(tmp_path, [[0, 1]])
     save(tmp_path / "trainannot/000.png", np.zeros((1, 2, 3)))
@@ -393,6 +401,9 @@ def test_truncated_file(tmp_path, folder, kind):
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ValueError, match=rf"{kind} .*{folder}/000.png cannot be read"):
         dataset[0]
+    if kind == "label":
+        with pytest.raises(ValueError, match=r"label .*trainannot/000.png cannot be read"):
+            dataset.read_ids(path)
 
 
 def test_palette_is_pil_ready():

@@ -160,6 +160,7 @@ def parse_eval_args(argv: list[str] | None = None) -> argparse.Namespace:
                 f"--dataset_dir is the root of one dataset, but {len(args.val_dataset)} are evaluated"
             )
         args.roots[args.val_dataset[0]] = Path(args.dataset_dir)
+    _warn_of_idle_inference(args)
     try:
         args.scales = [1.0] if args.single_scale else [float(scale) for scale in args.scales.split(",")]
     except ValueError:
@@ -189,12 +190,21 @@ def _check_inference(args: argparse.Namespace) -> None:
         raise ValueError(f"--split_count must be at least 1, not {args.split_count}")
     if not 0 <= args.split_index < args.split_count:
         raise ValueError(f"--split_index {args.split_index} is not one of 0..{args.split_count - 1}")
-    defaults, mode = get_parser("eval"), args.inference_mode
-    idle = {"pooling": ("crop_size", "sliding_overlap")}
-    idle["whole"] = ("no_flip", *idle["pooling"])
-    for name in idle.get(mode, ()):
-        if getattr(args, name) != defaults.get_default(name):
-            warnings.warn(f"--{name} has no effect with --inference_mode {mode}", stacklevel=3)
+
+
+def _warn_of_idle_inference(args: argparse.Namespace) -> None:
+    """Warn of flags that the mode of inference, or --single_scale, leaves without effect."""
+    sliding, mode = ["crop_size", "sliding_overlap"], args.inference_mode
+    idle = {
+        "--inference_mode pooling": sliding if mode == "pooling" else [],
+        "--inference_mode whole": [*sliding, "scales", "no_flip"] if mode == "whole" else [],
+        "--single_scale": ["scales"] if args.single_scale else [],
+    }
+    defaults = get_parser("eval")
+    for cause, names in idle.items():
+        for name in names:
+            if getattr(args, name) != defaults.get_default(name):
+                warnings.warn(f"--{name} has no effect with {cause}", stacklevel=3)
 
 
 def dataset_roots(data_root: str | None) -> dict[str, Path]:

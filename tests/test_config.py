@@ -117,6 +117,10 @@ def test_flags_of_other_inference_modes_warn():
         config.parse_eval_args([*argv, "pooling", "--crop_size", "512"])
     with pytest.warns(UserWarning, match="--no_flip has no effect with --inference_mode whole"):
         config.parse_eval_args([*argv, "whole", "--no_flip"])
+    with pytest.warns(UserWarning, match="--scales has no effect with --inference_mode whole"):
+        config.parse_eval_args([*argv, "whole", "--scales", "0.5,1"])
+    with pytest.warns(UserWarning, match="--scales has no effect with --single_scale"):
+        assert config.parse_eval_args([*argv, "sliding", "--scales", "2", "--single_scale"]).scales == [1]
 
 
 def test_flags_without_effect_warn():

@@ -126,7 +126,10 @@ def _warn_of_idle(args: argparse.Namespace) -> None:
         "dynamic": (args.dynamic and ISW not in args.wt_layer, "code 2 in --wt_layer"),
         "sac_phase": (args.sac_phase != "sac" and not args.adapt_dataset, "--adapt_dataset"),
         "sac_weights": (args.sac_weights and not args.adapt_dataset, "--adapt_dataset"),
-        "sac_published_loss": (args.sac_published_loss and not args.adapt_dataset, "--adapt_dataset"),
+        "sac_published_loss": (
+            args.sac_published_loss and not (args.adapt_dataset and args.sac_phase == "sac"),
+            "--adapt_dataset and --sac_phase sac",
+        ),
         "wt_reg_weight": (args.wt_reg_weight and not whitened, "code 1 or 2 in --wt_layer"),
     }
     for name, (is_idle, needed) in idle.items():

@@ -86,7 +86,7 @@ def main(args) -> int:
         domains = {}
         for name, counts in images.items():
             folder = records_folder(args, name)
-            domains[name] = score_domain(counts, NUM_CLASSES, CLASS_SUBSETS.get(name, {}), [folder])
+            domains[name] = score_domain(counts, NUM_CLASSES, class_subsets(name, seen), [folder])
             prune_pictures(folder, domains[name])
         print_scores(run, domains, seen)
         if args.split_count == 1:
@@ -106,6 +106,8 @@ def prepare(net: nn.Module, args, state: dict, device: torch.device) -> Folded:
     checkpoint.check_settings(state, named)
     logger.info("%s: %s", args.snapshot, checkpoint.load_weights(net, state["state_dict"]))
     if args.fixed_aspp_pool:
+        if not hasattr(net, "aspp"):
+            raise ValueError(f"--fixed_aspp_pool changes the ASPP, which {args.arch} does not have")
         net.aspp.pool_window = ASPP_POOL_WINDOW
     return Folded(net.to(device), args.precision)
 
@@ -218,7 +220,7 @@ def merge_slices(args, results: Path, run: str, seen: list[str], record: dict) -
     domains = {}
     for name in args.val_dataset:
         folders = [records_folder(args, name, i) for i in slices]
-        domains[name] = score_domain(merged(folders), NUM_CLASSES, CLASS_SUBSETS.get(name, {}), folders)
+        domains[name] = score_domain(merged(folders), NUM_CLASSES, class_subsets(name, seen), folders)
     print_scores(run, domains, seen)
     parts = [json.loads((results / f"results_{i}_of_{args.split_count}.json").read_text()) for i in slices]
     unreadable = {name: sum((part["unreadable"].get(name, []) for part in parts), []) for name in domains}
@@ -229,9 +231,18 @@ def merge_slices(args, results: Path, run: str, seen: list[str], record: dict) -
 
 
 def trained_on(command: str) -> list[str]:
-    """Read the domains trained on or adapted to from a checkpoint's training command, if it says so."""
-    flags = re.findall(r"--(?:adapt_)?dataset((?:\s+[^-\s]\S*)+)", command.replace("=", " "))
-    return " ".join(flags).split()
+    """Return the domains trained on or adapted to, from a checkpoint's training command; [] without one."""
+    if not command:
+        return []
+    flags = dict(re.findall(r"--(dataset|adapt_dataset)((?:\s+[^-\s]\S*)+)", command.replace("=", " ")))
+    source = flags.get("dataset", " ".join(config.get_parser("train").get_default("dataset")))
+    return f"{source} {flags.get('adapt_dataset', '')}".split()
+
+
+def class_subsets(name: str, seen: list[str]) -> dict[str, tuple[int, ...]]:
+    """Return the subsets of classes usual for dataset `name` and for networks trained on `seen`."""
+    subsets = [CLASS_SUBSETS.get(domain, {}) for domain in (name, *seen)]
+    return {title: classes for subset in subsets for title, classes in subset.items()}
 
 
 def print_scores(run: str, domains: dict[str, Domain], seen: list[str]) -> None:

@@ -190,7 +190,10 @@ class SegmentationDataset(Dataset):
         return samples
 
     def decode_label(self, image: Image.Image) -> np.ndarray:
-        """Return train ids or 255 as uint8 (H, W) from an opened label file; ValueError for an unknown id."""
+        """Return train ids or 255 as uint8 (H, W) from an opened label file; ValueError for an unknown id.
+
+        Datasets with labels of their own kind override `label_ids` and `train_ids`, of which this is made.
+        """
         return self.train_ids(self.label_ids(image))
 
     def label_ids(self, image: Image.Image) -> np.ndarray:

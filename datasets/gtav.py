@@ -1,7 +1,6 @@
 """GTAV, "Playing for Data" (Richter et al., ECCV 2016, arXiv 1608.02192)."""
 
 import struct
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -36,7 +35,8 @@ class GTAV(SegmentationDataset):
         self.skip(list(differ.values()), "image and label differ in size")
         return [sample for sample in samples if sample not in differ]
 
-    def decode_label(self, image: Image.Image) -> np.ndarray:
+    def label_ids(self, image: Image.Image) -> np.ndarray:
+        """Return train ids already, as indices mean what the file's own palette says."""
         if image.mode not in ("P", "RGB", "RGBA"):
             raise ValueError(f"a GTAV label is a palette or RGB image, this one is {image.mode}")
         if image.mode == "P":
@@ -56,8 +56,8 @@ class GTAV(SegmentationDataset):
             raise ValueError(f"colour {color.tolist()} is not one of the Cityscapes table")
         return label
 
-    def read_ids(self, path: Path) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-        return self.read_label(path), np.asarray  # indices mean what the file's own palette says
+    def train_ids(self, values: np.ndarray) -> np.ndarray:
+        return values
 
 
 def pack(colors: np.ndarray) -> np.ndarray:

@@ -117,16 +117,16 @@ def measure_samples(dataset, count: int) -> tuple[float, float]:
 
 
 def measure_centroids(dataset, count: int) -> tuple[float, float]:
-    """Return the cost of the class centroids of `count` images, gathered one after the other."""
+    """Return the cost of the class centroids of `count` images, with reading the label."""
     samples = [dataset.samples[i % len(dataset)] for i in range(count)]
 
     def centroids(path: Path) -> None:
         label, to_train_ids = dataset.read_ids(path)
         tile_centroids(label, TILE, to_train_ids=to_train_ids)
 
-    work = seconds(lambda: [centroids(sample.label) for sample in samples]) / count
-    unit = seconds(lambda: [decode(sample.image) for sample in samples]) / count
-    return work / unit, 1e3 * unit
+    return cost(
+        [partial(centroids, sample.label) for sample in samples], [sample.image for sample in samples]
+    )
 
 
 def measure_data(root: Path, count: int) -> None:

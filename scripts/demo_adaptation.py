@@ -5,8 +5,9 @@ python -m scripts.demo_adaptation --source gtav --target cityscapes --data_root 
 python -m scripts.demo_adaptation --source camvid --target folder --score_dataset camvid \\
   --score_split test --data_root DIR -- --sac_crop 144 192                    DIR/folder: the images alone
 
-Source only and ABN train equally long from random weights; SAC goes on from ABN's. All settings are fixed
-beforehand, and labels of the target serve the final table alone. Flags behind -- go to every training.
+Source only and ABN train equally long from random weights; SAC goes on from ABN's, so it trains on the
+source for longer. Labels of the target serve the final table alone, but SAC's learning rate and length on a
+GPU were changed once after a look at it (README). Flags behind -- go to every training.
 """
 
 import argparse

@@ -162,6 +162,27 @@ def loaders_stop_at(iteration, argv):
         train.main(args)
 
 
+def go_on_in_a_group(rank, world_size, town, folder):
+    """Train an epoch of four iterations, two of them, and the other two, in the group that is there."""
+    train.distributed.init = lambda local_rank: torch.device("cpu")
+    argv = ["--max_epoch", "1", "--bs_mult", "1", "--val_dataset", "null"]
+    train.main(config.parse_train_args(flags(town, folder / "whole", *argv)))
+    loaders_stop_at(2, flags(town, folder / "half", *argv))
+    train.distributed.broadcast_object(None)  # the first process has written the checkpoint
+    snapshot = ["--snapshot", str(the_checkpoint(folder / "half", "last")), "--restore_optimizer"]
+    train.main(config.parse_train_args(flags(town, folder / "rest", *argv, *snapshot)))
+
+
+@pytest.mark.slow
+def test_processes_go_on_with_their_own_dropout(toy_town, tmp_path):
+    run_processes(go_on_in_a_group, 2, toy_town, tmp_path)
+    whole, rest = (checkpoint.load(the_checkpoint(tmp_path / name, "last")) for name in ("whole", "rest"))
+    assert whole["iteration"] == rest["iteration"] == 4
+    first, second = whole["rng"]
+    assert not torch.equal(first["cpu"], second["cpu"])
+    torch.testing.assert_close(rest["state_dict"], whole["state_dict"], rtol=0, atol=0)
+
+
 def test_statistics_are_due_once_or_with_dynamic_again_and_again():
     once = config.parse_train_args(["--cov_stat_epoch", "2"])
     again = config.parse_train_args(["--cov_stat_epoch", "2", "--wt_layer", *"0022200", "--dynamic"])

@@ -139,9 +139,9 @@ class TargetPreset:
         """Draw view `number` of a reference; see datasets.views.TargetViews for what is returned."""
         matrix = similarity_matrix(draw_view(self.size, rng, zoom=number > 0), self.size)
         inverse = invert(matrix)
-        pixels, _ = warp(reference[None].float(), inverse[None])
+        warped, _ = warp(reference[None].float(), inverse[None])
         seen, inside = warp(valid[None, None].float(), inverse[None], "nearest")
-        clean = Image.fromarray(pixels[0].round().byte().permute(1, 2, 0).contiguous().numpy())
+        clean = Image.fromarray(warped[0].round().byte().permute(1, 2, 0).contiguous().numpy())
         noisy = clean
         for transform in self.noise:
             noisy = transform(noisy, rng)

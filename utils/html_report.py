@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from utils.results import Domain, percent
+from utils.results import Domain, left_out, percent, subset_scores
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2328; background: #f6f7f9; margin: 0 }
@@ -88,12 +88,9 @@ def _section(name: str, domain: Domain, names, palette, folder: Path) -> str:
         )
     summary = domain.summary
     others = {"pixel accuracy": summary.acc, "class accuracy": summary.acc_cls}
-    others |= {"frequency-weighted IoU": summary.fwavacc}
-    others |= {f"mIoU of {key.rpartition('_')[2]} classes": mean for key, mean in domain.subsets.items()}
+    others |= {"frequency-weighted IoU": summary.fwavacc} | subset_scores(domain)
     text = " · ".join(f"{key} {percent(score)}" for key, score in others.items())
-    absent = [name for i, name in enumerate(names) if i not in summary.present]
-    if absent:
-        text += f"<br>neither predicted nor in the truth, left out of the mean: {', '.join(absent)}"
+    text = "<br>".join([text, *left_out(names, summary)])
     return (
         f"<section>{title}<p><b class=score>{percent(summary.mean_iu)}</b>% mIoU over {count}</p>"
         f"<p>{text}</p><h3>Classes</h3>{_bars(domain, names, palette)}"

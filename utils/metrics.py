@@ -55,36 +55,32 @@ class ConfusionMatrix:
         distributed.all_reduce_sum(self.invalid)
 
     def summary(self) -> Summary:
-        """Score what was counted, in float64; every score is nan if no pixel was labelled.
+        """Score what was counted.
 
         Raises ValueError if a prediction was outside [0, K), on whatever pixel.
         """
         if self.invalid:
             last = self.num_classes - 1
             raise ValueError(f"{self.invalid} pixels were predicted as no class; expected 0 to {last}")
-        counts = self.counts.cpu().double()
-        right, truth, predicted = counts.diag(), counts.sum(1), counts.sum(0)
-        union = truth + predicted - right
-        iou, recall = right / union, right / truth  # 0 / 0 = nan
-        return Summary(
-            mean_iu=iou.nanmean().item(),
-            iou=iou.tolist(),
-            acc=(right.sum() / truth.sum()).item(),
-            acc_cls=recall.nanmean().item(),
-            fwavacc=(truth / truth.sum() * iou).nansum().item() if truth.any() else float("nan"),
-            precision=(right / predicted).tolist(),
-            recall=recall.tolist(),
-            present=union.nonzero().flatten().tolist(),
-        )
+        return summarize(self.counts)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        return {"counts": self.counts.clone()}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Replace the counts; ValueError if they are of another number of classes."""
-        if state["counts"].shape != self.counts.shape:
-            raise ValueError(f"{tuple(state['counts'].shape)} counts; expected {tuple(self.counts.shape)}")
-        self.counts = state["counts"].to(self.counts.device, torch.int64, copy=True)
+def summarize(counts: Tensor) -> Summary:
+    """Score counts (K, K) by (truth, prediction), in float64; all is nan if no pixel was labelled."""
+    counts = counts.cpu().double()
+    right, truth, predicted = counts.diag(), counts.sum(1), counts.sum(0)
+    union = truth + predicted - right
+    iou, recall = right / union, right / truth  # 0 / 0 = nan
+    return Summary(
+        mean_iu=iou.nanmean().item(),
+        iou=iou.tolist(),
+        acc=(right.sum() / truth.sum()).item(),
+        acc_cls=recall.nanmean().item(),
+        fwavacc=(truth / truth.sum() * iou).nansum().item() if truth.any() else float("nan"),
+        precision=(right / predicted).tolist(),
+        recall=recall.tolist(),
+        present=union.nonzero().flatten().tolist(),
+    )
 
 
 def count_pixels(label: Tensor, pred: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from utils.html_report import page
-from utils.metrics import Summary
+from utils.metrics import Summary, mean_over
 from utils.records import write_whole
-from utils.results import Domain, percent
+from utils.results import Domain, left_out, percent, subset_scores
 
 Rows = Sequence[Sequence[str]]  # the first row is the header
 
@@ -56,7 +56,7 @@ def class_rows(names: Sequence[str], summary: Summary) -> Rows:
     columns = summary.iou, summary.precision, summary.recall
     rows = [["class", "IoU", "precision", "recall"]]
     rows += [[name, *map(percent, scores)] for name, *scores in zip(names, *columns, strict=True)]
-    return [*rows, ["mean", *(percent(torch.tensor(column).nanmean().item()) for column in columns)]]
+    return [*rows, ["mean", *(percent(mean_over(column, range(len(column)))) for column in columns)]]
 
 
 def summary_lines(names: Sequence[str], domain: Domain) -> str:
@@ -64,12 +64,8 @@ def summary_lines(names: Sequence[str], domain: Domain) -> str:
     summary = domain.summary
     scores = [("mIoU", "mean_iu"), ("acc", "acc"), ("acc_cls", "acc_cls"), ("fwavacc", "fwavacc")]
     text = ", ".join(f"{name} {percent(getattr(summary, field))}" for name, field in scores)
-    for subset, mean in domain.subsets.items():
-        text += f"\nmIoU of {subset.rpartition('_')[2]} classes {percent(mean)}"
-    absent = [name for i, name in enumerate(names) if i not in summary.present]
-    if absent:
-        text += f"\nneither predicted nor in the truth, left out of the mean: {', '.join(absent)}"
-    return text
+    text = [text, *(f"{title} {percent(mean)}" for title, mean in subset_scores(domain).items())]
+    return "\n".join(text + left_out(names, summary))
 
 
 def text_table(rows: Rows) -> str:
@@ -187,7 +183,7 @@ def _exact_rows(names: Sequence[str], domain: Domain) -> Rows:
     summary = domain.summary
     columns = summary.iou, summary.precision, summary.recall
     rows = [[name, *map(_exact, scores)] for name, *scores in zip(names, *columns, strict=True)]
-    rows += [["mean", *(_exact(torch.tensor(column).nanmean().item()) for column in columns)]]
+    rows += [["mean", *(_exact(mean_over(column, range(len(column)))) for column in columns)]]
     return rows + [[subset, _exact(mean), "", ""] for subset, mean in domain.subsets.items()]
 
 

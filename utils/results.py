@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from utils.metrics import ConfusionMatrix, Summary, mean_over
+from utils.metrics import Summary, mean_over, summarize
 from utils.records import picture_path
 
 
@@ -27,6 +27,19 @@ def percent(score: float) -> str:
     return "-" if math.isnan(score) else f"{100 * score:.2f}"
 
 
+def subset_scores(domain: Domain) -> dict[str, float]:
+    """Return the means over subsets of the classes by what readers call them."""
+    return {f"mIoU of {key.rpartition('_')[2]} classes": mean for key, mean in domain.subsets.items()}
+
+
+def left_out(names: Sequence[str], summary: Summary) -> list[str]:
+    """Return the sentence on the classes that the mean leaves out, if any."""
+    absent = [name for i, name in enumerate(names) if i not in summary.present]
+    return (
+        [f"neither predicted nor in the truth, left out of the mean: {', '.join(absent)}"] if absent else []
+    )
+
+
 def score_domain(
     images: Mapping[str, Tensor],
     num_classes: int,
@@ -37,9 +50,9 @@ def score_domain(
 
     An image counts there if one of the records' `folders` has its picture.
     """
-    scores = {name: _summary(counts).mean_iu for name, counts in images.items()}
+    scores = {name: summarize(counts).mean_iu for name, counts in images.items()}
     counts = sum(images.values(), torch.zeros(num_classes, num_classes, dtype=torch.int64))
-    summary = _summary(counts)
+    summary = summarize(counts)
     means = {subset: mean_over(summary.iou, classes) for subset, classes in subsets.items()}
     files = {}
     for folder in folders:
@@ -47,12 +60,6 @@ def score_domain(
     chosen = _choose({name: scores[name] for name in files})
     pictures = [(kind, name, files[name]) for kind, name in chosen.items()]
     return Domain(summary if summary.present else None, counts, means, scores, pictures)
-
-
-def _summary(counts: Tensor) -> Summary:
-    confusion = ConfusionMatrix(len(counts))
-    confusion.load_state_dict({"counts": counts})
-    return confusion.summary()
 
 
 def _choose(scores: Mapping[str, float]) -> dict[str, str]:

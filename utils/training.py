@@ -42,6 +42,7 @@ class Training:
         return self.adaptation and self.adaptation.teacher
 
     def state_dict(self) -> dict:
+        """Return what a checkpoint holds; all processes call this, as each has a random state of its own."""
         adapting = {}
         if self.adaptation:
             adapting["adaptation"] = self.adaptation.state_dict()
@@ -53,7 +54,7 @@ class Training:
             "scaler": self.scaler.state_dict(),
             "whitening": self.whitening.state_dict(),
             "sampler": self.loader.sampler.state_dict(),
-            "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
+            "rng": distributed.all_gather_objects(random_state()),
             "settings": self.settings,
             "epoch": self.epoch,  # its sampler's position says how far it got
             "iteration": self.iteration,
@@ -78,12 +79,24 @@ class Training:
         if self.adaptation:
             self.adaptation.load_state_dict(state["adaptation"])
             self.target.sampler.load_state_dict(state["target_sampler"])
-        torch.set_rng_state(state["rng"]["cpu"])
-        if len(state["rng"]["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["rng"]["cuda"])
+        if len(state["rng"]) == distributed.world_size():  # else an epoch's seed serves
+            set_random_state(state["rng"][distributed.rank()])
         finished = self.steps_done() >= len(self.loader)
         self.epoch = state["epoch"] + finished
         self.iteration, self.best = state["iteration"], state["best"]
+
+
+def random_state() -> dict[str, torch.Tensor | None]:
+    """Return the state of this process's generators, which dropout draws from."""
+    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def set_random_state(state: dict[str, torch.Tensor | None]) -> None:
+    """Go on from what `random_state` returned."""
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
 
 
 def weights(net: nn.Module) -> dict[str, torch.Tensor]:
@@ -100,6 +113,7 @@ def save(training: Training, scores: dict[str, Summary], folder: Path, select: C
     """
     improved = [name for name in select if scores[name].mean_iu > training.best.get(name, -1)]
     training.best |= {name: scores[name].mean_iu for name in improved}
+    state = training.state_dict()
     if not distributed.is_main():
         return
     first = next(iter(scores), "unscored")
@@ -110,10 +124,9 @@ def save(training: Training, scores: dict[str, Summary], folder: Path, select: C
         mean_iu = scores[name].mean_iu if name in scores else math.nan
         stem = f"{kind}_{name}_epoch_"
         file = folder / f"{stem}{training.epoch}_mean-iu_{mean_iu:.5f}.pth"
-        state = training.state_dict()
-        if kind == "ema":
-            state = {key: state[key] for key in ("settings", "epoch", "iteration", "command")}
-        checkpoint.save(file, {**state, "state_dict": weights(net), "mean_iu": mean_iu})
+        kept = ("settings", "epoch", "iteration", "command") if kind == "ema" else state
+        content = {key: state[key] for key in kept}
+        checkpoint.save(file, content | {"state_dict": weights(net), "mean_iu": mean_iu})
         for old in folder.glob(f"{stem}*.pth"):
             if old != file:
                 old.unlink()

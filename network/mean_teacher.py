@@ -81,7 +81,8 @@ class ClassPrior(nn.Module):
     def update(self, probs: Tensor) -> None:
         """Take in probs (N, K, H, W) of a batch, those of all processes.
 
-        A class that is still where all started takes the batch's mean probability as it is.
+        In the first batch a class of mean probability above 1e-8 takes that mean as it is. A class absent
+        there has left BETA and, like all others, moves by a hundredth of the way to the mean of each batch.
         """
         mean = mean_over_processes(probs.mean((0, 2, 3))).to(self.prior.dtype)
         first = (self.prior == BETA) & (mean > 1e-8)

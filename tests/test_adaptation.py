@@ -1,5 +1,7 @@
 """Adaptation to a target domain as a user runs it: batch norm first, then self-training from its weights."""
 
+import re
+import struct
 import subprocess
 import sys
 
@@ -11,7 +13,7 @@ from tests.test_train import ISW, ROOT, events, flags, run, the_checkpoint
 from utils import checkpoint
 
 SMALL = ["--sac_crop", "32", "64", "--sac_views", "2", "--sac_images", "2", "--lr_schedule", "constant"]
-SMALL += ["--adapt_dataset", "cityscapes", "--lr", "0.001", "--lr_bias", "2", "--bs_mult", "4"]
+SMALL += ["--adapt_dataset", "cityscapes", "--lr", "0.0001", "--lr_bias", "2", "--bs_mult", "4"]
 
 
 def sac(snapshot, *more):
@@ -20,11 +22,26 @@ def sac(snapshot, *more):
 
 @pytest.fixture(scope="module")
 def adapted(toy_town, tmp_path_factory):
-    """An epoch of batch norm adaptation, then two of self-training, 2 iterations each."""
+    """An epoch of batch norm adaptation, then two of self-training, 2 iterations each.
+
+    A network this young is sure of no pixel, so that nothing would be taught: self-training starts from
+    sure.pth, whose logits are 60 times as large.
+    """
     folder = tmp_path_factory.mktemp("adapted")
     run(flags(toy_town, folder / "abn", *SMALL, "--sac_phase", "abn", "--max_epoch", "1"))
-    run(flags(toy_town, folder / "sac", *sac(the_checkpoint(folder / "abn")), "--max_epoch", "2"))
+    state = checkpoint.load(the_checkpoint(folder / "abn"))
+    for name in ("weight", "bias"):
+        state["state_dict"][f"module.final2.0.{name}"] *= 60
+    torch.save(state, folder / "sure.pth")
+    run(flags(toy_town, folder / "sac", *sac(folder / "sure.pth"), "--max_epoch", "2"))
     return folder
+
+
+def target_losses(folder):
+    """Read what was logged: in the protobuf record of a scalar its tag, 0x15 (field 2, 32 bits), a float."""
+    (file,) = folder.glob("tb/**/events*")
+    found = re.findall(rb"loss/target_loss\x15(.{4})", file.read_bytes(), re.DOTALL)
+    return [struct.unpack("<f", value)[0] for value in found]
 
 
 def test_what_is_written(adapted):
@@ -61,9 +78,22 @@ def test_what_is_logged(adapted):
     assert ("views/student-fused-label", "image") in tags
 
 
+def test_the_target_loss_is_logged_and_trains(adapted, toy_town, tmp_path):
+    """A log line per epoch; without the target loss the same batches of the source lead elsewhere."""
+    losses = target_losses(adapted / "sac")
+    assert len(losses) == 2 and min(losses) > 0
+    more = ["--sac_weight", "0", "--val_dataset", "null", "--max_epoch", "2"]
+    run(flags(toy_town, tmp_path, *sac(adapted / "sure.pth", *more)))
+    assert target_losses(tmp_path) == [0, 0]
+    name = "module.layer0.0.weight"
+    weights = [the_checkpoint(adapted / "sac"), the_checkpoint(tmp_path, "last_unscored")]
+    taught, untaught = (checkpoint.load(path)["state_dict"][name] for path in weights)
+    assert not torch.allclose(taught, untaught)
+
+
 def test_self_training_continues_exactly(adapted, toy_town, tmp_path):
     """Teacher, prior and the place among the target's images included."""
-    run(flags(toy_town, tmp_path / "a", *sac(the_checkpoint(adapted / "abn")), "--max_epoch", "1"))
+    run(flags(toy_town, tmp_path / "a", *sac(adapted / "sure.pth"), "--max_epoch", "1"))
     rest = sac(the_checkpoint(tmp_path / "a"), "--restore_optimizer", "--max_epoch", "2")
     run(flags(toy_town, tmp_path / "b", *rest))
     once, twice = (checkpoint.load(the_checkpoint(folder)) for folder in (adapted / "sac", tmp_path / "b"))
@@ -86,11 +116,12 @@ def test_a_whitened_student_and_a_selected_checkpoint(toy_town, tmp_path):
 def test_several_processes(processes, adapted, toy_town, tmp_path):
     """With 4 processes each has one of the two views of an image."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    command += ["train.py", *flags(toy_town, tmp_path, *sac(the_checkpoint(adapted / "abn")))]
+    command += ["train.py", *flags(toy_town, tmp_path, *sac(adapted / "sure.pth"))]
     command += ["--bs_mult", "1", "--max_iter", "2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert checkpoint.load(the_checkpoint(tmp_path))["target_sampler"] == {"epoch": 0, "position": 4}
+    assert min(target_losses(tmp_path)) > 0
 
 
 @pytest.mark.parametrize(

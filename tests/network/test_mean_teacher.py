@@ -98,7 +98,11 @@ def test_groups_do_not_mix():
 
 
 def test_the_prior_by_hand():
-    """Class 1 is first seen in the second batch and takes its mean; class 0 moves by a hundredth."""
+    """What the first batch shows takes its mean; later every class moves by a hundredth of the way.
+
+    Second prior: class 0 from 0.6 towards 0.2, class 1 stays at 0.4, and class 2, absent from the first
+    batch, is at 0.99 BETA when it is first seen, with 0.4: it does not take that mean.
+    """
     prior = ClassPrior(3)
     assert prior.prior.tolist() == [BETA] * 3
     prior.update(torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(2, 3, 4, 4))
@@ -217,6 +221,20 @@ def test_the_teacher_follows_every_second_batch():
         nn.init.constant_(net.conv.weight, net.conv.weight[0, 0, 0, 0].item() + 1)
     assert not training.train().teacher.training
     assert not any(p.requires_grad for p in training.parameters())
+
+
+def test_thresholds_are_those_of_the_prior_after_the_batch():
+    """Pixels of confidence 0.9 and 0.6 of class 0, whose prior goes from BETA to their mean, 0.75.
+
+    The threshold is 0.75 * 0.9 = 0.675, which 0.6 fails; at BETA it would be 0.675 * (1 - 1 / e) = 0.427.
+    """
+    training = SelfTraining(Net(2), 2, views=1)
+    training.teacher.forward = lambda image: SegOutput(image.log(), None, ())
+    probs = torch.tensor([[0.9, 0.6], [0.1, 0.4]]).view(1, 2, 1, 2)
+    same, valid = IDENTITY[None], torch.ones(1, 1, 2, dtype=torch.bool)
+    views = {"student": probs, "teacher": probs, "matrix": same, "inverse": same, "valid": valid}
+    assert training.label(views)["label"].tolist() == [[[0, 255]]]
+    torch.testing.assert_close(training.class_prior.prior, torch.tensor([0.75, 0.25]).double())
 
 
 def test_everything_is_in_the_state():

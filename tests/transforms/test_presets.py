@@ -5,7 +5,7 @@ from PIL import Image
 
 from transforms import presets
 from transforms.joint import RandomHorizontalFlip, RandomRotate, RandomScaleCrop
-from transforms.photometric import BilateralBlur, ColorJitter, GaussianBlur, Normalize
+from transforms.photometric import BilateralBlur, ColorJitter, GaussianBlur, Grayscale, Normalize
 
 
 def picture(height=40, width=60):
@@ -72,3 +72,36 @@ def test_photometric_left_to_the_device():
     assert torch.equal(label, expected)
     with pytest.raises(ValueError, match="--bblur runs on the CPU alone"):
         presets.train(32, bblur=True, aug_device="gpu")
+
+
+def test_noise_of_the_student():
+    """DA-SAC's published settings: sigma of 0.1 to 2 px, strengths 0.4 and hue 0.1 half the time, grey."""
+    jitter = {"low": (0.6, 0.6, 0.6, -0.1), "high": (1.4, 1.4, 1.4, 0.1), "p": 0.5}
+    assert [(type(transform), vars(transform)) for transform in presets.target_views((16, 32)).noise] == [
+        (GaussianBlur, {"low": 0.1, "high": 2.0}),
+        (ColorJitter, jitter),
+        (Grayscale, {"p": 0.2}),
+    ]
+
+
+@pytest.fixture(scope="module")
+def references():
+    """200 references of 100 x 200 px of a square, grey 100 in its left and 200 in its right half."""
+    square = np.full((100, 100, 3), 100, np.uint8)
+    square[:, 50:] = 200
+    preset = presets.target_views((100, 200))
+    return [preset.reference(Image.fromarray(square), np.random.default_rng(i)) for i in range(200)]
+
+
+def test_a_reference_is_enlarged_by_up_to_a_tenth(references):
+    """The square fits at 100 px, so it covers 100 to 110 columns; each width occurs."""
+    widths = [int(valid[0].sum()) for _, valid in references]
+    assert set(widths) == set(range(100, 111))
+
+
+def test_a_reference_is_mirrored_half_the_time(references):
+    """The padding with it, which is 1 px wider on one side where the width is odd."""
+    rows = [image[0, 0][valid[0]] for image, valid in references]
+    assert {tuple(row[[0, -1]].tolist()) for row in rows} == {(100, 200), (200, 100)}
+    assert 70 < sum(row[0].item() == 200 for row in rows) < 130
+    assert all(torch.equal(image[0] > 0, valid) for image, valid in references)

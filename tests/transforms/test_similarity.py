@@ -119,10 +119,12 @@ def test_image_and_label_stay_together():
 
 
 def test_drawn_views():
+    """Crops reach both ends of their share of a side, [0.5, 1]: all of 299 miss a tenth once in 10^13."""
     drawn = torch.stack([draw_view(SIZE, np.random.default_rng(i), zoom=i > 0) for i in range(300)])
     dy, dx, alpha, scale, flip = drawn.unbind(1)
     assert drawn[0, :4].tolist() == [0, 0, 0, 1]
-    assert (alpha == 0).all() and scale.min() >= 1 and scale.max() <= 2
+    share = 1 / scale[1:]
+    assert (alpha == 0).all() and 0.5 <= share.min() < 0.55 and 0.95 < share.max() <= 1
     assert 0.4 < (flip == 1).float().mean() < 0.6
     _, inside = warp(gradient(300), invert(similarity_matrix(drawn, SIZE)))
     assert inside.all()

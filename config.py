@@ -6,6 +6,7 @@ Names, types and defaults are those of the published code wherever it had the fl
 import argparse
 import math
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -98,9 +99,9 @@ def _check_adaptation(args: argparse.Namespace, world_size: int) -> None:
         return
     views, images = args.sac_views, args.sac_images
     share, rest = divmod(views * images, world_size)
-    for name in ("sac_views", "sac_images", "sac_teacher_every"):
-        if getattr(args, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, not {getattr(args, name)}")
+    for name, least in (("sac_views", 1), ("sac_images", 1), ("sac_teacher_every", 1), ("sac_weight", 0)):
+        if not getattr(args, name) >= least:
+            raise ValueError(f"--{name} must be at least {least}, not {getattr(args, name)}")
     if rest or (share % views and views % share):
         raise ValueError(
             f"--sac_images {images} of --sac_views {views} cannot be divided among {world_size} processes: "
@@ -110,6 +111,8 @@ def _check_adaptation(args: argparse.Namespace, world_size: int) -> None:
         raise ValueError(f"--sac_crop takes an even height and width in px, not {args.sac_crop}")
     if args.domain_steps == "separate" and len(args.dataset) > 1:
         raise ValueError("--domain_steps separate does not go with --adapt_dataset: one step has all losses")
+    if args.adapt_dataset in args.dataset:
+        warnings.warn(f"--adapt_dataset {args.adapt_dataset} is a source domain too", stacklevel=3)
     if args.sac_phase == "sac" and not args.snapshot:
         raise ValueError("--sac_phase sac starts from trained weights: name their checkpoint with --snapshot")
 
@@ -124,14 +127,13 @@ def _warn_of_idle(args: argparse.Namespace) -> None:
         "wt_bound": (args.wt_bound != 1 and not weighted, "--img_wt_loss or --jointwtborder"),
         "strict_bdr_cls": (args.strict_bdr_cls and not args.jointwtborder, "--jointwtborder"),
         "dynamic": (args.dynamic and ISW not in args.wt_layer, "code 2 in --wt_layer"),
-        "sac_phase": (args.sac_phase != "sac" and not args.adapt_dataset, "--adapt_dataset"),
-        "sac_weights": (args.sac_weights and not args.adapt_dataset, "--adapt_dataset"),
-        "sac_published_loss": (
-            args.sac_published_loss and not (args.adapt_dataset and args.sac_phase == "sac"),
-            "--adapt_dataset and --sac_phase sac",
-        ),
+        "sac_published_loss": (args.sac_published_loss and args.sac_phase != "sac", "--sac_phase sac"),
         "wt_reg_weight": (args.wt_reg_weight and not whitened, "code 1 or 2 in --wt_layer"),
     }
+    if not args.adapt_dataset:
+        defaults = get_parser("train")
+        for name in (name for name in vars(args) if name.startswith("sac_")):
+            idle[name] = getattr(args, name) != defaults.get_default(name), "--adapt_dataset"
     for name, (is_idle, needed) in idle.items():
         if is_idle:
             warnings.warn(f"--{name} has no effect without {needed}", stacklevel=3)
@@ -171,7 +173,8 @@ def parse_eval_args(argv: list[str] | None = None) -> argparse.Namespace:
     _check_inference(args)
     args.ckpt_path = args.ckpt_path or str(Path(args.snapshot).parent)
     one_name = f"eval_{args.val_dataset[0]}" if len(args.val_dataset) == 1 else "eval"
-    args.exp_name = args.exp_name or args.exp or one_name
+    kind = re.match(r"(?:best|ema)_.+?(?=_epoch_)", Path(args.snapshot).name)  # last_... has the plain name
+    args.exp_name = args.exp_name or args.exp or (f"{one_name}_{kind[0]}" if kind else one_name)
     args.pretrained = "none"
     return args
 

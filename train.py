@@ -74,6 +74,7 @@ def main(args) -> None:
         if args.restore_optimizer:
             training.load_state_dict(state)
         else:
+            checkpoint.check_settings(state, {"arch": settings["arch"]})
             report = checkpoint.load_weights(net, state["state_dict"], allow_partial=True)
             (logger.info if report.whole else logger.warning)("%s: %s", args.snapshot, report)
 
@@ -83,6 +84,9 @@ def main(args) -> None:
         model = DistributedDataParallel(net, [device] if device.type == "cuda" else None)
     run = Run(args.ckpt, args.tb_path, args.date, args.exp, args.tb_tag)
     logger.info("%s on %d x %s", args.arch, distributed.world_size(), device.type)
+    if adaptation:
+        target = f"{len(loaders.target.dataset)} images of {args.adapt_dataset}"
+        logger.info("adapting to %s, phase %s", target, args.sac_phase)
 
     while training.epoch < args.max_epoch and training.iteration < args.max_iter:
         complete = train_epoch(args, training, loaders, model, main_loss, run, device)
@@ -177,7 +181,7 @@ def train_epoch(
 
 
 def log_step(training: Training, run: Run, running: RunningMeans, step: int, steps: int) -> None:
-    """Log the losses since the last log line; RuntimeError when they are no numbers any more."""
+    """Log the losses since the last log line; an error when they are no numbers any more."""
     means, seconds = running.take()
     lr = training.schedule.get_last_lr()[0]
     text = "[epoch %d], [iter %d / %d : %d], [loss %.6f], [lr %.6f], [time %.4f]"
@@ -186,7 +190,7 @@ def log_step(training: Training, run: Run, running: RunningMeans, step: int, ste
         run.writer.add_scalar(f"loss/{name}_loss", mean, training.iteration)
     run.writer.add_scalar("lr", lr, training.iteration)
     if not math.isfinite(means["train"]):
-        raise RuntimeError(f"the loss is {means['train']} at iteration {training.iteration}: {means}")
+        raise FloatingPointError(f"the loss is {means['train']} at iteration {training.iteration}: {means}")
 
 
 def log_self_training(args, training: Training, run: Run, picture: bool) -> None:

@@ -13,13 +13,15 @@ from tqdm import tqdm
 
 from datasets.base import Sample, SegmentationDataset, sample_rng
 from datasets.class_uniform import from_first_rank, write_atomically
+from datasets.lazy import naming
 
 
 class MappedImage:
     """A memory-mapped uint8 array, (H, W) or (H, W, 3), in place of a PIL image that is cropped."""
 
     def __init__(self, path: Path):
-        self.values = np.load(path, mmap_mode="r")
+        with naming(f"cached file {path} (made anew once it is deleted)"):
+            self.values = np.load(path, mmap_mode="r")
         self.height, self.width = self.values.shape[:2]
         self.size = self.width, self.height
 

@@ -326,6 +326,8 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="also measure torch.compile")
     parser.add_argument("--seconds", type=float, default=1, help="of measuring, for each row of eval")
     args = parser.parse_args()
+    if args.samples < 1:
+        raise ValueError(f"--samples must be at least 1, not {args.samples}")
     args.pretrained = "none"
     if args.what == "data":
         measure_data(args.root, args.samples)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 
+from datasets import get_dataset_class
 from utils import report
 from utils.logging import exit_cleanly
 
@@ -51,7 +52,8 @@ LARGE = SMALL | {
 def call(*words) -> None:
     """Run a program of this project; its own message is shown when it fails."""
     print("\n$ python", *words, flush=True)
-    subprocess.run([sys.executable, *map(str, words)], check=True)
+    if status := subprocess.run([sys.executable, *map(str, words)]).returncode:
+        sys.exit(status)
 
 
 def train(args, size: dict, name: str, seed: int, *flags) -> Path:
@@ -143,6 +145,8 @@ def main() -> None:
             *("-m", "datasets.toy_city", "--out", args.data_root, "--height", height, "--width", width),
             *("--train", images, "--val", val, "--domains", args.source, args.target),
         )
+    for name in (args.source, args.target):  # are they there?
+        get_dataset_class(name)(Path(args.data_root, name), "train", None, labelled=False)
     key = args.source, args.target, args.score_dataset, args.score_split, args.data_root, args.flags, size
     args.out /= hashlib.sha256(json.dumps(key).encode()).hexdigest()[:8]
     scores = [compare(args, size, seed) for seed in args.seeds]

@@ -34,6 +34,6 @@ train_on_cityscapes() { # GLOBAL_BATCH ARCH FLAGS...
 }
 
 needs() { # COUNT USAGE: fail with the usage unless that many arguments were given
-  [ "$count" -ge "$1" ] || { echo "usage: bash $0 $2" >&2; exit 2; }
+  [[ $count -ge $1 && $first != -* ]] || { echo "usage: bash $0 $2" >&2; exit 2; }
 }
-count=$#
+count=$# first=${1:-}

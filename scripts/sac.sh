@@ -19,6 +19,6 @@ abn() { # SOURCE ARCH FLAGS...
 }
 
 sac() { # SOURCE ARCH CHECKPOINT FLAGS...
-  [ $# -ge 3 ] || { echo "usage: bash $0 CHECKPOINT [FLAGS]: a last_*.pth of its _abn script" >&2; exit 2; }
+  [[ $# -ge 3 && $3 != -* ]] || { echo "usage: bash $0 CHECKPOINT [FLAGS]: a last_*.pth of its _abn script" >&2; exit 2; }
   adapt "$1" "$2" sac --snapshot "$3" "${@:4}"
 }

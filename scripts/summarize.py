@@ -12,6 +12,7 @@ import math
 from collections import defaultdict
 from pathlib import Path
 
+from datasets import DATASETS
 from utils import report
 from utils.logging import exit_cleanly
 
@@ -70,6 +71,10 @@ def main() -> None:
             rows[f"published {name}"].append({domain: mean / 100 for domain, mean in row.items()})
         seen |= set(published["trained_on"])
         note = f"\npublished: {published['source']}"
+    scored = {domain for domains in rows.values() for row in domains for domain in row}
+    if unknown := seen - scored - set(DATASETS):
+        names = ", ".join(sorted(scored))
+        raise ValueError(f"--seen {', '.join(sorted(unknown))} is no dataset; scored are {names}")
     table = report.markdown_table if args.markdown else report.text_table
     print(table(report.seed_rows(rows, seen)) + note)
     if different := differences(protocols):

@@ -66,6 +66,8 @@ def test_dataset_dir_is_the_root_of_one_dataset():
     args = config.parse_eval_args([*needed, "--dataset", "gtav", "--dataset_dir", "here"])
     assert args.roots["gtav"] == Path("here")
     assert (args.ckpt_path, args.exp_name, args.scales) == ("s", "eval_gtav", [0.5, 1.0, 2.0])
+    teacher = ["--arch", "a", "--snapshot", "s/ema_gtav-teacher_epoch_3_mean-iu_0.5.pth", "--dataset", "gtav"]
+    assert config.parse_eval_args(teacher).exp_name == "eval_gtav_ema_gtav-teacher"
     with pytest.raises(ValueError, match="root of one dataset, but 2"):
         config.parse_eval_args([*needed, "--dataset", "gtav", "synthia", "--dataset_dir", "here"])
 
@@ -102,6 +104,8 @@ def test_the_default_arch_is_the_papers():
         (["--strict_bdr_cls", "5"], "--jointwtborder"),
         (["--sac_weights", "shares.json"], "--adapt_dataset"),
         (["--sac_published_loss"], "--adapt_dataset"),
+        (["--sac_views", "2"], "--adapt_dataset"),
+        (["--sac_published_loss", "--sac_phase", "abn", "--adapt_dataset", "gtav"], "--sac_phase sac"),
         (["--dynamic"], "code 2 in --wt_layer"),
         (["--wt_reg_weight", "0.6"], "code 1 or 2 in --wt_layer"),
     ],

@@ -183,6 +183,7 @@ def test_several_datasets_have_a_folder_each_and_a_table(town, capsys):
     [
         (["--scales", "0"], "scale 0.0"),
         (["--scales", "1,x"], "'1,x'"),
+        (["--scales", "0.01"], "a_000000_000000: scale 0.01 leaves nothing of an image of 20x40 px"),
         (["--crop_size", "0"], "crop 0"),
         (["--max_memory_gb", "0"], "max_memory_gb 0.0"),
         (["--split_index", "2", "--split_count", "2"], "0..1"),

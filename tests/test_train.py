@@ -270,6 +270,13 @@ def test_a_run_is_continued_with_its_own_settings(more, message, finished, toy_t
     assert re.search(f"the checkpoint was trained with {message}", capsys.readouterr().err)
 
 
+def test_weights_of_another_architecture_start_nothing(finished, toy_town, tmp_path, capsys):
+    other = ["--arch", "DeepMobileNetV3PlusD", "--snapshot", str(the_checkpoint(finished))]
+    with pytest.raises(SystemExit):
+        run(flags(toy_town, tmp_path, *other))
+    assert "arch DeepR18V3PlusD, not DeepMobileNetV3PlusD" in capsys.readouterr().err
+
+
 def test_weights_alone_start_a_run_from_its_first_epoch(finished, toy_town, tmp_path, capsys):
     run(flags(toy_town, tmp_path, "--max_epoch", "1", "--snapshot", str(the_checkpoint(finished))))
     # code 0 has a batch norm where the checkpoint has whitening: its 5 entries are missing, and said so

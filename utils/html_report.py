@@ -65,9 +65,8 @@ def page(
     header, *rows = table
     cells = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    starred = (
-        "<p>* trained on, not part of the mean</p>" if any(cell.endswith("*") for cell in header) else ""
-    )
+    stars = any(cell.endswith("*") for cell in header)
+    starred = "<p>* trained on or adapted to, not part of the mean</p>" if stars else ""
     terms = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items())
     overview = (
         f"<h1>{escape(run)}</h1><section><div class=scroll><table class=domains><tr>{cells}</tr>{body}"

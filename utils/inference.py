@@ -95,7 +95,11 @@ def predictions(
             logger.warning("left out: %s", "; ".join(batch["unreadable"]))
             continue
         image, label = (batch[key].to(device, non_blocking=True) for key in ("image", "label"))
-        yield batch, image, label, predict(net, image, **protocol)
+        try:
+            scores = predict(net, image, **protocol)
+        except ValueError as error:
+            raise ValueError(f"{', '.join(batch['name'])}: {error}") from error
+        yield batch, image, label, scores
 
 
 def _sliding(windows: Windows, views: Tensor, crop: int, overlap: float) -> Tensor:

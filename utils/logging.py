@@ -30,13 +30,13 @@ def setup(file: Path | None = None) -> None:
 
 @contextlib.contextmanager
 def exit_cleanly():
-    """End the program with one sentence and exit code 2 on a user's mistake: a bad value or file.
+    """End the program with one sentence and exit code 2 on what a user can mend: a bad value or file.
 
     One of several processes leaves at once: the shutdown of NCCL would wait for processes that wait for it.
     """
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {innermost(str(error))}", file=sys.stderr, flush=True)
         if distributed.world_size() > 1:
             os._exit(2)

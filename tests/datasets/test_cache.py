@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+import pytest
 import torch
 from small_data import save
 
@@ -42,6 +43,18 @@ def test_files_are_decoded_once(toy, tmp_path, monkeypatch):
     base = gtav(toy)
     monkeypatch.setattr(base, "open", None)  # any reading would fail
     CachedImages(base, tmp_path)[0]
+
+
+def test_a_damaged_file_is_named(toy, tmp_path):
+    cached = CachedImages(gtav(toy), tmp_path)
+    path, _ = cached.files[cached.samples[0].image]
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(
+        ValueError, match=rf"cached file {path} \(made anew once it is deleted\) cannot be read"
+    ):
+        cached[0]
+    path.unlink()
+    CachedImages(gtav(toy), tmp_path)[0]
 
 
 def test_changed_source_is_decoded_anew(tmp_path):

@@ -35,7 +35,8 @@ def test_script(name, processes, monkeypatch):
     assert args.bs_mult * processes == 8 and args.select_on == []
 
 
-def test_the_second_phase_asks_for_a_checkpoint():
-    script = ["bash", "scripts/train_sac_gta_r101.sh"]
+@pytest.mark.parametrize("flags", [[], ["--data_root", "data"]])
+def test_the_second_phase_asks_for_a_checkpoint(flags):
+    script = ["bash", "scripts/train_sac_gta_r101.sh", *flags]
     done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and "usage: bash scripts/train_sac_gta_r101.sh CHECKPOINT" in done.stderr

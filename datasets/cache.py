@@ -46,6 +46,7 @@ class CachedImages(Dataset):
         self.name, self.seed, self.root, self.samples = base.name, base.seed, base.root, base.samples
         from_first_rank(self._build)
         self.files = {sample.image: self._files(sample) for sample in self.samples}
+        self.labels = {sample.label: self.files[sample.image][1] for sample in self.samples}
 
     def _files(self, sample: Sample) -> list[Path | None]:
         """Return where the decoded image and label are, None for no label."""
@@ -75,7 +76,10 @@ class CachedImages(Dataset):
                 write_atomically(file, np.asarray(values))
 
     def read_ids(self, path: Path) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-        return self.base.read_ids(path)
+        """Return what `base.read_ids` does, but train ids; a label that is not of `samples` is decoded."""
+        if path not in self.labels:
+            return self.base.read_ids(path)
+        return MappedImage(self.labels[path]).values, np.asarray
 
     def load(self, sample: Sample, rng: np.random.Generator) -> dict:
         """Return what `base.load` does; a sample that is not one of `samples` is decoded."""

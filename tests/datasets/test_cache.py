@@ -41,8 +41,11 @@ def test_under_class_uniform_sampling(toy, tmp_path):
 def test_files_are_decoded_once(toy, tmp_path, monkeypatch):
     CachedImages(gtav(toy), tmp_path)
     base = gtav(toy)
-    monkeypatch.setattr(base, "open", None)  # any reading would fail
-    CachedImages(base, tmp_path)[0]
+    for name in ("open", "read_ids"):
+        monkeypatch.setattr(base, name, None)  # any reading would fail
+    cached = CachedImages(base, tmp_path)
+    cached[0]
+    assert len(ClassUniform(cached, 0.5, 32, cache_dir=tmp_path / "centroids").centroids)
 
 
 def test_a_damaged_file_is_named(toy, tmp_path):

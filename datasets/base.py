@@ -179,15 +179,17 @@ class SegmentationDataset(Dataset):
             label = labels / path.relative_to(images)
             label = label.with_name(path.name.removesuffix(layout.image_suffix) + layout.label_suffix)
             samples.append(Sample(path, label))
-        if missing := [sample for sample in samples if sample.label not in present]:
-            more = f"; so it is with {len(missing) - 1} more images" if len(missing) > 1 else ""
-            image, label, _ = missing[0]
-            raise FileNotFoundError(
-                f"image without its label: {image} needs {label}, which is not there{more}"
-            )
         if not layout.flat:
             self.skip(sorted(present - {sample.label for sample in samples}), "labels without their image")
-        return samples
+        if missing := [sample for sample in samples if sample.label not in present]:
+            self.without_labels(missing)
+        return [sample for sample in samples if sample.label in present]
+
+    def without_labels(self, samples: list[Sample]) -> None:
+        """Raise FileNotFoundError: the labels of `samples` are not there."""
+        more = f"; so it is with {len(samples) - 1} more images" if len(samples) > 1 else ""
+        image, label, _ = samples[0]
+        raise FileNotFoundError(f"image without its label: {image} needs {label}, which is not there{more}")
 
     def decode_label(self, image: Image.Image) -> np.ndarray:
         """Return train ids or 255 as uint8 (H, W) from an opened label file; ValueError for an unknown id.

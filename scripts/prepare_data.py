@@ -26,7 +26,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1]))  # also run as python scripts/prepare_data.py
 import config
 from datasets import DATASETS, NUM_CLASSES
-from datasets.base import files_below, found_in, sample_rng
+from datasets.base import Sample, SegmentationDataset, files_below, found_in, sample_rng
 from datasets.labels import TRAIN_ID_NAMES
 from datasets.splits import read_split, split_names
 from utils import report
@@ -205,10 +205,16 @@ def inspect(dataset, workers: int) -> tuple[list[str], np.ndarray]:
     return [error for error in errors if error], sum(pixels, np.zeros(NUM_CLASSES + 1, np.int64))
 
 
+def note(dataset: SegmentationDataset, samples: list[Sample]) -> None:
+    """Leave out samples whose labels are not there, as a problem of the dataset."""
+    text = "image without its label: {} needs {}, which is not there"
+    dataset.skipped += [text.format(sample.image, sample.label) for sample in samples]
+
+
 def check(name: str, root: Path, workers: int) -> bool:
     """Print counts, problems, class shares and a verdict for one dataset; return whether all is well."""
     print(f"\n{name}: {root}")
-    dataset_class, published = DATASETS[name], PUBLISHED[name]
+    dataset_class, published = type(name, (DATASETS[name],), {"without_labels": note}), PUBLISHED[name]
     count, pixels = 0, np.zeros(NUM_CLASSES + 1, np.int64)
     for split in ("val",) if name == "folder" else dataset_class.splits:
         if split == "trainval":

@@ -246,6 +246,19 @@ def test_check_finds(spoil, message, camvid, capsys):
     assert "camvid: NOT fine, 1 problems" in out
 
 
+def test_check_reads_on_where_a_label_is_missing(camvid, capsys):
+    root = camvid / "camvid"
+    unknown_id(root)
+    write_image(root / "val/b.png")
+    write_image(root / "val/c.png")
+    with pytest.raises(SystemExit):
+        prepare_data.main(["check", "camvid", "--data_root", str(camvid)])
+    out = capsys.readouterr().out
+    for name in "bc":
+        assert f"{root}/val/{name}.png needs {root}/valannot/{name}.png, which is not there" in out
+    assert "class id 77" in out and "camvid: NOT fine, 3 problems" in out
+
+
 def test_check_of_nothing(tmp_path, capsys):
     for names in ([], ["gtav"]):
         with pytest.raises(SystemExit) as exit_info:

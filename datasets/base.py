@@ -44,6 +44,11 @@ class Layout(NamedTuple):
         return f"{self.images}/**/*{self.image_suffix} with {self.labels}/**/*{self.label_suffix}"
 
 
+def without_label(sample: Sample) -> str:
+    """Say that the label of `sample` is not there."""
+    return f"image without its label: {sample.image} needs {sample.label}, which is not there"
+
+
 def sample_rng(*key: int) -> np.random.Generator:
     """Return the generator of one sample, a function of `key` = (seed, epoch, index, ...) alone, all >= 0."""
     return np.random.default_rng(key)
@@ -188,8 +193,7 @@ class SegmentationDataset(Dataset):
     def without_labels(self, samples: list[Sample]) -> None:
         """Raise FileNotFoundError: the labels of `samples` are not there."""
         more = f"; so it is with {len(samples) - 1} more images" if len(samples) > 1 else ""
-        image, label, _ = samples[0]
-        raise FileNotFoundError(f"image without its label: {image} needs {label}, which is not there{more}")
+        raise FileNotFoundError(without_label(samples[0]) + more)
 
     def decode_label(self, image: Image.Image) -> np.ndarray:
         """Return train ids or 255 as uint8 (H, W) from an opened label file; ValueError for an unknown id.

@@ -124,9 +124,8 @@ def measure_centroids(dataset, count: int) -> tuple[float, float]:
         label, to_train_ids = dataset.read_ids(path)
         tile_centroids(label, TILE, to_train_ids=to_train_ids)
 
-    return cost(
-        [partial(centroids, sample.label) for sample in samples], [sample.image for sample in samples]
-    )
+    works = [partial(centroids, sample.label) for sample in samples]
+    return cost(works, [sample.image for sample in samples])
 
 
 def measure_data(root: Path, count: int) -> None:

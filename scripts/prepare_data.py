@@ -26,7 +26,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1]))  # also run as python scripts/prepare_data.py
 import config
 from datasets import DATASETS, NUM_CLASSES
-from datasets.base import Sample, SegmentationDataset, files_below, found_in, sample_rng
+from datasets.base import Sample, SegmentationDataset, files_below, found_in, sample_rng, without_label
 from datasets.labels import TRAIN_ID_NAMES
 from datasets.splits import read_split, split_names
 from utils import report
@@ -207,8 +207,7 @@ def inspect(dataset, workers: int) -> tuple[list[str], np.ndarray]:
 
 def note(dataset: SegmentationDataset, samples: list[Sample]) -> None:
     """Leave out samples whose labels are not there, as a problem of the dataset."""
-    text = "image without its label: {} needs {}, which is not there"
-    dataset.skipped += [text.format(sample.image, sample.label) for sample in samples]
+    dataset.skipped += map(without_label, samples)
 
 
 def check(name: str, root: Path, workers: int) -> bool:

@@ -34,10 +34,8 @@ def subset_scores(domain: Domain) -> dict[str, float]:
 
 def left_out(names: Sequence[str], summary: Summary) -> list[str]:
     """Return the sentence on the classes that the mean leaves out, if any."""
-    absent = [name for i, name in enumerate(names) if i not in summary.present]
-    return (
-        [f"neither predicted nor in the truth, left out of the mean: {', '.join(absent)}"] if absent else []
-    )
+    absent = ", ".join(name for i, name in enumerate(names) if i not in summary.present)
+    return [f"neither predicted nor in the truth, left out of the mean: {absent}"] if absent else []
 
 
 def score_domain(

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
@@ -25,9 +24,9 @@ class MappedImage:
         self.height, self.width = self.values.shape[:2]
         self.size = self.width, self.height
 
-    def crop(self, box: tuple[int, int, int, int]) -> Image.Image:
+    def crop(self, box: tuple[int, int, int, int]) -> np.ndarray:
         left, top, right, bottom = box
-        return Image.fromarray(np.ascontiguousarray(self.values[top:bottom, left:right]))
+        return self.values[top:bottom, left:right]
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.array(self.values, dtype)

@@ -30,11 +30,10 @@ class LazyImage:
         with naming(file), Image.open(io.BytesIO(data)) as image:
             self.size = self.width, self.height = image.size
 
-    def crop(self, box: tuple[int, int, int, int]) -> Image.Image:
+    def crop(self, box: tuple[int, int, int, int]) -> Image.Image | np.ndarray:
         """Return the part (left, top, right, bottom), end exclusive, which lies inside."""
         with naming(self.file), Image.open(io.BytesIO(first_rows(self.data, box[3]))) as image:
-            part = self.decode(image.crop(box))
-        return Image.fromarray(part) if isinstance(part, np.ndarray) else part
+            return self.decode(image.crop(box))
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         with naming(self.file), Image.open(io.BytesIO(self.data)) as image:

@@ -5,7 +5,8 @@ python -m scripts.benchmark eval --arch DeepR50V3PlusD
 
 `data` prints what a training sample costs, one process and one thread, in units of one Pillow decode of the
 same image: machines differ, the ratio hardly does. Street-sized images are made from a seed if they are not
-there. CPU time is measured, samples and decodes in turn.
+there. CPU time is measured, samples and decodes in turn, the decodes in a process of their own: their cost
+depends on how much freed memory a process keeps.
 
 `eval` prints what scoring an image costs on this device, with random weights or those of --snapshot, on made
 streets or the pictures of --images: first the network alone on whole images in its forms, then the evaluator,
@@ -17,7 +18,9 @@ import argparse
 import copy
 import tempfile
 import time
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +36,6 @@ from datasets.labels import CITYSCAPES
 from network import get_net
 from network.folding import PRECISIONS, Folded
 from transforms import presets
-from transforms.photometric import Normalize
 from utils import checkpoint
 from utils.inference import predictions, windows_within
 from utils.logging import exit_cleanly
@@ -92,6 +94,12 @@ def decode(path: Path) -> None:
         image.convert("RGB")
 
 
+@cache
+def decoder() -> ProcessPoolExecutor:
+    """Return a process that decodes and does nothing else."""
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+
+
 def seconds(work) -> float:
     start = time.process_time()
     work()
@@ -100,8 +108,9 @@ def seconds(work) -> float:
 
 def cost(works: list, paths: list[Path]) -> tuple[float, float]:
     """Return the mean cost of `works` in units and one unit in ms; paths[i] is the image of works[i]."""
-    pairs = zip(works, paths, strict=True)
-    work, unit = np.mean([(seconds(work), seconds(partial(decode, path))) for work, path in pairs], axis=0)
+    units = (decoder().submit(seconds, partial(decode, path)) for path in paths)
+    pairs = [(seconds(work), unit.result()) for work, unit in zip(works, units, strict=True)]
+    work, unit = np.mean(pairs, axis=0)
     return work / unit, 1e3 * unit
 
 
@@ -182,7 +191,7 @@ def eval_images(size: tuple[int, int], count: int, folder: Path | None) -> torch
         pictures = [Image.open(path).convert("RGB").resize((width, height)) for path in paths]
     else:
         pictures = [street(rng, height, width) for _ in range(count)]
-    return torch.stack([Normalize()(picture) for picture in pictures])
+    return torch.stack([presets.val()(picture, None, None, rng)[0] for picture in pictures])
 
 
 class Autocast(torch.nn.Module):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from network.folding import Folded
 from network.instance_whitening import Whitening
 from tests.golden.recipe import fill, inputs, statistics_pair
 from tests.test_train import ISW, flags, the_checkpoint
+from transforms.photometric import ColorJitter, GaussianBlur, Photometric
 from utils import checkpoint
 from utils.inference import predict
 
@@ -48,6 +50,16 @@ def test_folded_scores_equal_the_networks(arch):
             torch.full((2**28,), float("nan"), device="cuda")
             scores = folded(image).logits
             assert (scores - expected).abs().mean() < tolerance * expected.std()
+
+
+def test_photometric_augmentation_equals_the_cpus():
+    """Drawn alike; a rounded grey level, 1 / 255 / 0.22 = 0.018, differs here and there."""
+    photometric = Photometric(ColorJitter(0.4, 0.4, 0.4, 0.1), GaussianBlur())
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.integers(0, 256, (4, 3, 300, 200), np.uint8))
+    drawn = torch.stack([photometric.draw(rng) for _ in images])
+    difference = photometric(images.cuda(), drawn).cpu() - photometric(images, drawn)
+    assert difference.abs().max() < 0.15 and (difference.abs() > 1e-5).float().mean() < 1e-3
 
 
 def test_masks_equal_the_cpus(pair):

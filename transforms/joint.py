@@ -1,22 +1,23 @@
 """Geometric transforms of an image and its label together.
 
-Each is called as `transform(image, label, centroid, rng) -> (image, label)`: a PIL RGB image, its PIL "L"
-label of train ids or None, and the pixel (x, y) of the incoming image that must survive, or None. `draw`
-takes the random numbers once, `apply` is free of chance and the same for image and label but for resampling
-and fill.
+Each is called as `transform(image, label, centroid, rng) -> (image, label)`: an RGB image, its label of train
+ids or None, and the pixel (x, y) of the incoming image that must survive, or None. `draw` takes the random
+numbers once, `apply` is free of chance and the same for image and label but for resampling and fill.
 
-A crop that comes first uses of image and label only `width`, `height` and `crop(box)`, so they may be
-stand-ins that decode no more than the box.
+The crop takes PIL images or stand-ins (see transforms.pil) and returns uint8 tensors, (3, H, W) and (H, W),
+which the others take and return.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
 
+from transforms.pil import to_pil, to_tensor
 from transforms.resample import bicubic_window, nearest_indices
 
-BLACK, IGNORE_LABEL = (0, 0, 0), 255
+BLACK, IGNORE_LABEL = 0, 255
 
 
 class Window(NamedTuple):
@@ -58,32 +59,33 @@ class RandomScaleCrop:
         left = _offset(width, scaled_w, side, x, rng)
         return Window(scaled_h, scaled_w, _offset(height, scaled_h, side, y, rng), left, side)
 
-    def apply(self, image, window: Window) -> Image.Image:
+    def apply(self, image, window: Window) -> torch.Tensor:
         """Return the RGB crop: pixel for pixel that of the whole image resized, but computed alone."""
         part = bicubic_window(image, window.height, window.width, window.inside)
         return self._padded(part, window, BLACK, Image.Resampling.BICUBIC)
 
-    def apply_to_label(self, label, window: Window) -> Image.Image:
+    def apply_to_label(self, label, window: Window) -> torch.Tensor:
         """Return the crop of train ids; only source pixels from the window's first to its last are read."""
         left, top, right, bottom = window.inside
         columns = nearest_indices(label.width, window.width, left, right)
         rows = nearest_indices(label.height, window.height, top, bottom)
         values = np.asarray(label.crop((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)))
-        values = values.take(rows - rows[0], axis=0).take(columns - columns[0], axis=1)
-        return self._padded(Image.fromarray(values), window, IGNORE_LABEL, Image.Resampling.NEAREST)
+        values = torch.from_numpy(values.take(rows - rows[0], axis=0).take(columns - columns[0], axis=1))
+        return self._padded(values, window, IGNORE_LABEL, Image.Resampling.NEAREST)
 
-    def _padded(self, part: Image.Image, window: Window, fill, resample: Image.Resampling) -> Image.Image:
-        crop = part
-        if part.size != (window.side, window.side):
-            crop = Image.new(part.mode, (window.side, window.side), fill)
-            crop.paste(part, (max(0, -window.left), max(0, -window.top)))
+    def _padded(self, part: torch.Tensor, window: Window, fill: int, resample) -> torch.Tensor:
+        crop, (height, width) = part, part.shape[-2:]
+        if (height, width) != (window.side, window.side):
+            crop = part.new_full((*part.shape[:-2], window.side, window.side), fill)
+            top, left = max(0, -window.top), max(0, -window.left)
+            crop[..., top : top + height, left : left + width] = part
         if window.side != self.crop_size:
-            crop = crop.resize((self.crop_size, self.crop_size), resample)
+            crop = to_tensor(to_pil(crop).resize((self.crop_size, self.crop_size), resample))
         return crop
 
     def __call__(self, image, label, centroid, rng):
         window = self.draw(image.height, image.width, centroid, rng)
-        return self.apply(image, window), label and self.apply_to_label(label, window)
+        return self.apply(image, window), None if label is None else self.apply_to_label(label, window)
 
 
 def _offset(size: int, scaled: int, side: int, centroid: int | None, rng: np.random.Generator) -> int:
@@ -103,13 +105,10 @@ class RandomHorizontalFlip:
     def draw(self, rng: np.random.Generator) -> bool:
         return bool(rng.random() < 0.5)
 
-    def apply(self, image: Image.Image) -> Image.Image:
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-
     def __call__(self, image, label, centroid, rng):
         if not self.draw(rng):
             return image, label
-        return self.apply(image), label and self.apply(label)
+        return image.flip(-1), None if label is None else label.flip(-1)
 
 
 class RandomRotate:
@@ -121,7 +120,13 @@ class RandomRotate:
     def draw(self, rng: np.random.Generator) -> float:
         return rng.uniform(-self.degrees, self.degrees)
 
+    def apply(self, values: torch.Tensor, angle: float, resample, fill: int) -> torch.Tensor:
+        fill = (fill,) * len(values) if values.ndim == 3 else fill
+        return to_tensor(to_pil(values).rotate(angle, resample, fillcolor=fill))
+
     def __call__(self, image, label, centroid, rng):
         angle = self.draw(rng)
-        image = image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=BLACK)
-        return image, label and label.rotate(angle, Image.Resampling.NEAREST, fillcolor=IGNORE_LABEL)
+        image = self.apply(image, angle, Image.Resampling.BILINEAR, BLACK)
+        return image, None if label is None else self.apply(
+            label, angle, Image.Resampling.NEAREST, IGNORE_LABEL
+        )

@@ -11,16 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from transforms.joint import RandomHorizontalFlip, RandomRotate, RandomScaleCrop
-from transforms.photometric import (
-    BilateralBlur,
-    ColorJitter,
-    GaussianBlur,
-    Grayscale,
-    Normalize,
-    Photometric,
-    to_tensor,
-)
-from transforms.protocols import PROTOCOLS, pixels
+from transforms.photometric import BilateralBlur, ColorJitter, GaussianBlur, Grayscale, Normalize, Photometric
+from transforms.pil import pixels, to_tensor
+from transforms.protocols import PROTOCOLS
 from transforms.similarity import draw_view, invert, similarity_matrix, warp
 
 
@@ -33,9 +26,10 @@ class Preset:
     def __call__(self, image, label, centroid, rng):
         for transform in self.joint:
             image, label = transform(image, label, centroid, rng)
+        image = image.float()
         for transform in self.photometric:
             image = transform(image, rng)
-        return self.normalize(image), label and torch.from_numpy(np.array(label, np.int64))
+        return self.normalize(image), None if label is None else label.long()
 
 
 class DevicePreset:
@@ -48,7 +42,7 @@ class DevicePreset:
         for transform in self.joint:
             image, label = transform(image, label, centroid, rng)
         drawn = self.photometric.draw(rng)
-        return to_tensor(image), label and torch.from_numpy(np.array(label, np.int64)), drawn
+        return image, None if label is None else label.long(), drawn
 
 
 def train(
@@ -93,7 +87,6 @@ class Pair:
         self.view, self.original = view, original
 
     def __call__(self, image, label, centroid, rng):
-        image = pixels(image)
         view, _ = self.view(image, None, None, rng)
         original, label = self.original(image, label, None, rng)
         return torch.stack((view, original)), label
@@ -102,7 +95,7 @@ class Pair:
 def statistics(image_in: bool = False) -> Pair:
     """Return the pairs that the whitening statistics compare: strong colour jitter and blur against none."""
     strong = [ColorJitter(0.8, 0.8, 0.8, 0.3), GaussianBlur()]
-    return Pair(Preset(photometric=strong, image_in=image_in), val(image_in))
+    return Pair(Preset(PROTOCOLS["full"], strong, image_in), val(image_in))
 
 
 class TargetPreset:
@@ -130,10 +123,7 @@ class TargetPreset:
         image = image.crop((left, top, left + width, top + height))  # black where it reaches outside
         valid = torch.zeros(self.size, dtype=torch.bool)
         valid[max(0, -top) : scaled[0] - top, max(0, -left) : scaled[1] - left] = True
-        flip = RandomHorizontalFlip()
-        if flip.draw(rng):
-            image, valid = flip.apply(image), valid.flip(1)
-        return to_tensor(image), valid
+        return RandomHorizontalFlip()(to_tensor(image), valid, None, rng)
 
     def view(self, reference: Tensor, valid: Tensor, number: int, rng: np.random.Generator) -> dict:
         """Draw view `number` of a reference; see datasets.views.TargetViews for what is returned."""
@@ -141,8 +131,8 @@ class TargetPreset:
         inverse = invert(matrix)
         warped, _ = warp(reference[None].float(), inverse[None])
         seen, inside = warp(valid[None, None].float(), inverse[None], "nearest")
-        clean = Image.fromarray(warped[0].round().byte().permute(1, 2, 0).contiguous().numpy())
-        noisy = clean
+        clean = warped[0].round_()
+        noisy = clean.clone()
         for transform in self.noise:
             noisy = transform(noisy, rng)
         return {

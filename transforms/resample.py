@@ -2,33 +2,37 @@
 
 Pillow's own `box` argument is no help: it holds 32-bit floats, so most windows come out a grey level off here
 and there. Its arithmetic is simple enough to repeat: per axis a table of 22-bit integer weights, applied to
-the columns, rounded to 8 bits, then applied to the rows. Here the tables are sparse matrices.
+the columns, rounded to 8 bits, then applied to the rows. Here the tables are sparse matrices, applied channel
+by channel.
 """
 
 import numpy as np
+import torch
 from PIL import Image
 from scipy.sparse import csr_array
+
+from transforms.pil import pixels, to_tensor
 
 WEIGHT_BITS = 22  # Pillow's Resample.c, PRECISION_BITS
 SUPPORT = 2.0  # px that the bicubic kernel reaches to either side
 
 
-def bicubic_window(image, height: int, width: int, box: tuple[int, int, int, int]) -> Image.Image:
-    """Return `image.resize((width, height), BICUBIC).crop(box)` for an RGB image and a box inside.
+def bicubic_window(image, height: int, width: int, box: tuple[int, int, int, int]) -> torch.Tensor:
+    """Return `image.resize((width, height), BICUBIC).crop(box)`, uint8 (3, H, W), for an RGB image.
 
-    Of the image only `width`, `height` and `crop` are used. The box is (left, top, right, bottom) in px of
-    the resized image.
+    `image` may be a stand-in (see transforms.pil); the box is (left, top, right, bottom) in px of the resized
+    image and lies inside.
     """
     if image.height - height > max(0, 2 * (image.width - width)):  # Pillow >= 13 does the rows first there
-        whole = image.crop((0, 0, image.width, image.height))
-        return whole.resize((width, height), Image.Resampling.BICUBIC).crop(box)
+        return to_tensor(pixels(image).resize((width, height), Image.Resampling.BICUBIC).crop(box))
     left, top, right, bottom = box
     columns, x0, x1 = bicubic_table(image.width, width, left, right)
     rows, y0, y1 = bicubic_table(image.height, height, top, bottom)
-    unlike_power_of_2 = (y1 - y0) | 4  # lines 4 KiB apart would make transposing five times slower
-    part = image.crop((x0, y0, x1, y0 + unlike_power_of_2)).transpose(Image.Transpose.TRANSPOSE)
-    part = _apply_to_rows(columns, part).transpose(Image.Transpose.TRANSPOSE)
-    return _apply_to_rows(rows, part)
+    part = torch.from_numpy(np.array(image.crop((x0, y0, x1, y1))))
+    window = torch.empty(3, bottom - top, right - left, dtype=torch.uint8)
+    for channel, resized in zip(part.permute(2, 1, 0).contiguous().int(), window, strict=True):
+        resized.copy_(_apply(rows, _apply(columns, channel).t().contiguous()))
+    return window
 
 
 def nearest_indices(size: int, scaled: int, first: int, last: int) -> np.ndarray:
@@ -66,9 +70,9 @@ def bicubic(x: np.ndarray) -> np.ndarray:
     return np.where(x < 1, near, np.where(x < 2, far, 0.0))
 
 
-def _apply_to_rows(table: csr_array, image: Image.Image) -> Image.Image:
-    values = np.asarray(image)[: table.shape[1]]
-    sums = table @ values.reshape(len(values), -1).astype(np.int32)
+def _apply(table: csr_array, values: torch.Tensor) -> torch.Tensor:
+    """Return the weighted sums of rows of `values`, int32, rounded to 0..255."""
+    sums = table @ values.numpy()
     sums += 1 << (WEIGHT_BITS - 1)
     sums >>= WEIGHT_BITS
-    return Image.fromarray(sums.clip(0, 255, out=sums).astype(np.uint8).reshape(len(sums), *values.shape[1:]))
+    return torch.from_numpy(sums.clip(0, 255, out=sums))

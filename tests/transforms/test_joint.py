@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from transforms.joint import RandomHorizontalFlip, RandomRotate, RandomScaleCrop
+from transforms.pil import to_tensor
 
 
 def coordinates(height, width):
@@ -50,12 +52,12 @@ def test_image_and_label_stay_aligned():
         x, y = image, label
         for transform in transforms:
             x, y = transform(x, y, None, rng)
-        assert x.size == y.size == (48, 48)
-        red, x_coordinate = np.asarray(x)[..., 0].astype(int), np.asarray(y).astype(int)
+        assert x.shape == (3, 48, 48) and y.shape == (48, 48)
+        red, x_coordinate = x[0].int(), y.int()
         inside = x_coordinate != 255
         assert inside.any()
         # a border between picture and padding may blur red by any amount: rotation mixes it with black
-        assert (abs(red - x_coordinate)[inside] <= 3).mean() > 0.9
+        assert ((red - x_coordinate)[inside].abs() <= 3).float().mean() > 0.9
 
 
 def resized_then_cropped(image, window, crop_size, resample, fill):
@@ -79,9 +81,9 @@ def test_windows_are_those_of_the_whole_image_resized():
         crop = RandomScaleCrop(side, 0.25, 2.5, pre_size=pre_size, nopad=i % 4 == 0)
         window = crop.draw(height, width, (width - 1, 0) if i % 5 == 0 else None, rng)
         expected = resized_then_cropped(image, window, side, Image.Resampling.BICUBIC, (0, 0, 0))
-        assert np.array_equal(crop.apply(image, window), expected), (image.size, window)
+        assert torch.equal(crop.apply(image, window), to_tensor(expected)), (image.size, window)
         expected = resized_then_cropped(label, window, side, Image.Resampling.NEAREST, 255)
-        assert np.array_equal(crop.apply_to_label(label, window), expected), (label.size, window)
+        assert torch.equal(crop.apply_to_label(label, window), to_tensor(expected)), (label.size, window)
 
 
 def test_windows_of_a_street_image():
@@ -92,7 +94,7 @@ def test_windows_of_a_street_image():
         crop = RandomScaleCrop(768, scale, scale)
         window = crop.draw(image.height, image.width, None, rng)
         expected = resized_then_cropped(image, window, 768, Image.Resampling.BICUBIC, (0, 0, 0))
-        assert np.array_equal(crop.apply(image, window), expected)
+        assert torch.equal(crop.apply(image, window), to_tensor(expected))
 
 
 def test_padding_is_black_and_ignored():
@@ -101,8 +103,8 @@ def test_padding_is_black_and_ignored():
     image, label = RandomScaleCrop(9, 1, 1)(image, label, (0, 0), np.random.default_rng(0))
     inside = np.zeros((9, 9), bool)
     inside[2:6, 1:7] = True
-    assert (np.asarray(label)[~inside] == 255).all() and (np.asarray(label)[inside] < 6).all()
-    assert (np.asarray(image)[~inside] == 0).all() and (np.asarray(image)[inside][:, 2] == 200).all()
+    assert (label[~inside] == 255).all() and (label[inside] < 6).all()
+    assert (image[:, ~inside] == 0).all() and (image[2, inside] == 200).all()
 
 
 def test_padding_in_one_direction_only():
@@ -116,8 +118,8 @@ def test_nopad_shrinks_the_crop_to_the_shorter_side():
     crop = RandomScaleCrop(9, 1, 1, nopad=True)
     assert crop.draw(4, 6, None, np.random.default_rng(0)).side == 4
     image, label = crop(*coordinates(4, 6), None, np.random.default_rng(0))
-    assert image.size == label.size == (9, 9)
-    assert np.asarray(label).max() < 6 and (np.asarray(image)[..., 2] > 190).all()
+    assert image.shape == (3, 9, 9) and label.shape == (9, 9)
+    assert label.max() < 6 and (image[2] > 190).all()
     assert crop.draw(40, 60, None, np.random.default_rng(0)).side == 9
 
 
@@ -139,22 +141,24 @@ def test_pre_size_is_the_shorter_edge_at_scale_one():
 def test_flip():
     flips = [RandomHorizontalFlip().draw(np.random.default_rng(i)) for i in range(400)]
     assert 160 < sum(flips) < 240
-    image, label = coordinates(3, 5)
-    assert np.asarray(RandomHorizontalFlip().apply(label))[0].tolist() == [4, 3, 2, 1, 0]
-    assert np.asarray(RandomHorizontalFlip().apply(image))[0, :, 0].tolist() == [4, 3, 2, 1, 0]
+    image, label = (to_tensor(picture) for picture in coordinates(3, 5))
+    for seed, mirrored in enumerate(flips[:10]):
+        flipped = RandomHorizontalFlip()(image, label, None, np.random.default_rng(seed))
+        for row in (flipped[0][0, 0], flipped[1][0]):
+            assert row.tolist() == ([4, 3, 2, 1, 0] if mirrored else [0, 1, 2, 3, 4])
 
 
 def test_rotation():
     angles = [RandomRotate(10).draw(np.random.default_rng(i)) for i in range(200)]
     assert -10 <= min(angles) < -8 and 8 < max(angles) <= 10
-    image, label = Image.new("RGB", (21, 21), (9, 9, 9)), Image.new("L", (21, 21), 3)
+    image, label = torch.full((3, 21, 21), 9, dtype=torch.uint8), torch.full((21, 21), 3, dtype=torch.uint8)
     image, label = RandomRotate(45)(image, label, None, np.random.default_rng(0))
-    assert np.asarray(label)[10, 10] == 3 and np.asarray(label)[0, 0] == 255
-    assert np.asarray(image)[0, 0].tolist() == [0, 0, 0]
+    assert label[10, 10] == 3 and label[0, 0] == 255
+    assert image[:, 0, 0].tolist() == [0, 0, 0] and image[:, 10, 10].tolist() == [9, 9, 9]
 
 
 def test_without_a_label():
     image, _ = coordinates(20, 30)
     for transform in (RandomScaleCrop(8, 1, 2), RandomHorizontalFlip(), RandomRotate(5)):
         image, label = transform(image, None, None, np.random.default_rng(0))
-        assert label is None and image.size == (8, 8)
+        assert label is None and image.shape == (3, 8, 8)

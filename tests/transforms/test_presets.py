@@ -6,6 +6,7 @@ from PIL import Image
 from transforms import presets
 from transforms.joint import RandomHorizontalFlip, RandomRotate, RandomScaleCrop
 from transforms.photometric import BilateralBlur, ColorJitter, GaussianBlur, Grayscale, Normalize
+from transforms.pil import to_tensor
 
 
 def picture(height=40, width=60):
@@ -45,7 +46,7 @@ def test_one_generator_gives_one_sample():
 def test_val_keeps_every_pixel():
     picture_image, picture_label = picture()
     image, label = presets.val()(picture_image, picture_label, None, np.random.default_rng(0))
-    assert torch.equal(image, Normalize()(picture_image))
+    assert torch.equal(image, Normalize()(to_tensor(picture_image).float()))
     assert np.array_equal(label, picture_label)
     assert presets.val()(picture_image, None, None, np.random.default_rng(0))[1] is None
 
@@ -55,21 +56,22 @@ def test_statistics_pairs():
     image, label = picture()
     pair, label = presets.statistics()(image, None, None, np.random.default_rng(0))
     assert pair.shape == (2, 3, 40, 60) and label is None
-    assert torch.equal(pair[1], Normalize()(image)) and not torch.equal(pair[0], pair[1])
+    assert torch.equal(pair[1], Normalize()(to_tensor(image).float())) and not torch.equal(pair[0], pair[1])
     own = presets.statistics(image_in=True)(image, None, None, np.random.default_rng(0))[0]
     assert own.mean((2, 3)).abs().max() < 1e-5
 
 
 def test_photometric_left_to_the_device():
-    """Geometry is that of the CPU form: the label is the same."""
+    """Geometry is that of the CPU form, and what is drawn leads to the same image."""
     picture_image, picture_label = picture()
     options = {"color_aug": 0.5, "gblur": True}
     on_cpu = presets.train(32, **options)
     left = presets.train(32, **options, aug_device="gpu")
-    _, expected = on_cpu(picture_image, picture_label, None, np.random.default_rng(0))
+    expected_image, expected = on_cpu(picture_image, picture_label, None, np.random.default_rng(0))
     image, label, drawn = left(picture_image, picture_label, None, np.random.default_rng(0))
     assert image.dtype == torch.uint8 and image.shape == (3, 32, 32) and drawn.shape == (9,)
     assert torch.equal(label, expected)
+    assert torch.equal(left.photometric(image[None], drawn[None])[0], expected_image)
     with pytest.raises(ValueError, match="--bblur runs on the CPU alone"):
         presets.train(32, bblur=True, aug_device="gpu")
 

@@ -108,8 +108,9 @@ def seconds(work) -> float:
 
 def cost(works: list, paths: list[Path]) -> tuple[float, float]:
     """Return the mean cost of `works` in units and one unit in ms; paths[i] is the image of works[i]."""
-    units = (decoder().submit(seconds, partial(decode, path)) for path in paths)
-    pairs = [(seconds(work), unit.result()) for work, unit in zip(works, units, strict=True)]
+    pairs = []
+    for work, path in zip(works, paths, strict=True):
+        pairs.append((seconds(work), decoder().submit(seconds, partial(decode, path)).result()))
     work, unit = np.mean(pairs, axis=0)
     return work / unit, 1e3 * unit
 

@@ -74,9 +74,19 @@ def parse_train_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
-    for name in ("bs_mult", "bs_mult_val", "crop_size", "max_epoch", "max_iter", "class_uniform_tile"):
-        if getattr(args, name) < 1:
+    for name in (
+        "bs_mult",
+        "bs_mult_val",
+        "crop_size",
+        "pre_size",
+        "max_epoch",
+        "max_iter",
+        "class_uniform_tile",
+    ):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"--{name} must be at least 1, not {getattr(args, name)}")
+    if not 0 <= args.rrotate <= 180:
+        raise ValueError(f"--rrotate {args.rrotate} is no angle in degrees from 0 to 180")
     if not 0 < args.scale_min <= args.scale_max:
         raise ValueError(
             "scales are drawn from [--scale_min, --scale_max]: "

@@ -81,7 +81,8 @@ def setup_loaders(args) -> Loaders:
     if sources and len(sampler) < args.bs_mult:
         raise ValueError(
             f"{' + '.join(args.dataset)} has {len(dataset)} training images, fewer than one batch of "
-            f"{args.bs_mult} on each of {sampler.world_size} processes; lower --bs_mult"
+            f"{args.bs_mult} on each of {sampler.world_size} processes; "
+            "lower --bs_mult or --global_batch_size"
         )
     train = _loader(args, dataset, sampler, args.bs_mult, seed=args.seed, drop_last=True)
     photometric = augment.photometric if args.aug_device == "gpu" else None

@@ -18,8 +18,8 @@ import argparse
 import copy
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
-from functools import cache, partial
+from concurrent.futures import Executor, ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -94,28 +94,23 @@ def decode(path: Path) -> None:
         image.convert("RGB")
 
 
-@cache
-def decoder() -> ProcessPoolExecutor:
-    """Return a process that decodes and does nothing else."""
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-
-
 def seconds(work) -> float:
     start = time.process_time()
     work()
     return time.process_time() - start
 
 
-def cost(works: list, paths: list[Path]) -> tuple[float, float]:
+def cost(works: list, paths: list[Path], decoder: Executor) -> tuple[float, float]:
     """Return the mean cost of `works` in units and one unit in ms; paths[i] is the image of works[i]."""
-    pairs = []
+    costs = []
+    decoder.submit(decode, paths[0]).result()  # the first is slow
     for work, path in zip(works, paths, strict=True):
-        pairs.append((seconds(work), decoder().submit(seconds, partial(decode, path)).result()))
-    work, unit = np.mean(pairs, axis=0)
+        costs.append((seconds(work), decoder.submit(seconds, partial(decode, path)).result()))
+    work, unit = np.mean(costs, axis=0)
     return work / unit, 1e3 * unit
 
 
-def measure_samples(dataset, count: int) -> tuple[float, float]:
+def measure_samples(dataset, count: int, decoder: Executor) -> tuple[float, float]:
     """Return the cost of `count` samples, in epochs one after the other."""
     works, images = [], []
     for number in range(count):
@@ -123,10 +118,10 @@ def measure_samples(dataset, count: int) -> tuple[float, float]:
         dataset.set_epoch(epoch)
         images.append(dataset.samples[index].image)
         works.append(partial(dataset.load, dataset.samples[index], sample_rng(0, epoch, index)))
-    return cost(works, images)
+    return cost(works, images, decoder)
 
 
-def measure_centroids(dataset, count: int) -> tuple[float, float]:
+def measure_centroids(dataset, count: int, decoder: Executor) -> tuple[float, float]:
     """Return the cost of the class centroids of `count` images, with reading the label."""
     samples = [dataset.samples[i % len(dataset)] for i in range(count)]
 
@@ -135,7 +130,7 @@ def measure_centroids(dataset, count: int) -> tuple[float, float]:
         tile_centroids(label, TILE, to_train_ids=to_train_ids)
 
     works = [partial(centroids, sample.label) for sample in samples]
-    return cost(works, [sample.image for sample in samples])
+    return cost(works, [sample.image for sample in samples], decoder)
 
 
 def measure_data(root: Path, count: int) -> None:
@@ -144,16 +139,21 @@ def measure_data(root: Path, count: int) -> None:
     if not root.exists():
         write_streets(root)
     print(f"{'':44}{'units':>8}{'ms':>9}")
-    for name in SIZES:
-        for device, cached in (("cpu", False), ("gpu", False), ("cpu", True), ("gpu", True)):
-            transform = presets.train(CROP, color_aug=0.5, gblur=True, aug_device=device)
-            base = DATASETS[name](root / name, "train", transform)
-            with tempfile.TemporaryDirectory() as folder:
-                dataset = CachedImages(base, folder) if cached else base
-                dataset = ClassUniform(dataset, 0.5, TILE, cache_dir=folder)
-                title = f"sample, --aug_device {device}{', cached' * cached}"
-                report(name, title, *measure_samples(dataset, count))
-        report(name, "class centroids of an image", *measure_centroids(base, count))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as decoder:
+        for name in SIZES:
+            measure_domain(name, root / name, count, decoder)
+
+
+def measure_domain(name: str, root: Path, count: int, decoder: Executor) -> None:
+    for device, cached in (("cpu", False), ("gpu", False), ("cpu", True), ("gpu", True)):
+        transform = presets.train(CROP, color_aug=0.5, gblur=True, aug_device=device)
+        base = DATASETS[name](root, "train", transform)
+        with tempfile.TemporaryDirectory() as folder:
+            dataset = CachedImages(base, folder) if cached else base
+            dataset = ClassUniform(dataset, 0.5, TILE, cache_dir=folder)
+            title = f"sample, --aug_device {device}{', cached' * cached}"
+            report(name, title, *measure_samples(dataset, count, decoder))
+    report(name, "class centroids of an image", *measure_centroids(base, count, decoder))
 
 
 def report(name: str, title: str, units: float, unit: float) -> None:

@@ -152,6 +152,8 @@ def test_lists_of_classes():
         (["--bs_mult", "0"], "--bs_mult must be at least 1, not 0"),
         (["--crop_size", "-5"], "--crop_size must be at least 1, not -5"),
         (["--scale_min", "3"], "0 < 3.0 <= 2.0 fails"),
+        (["--rrotate", "-5"], "--rrotate -5 is no angle"),
+        (["--pre_size", "0"], "--pre_size must be at least 1, not 0"),
         (["--wt_layer", *"0022200", "--trials", "0"], "--trials of at least 1"),
         (["--wt_layer", *"0022200", "--clusters", "0"], "--clusters of at least 2"),
         (["--restore_optimizer"], "name its checkpoint with --snapshot"),

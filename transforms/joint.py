@@ -126,7 +126,6 @@ class RandomRotate:
 
     def __call__(self, image, label, centroid, rng):
         angle = self.draw(rng)
-        image = self.apply(image, angle, Image.Resampling.BILINEAR, BLACK)
-        return image, None if label is None else self.apply(
-            label, angle, Image.Resampling.NEAREST, IGNORE_LABEL
-        )
+        if label is not None:
+            label = self.apply(label, angle, Image.Resampling.NEAREST, IGNORE_LABEL)
+        return self.apply(image, angle, Image.Resampling.BILINEAR, BLACK), label

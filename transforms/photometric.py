@@ -1,8 +1,8 @@
 """Transforms of the image alone: a float32 tensor (3, H, W) of whole grey levels 0..255, on any device.
 
 Each is called as `transform(image, rng) -> image` and may change the image it gets. Those that take part in
-training's augmentation have `draw`, which takes the random numbers, and `apply`, which is free of chance and
-does not wait for the device. Grey levels are rounded as Pillow does.
+training's augmentation have `draw`, which takes the random numbers, and `apply`, which is free of chance,
+works in place and does not wait for the device. Grey levels are rounded as Pillow does.
 """
 
 import math
@@ -54,19 +54,23 @@ def adjust_hue(image: torch.Tensor, amount: float) -> torch.Tensor:
     With value v = max, chroma c = v - min and hue h in sixths of a turn, c h is g - b where red is v, else
     2 c + b - r where green is v, else 4 c + r - g. Back from hue and saturation, c = v s / 255 and blue is
     v - c min(max(|h - 4| - 1, 0), 1), green the same with 2 for 4, red v - c min(max(2 - |h - 3|, 0), 1).
+    Numerators are exact, so no quotient that is a whole number is rounded below it, as Pillow's are at times.
     """
-    shift, nudge = int(amount * 255) % 256, 1e-3  # two quotients of 8-bit numbers are further apart
+    shift = int(amount * 255) % 256
     for rows in strips(image):
         red, green, blue = image[:, rows]
         value = torch.maximum(torch.maximum(red, green), blue)
         chroma = value - torch.minimum(torch.minimum(red, green), blue)
-        hue, if_green, if_red = red - green, blue - red, green - blue
-        hue.add_(chroma, alpha=4).lerp_(if_green.add_(chroma, alpha=2), green.eq_(value))
-        hue.lerp_(if_red, red.eq_(value))
-        hue.mul_(255 / 6).div_(chroma.clamp(min=1))
-        hue.add_(torch.lt(hue, 0, out=red), alpha=255).add_(shift + nudge).floor_()
+        of_red, of_green, of_blue = green - blue, blue - red, red - green
+        hue = of_blue.add_(chroma, alpha=4)  # c h, where neither green nor red is v
+        hue.lerp_(
+            of_green.add_(chroma, alpha=2), green.eq_(value)
+        )  # red and green only hold masks from here on
+        hue.lerp_(of_red, red.eq_(value))
+        hue.mul_(255 / 6).div_(chroma.clamp(min=1)).add_(torch.lt(hue, 0, out=red), alpha=255)
+        hue.floor_().add_(shift)
         hue.sub_(torch.ge(hue, 256, out=red), alpha=256).mul_(6 / 255)
-        saturation = chroma.mul_(255).div_(value.clamp(min=1)).add_(nudge).floor_()
+        saturation = chroma.mul_(255).div_(value.clamp(min=1)).floor_()
         chroma = saturation.mul_(value).div_(255)
         value.add_(0.5)  # to round
         torch.sub(value, (hue - 3).abs_().neg_().add_(2).clamp_(0, 1).mul_(chroma), out=red).floor_()
@@ -183,7 +187,7 @@ class BilateralBlur:
 
 
 class Normalize:
-    """Divide by 255 and take ImageNet's mean and std out, in place.
+    """Divide by 255 and take ImageNet's mean and std out of the image, in place.
 
     With `per_image`, the image's own channel mean and (unbiased) std + 1e-5 take their place.
     """
@@ -224,10 +228,9 @@ class Photometric:
         """
         images = images.float()
         for image, (*steps, sigma) in zip(images, drawn.tolist(), strict=True):
-            if steps[0] >= 0:
-                self.jitter.apply(
-                    image, [(int(kind), amount) for kind, amount in zip(steps[:4], steps[4:], strict=True)]
-                )
+            kinds, amounts = steps[:4], steps[4:]
+            if kinds[0] >= 0:
+                self.jitter.apply(image, list(zip(map(int, kinds), amounts, strict=True)))
             if self.blur:
                 self.blur.apply(image, sigma)
             self.normalize(image)

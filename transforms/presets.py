@@ -20,7 +20,7 @@ from transforms.similarity import draw_view, invert, similarity_matrix, warp
 class Preset:
     """Apply `joint` to image and label, `photometric` to the image, then normalize."""
 
-    def __init__(self, joint=(), photometric=(), image_in: bool = False):
+    def __init__(self, joint, photometric=(), image_in: bool = False):
         self.joint, self.photometric, self.normalize = joint, photometric, Normalize(image_in)
 
     def __call__(self, image, label, centroid, rng):
@@ -87,6 +87,7 @@ class Pair:
         self.view, self.original = view, original
 
     def __call__(self, image, label, centroid, rng):
+        image = pixels(image)  # decoded once
         view, _ = self.view(image, None, None, rng)
         original, label = self.original(image, label, None, rng)
         return torch.stack((view, original)), label

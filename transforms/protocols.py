@@ -37,7 +37,7 @@ class HeightThenSquare:
     def apply(self, image, resample: Image.Resampling, fill: int) -> torch.Tensor:
         width = max(1, round(image.width * self.side / image.height))
         image = pixels(image)
-        square = Image.new(image.mode, (self.side, self.side), (fill,) * len(image.mode))
+        square = Image.new(image.mode, (self.side, self.side), (fill,) * len(image.getbands()))
         square.paste(image.resize((width, self.side), resample), ((self.side - width) // 2, 0))
         return to_tensor(square)
 

@@ -1,6 +1,8 @@
 """Decoded images on disk."""
 
 import os
+import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -52,12 +54,45 @@ def test_a_damaged_file_is_named(toy, tmp_path):
     cached = CachedImages(gtav(toy), tmp_path)
     path, _ = cached.files[cached.samples[0].image]
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(
-        ValueError, match=rf"cached file {path} \(made anew once it is deleted\) cannot be read"
-    ):
+    damaged = pytest.raises(ValueError, match=f"cached file {path} is damaged: delete it and start again")
+    with damaged:
         cached[0]
+    for content in (b"", b"garbage" * 100):
+        path.write_bytes(content)
+        with damaged:
+            cached[0]
+    for values in (
+        np.zeros((8, 9), np.uint8),
+        np.zeros((8, 9, 3)),
+        np.zeros(3, np.uint8),
+    ):  # a label, floats, a row
+        np.save(path, values)
+        with damaged:
+            cached[0]
     path.unlink()
     CachedImages(gtav(toy), tmp_path)[0]
+
+
+def test_copies_of_a_dataset_keep_apart(toy, tmp_path):
+    """The second copy has other times of change; it must not take the first one's files for outdated."""
+    shutil.copytree(toy / "gtav", tmp_path / "copy/gtav", copy_function=shutil.copyfile)
+    first = CachedImages(gtav(toy), tmp_path / "cache")
+    second = CachedImages(gtav(tmp_path / "copy"), tmp_path / "cache")
+    assert same(first[0], second[0])
+
+
+def test_a_folder_that_cannot_be_filled(toy, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=f"--cache_images {tmp_path / 'file'} cannot be filled"):
+        CachedImages(gtav(toy), tmp_path / "file")
+
+
+def test_memory_maps_are_only_read(toy, tmp_path):
+    """Torch warns of arrays that it must not write to."""
+    cached = CachedImages(gtav(toy), tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cached[0]
 
 
 def test_changed_source_is_decoded_anew(tmp_path):

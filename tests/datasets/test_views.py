@@ -10,6 +10,7 @@ from small_data import SIZE, TRAIN, save
 from datasets import DATASETS
 from datasets.views import TargetViews
 from transforms import presets
+from transforms.photometric import IMAGENET_MEAN, IMAGENET_STD
 from transforms.similarity import invert, warp
 
 
@@ -33,6 +34,9 @@ def test_an_item(toy):
     torch.testing.assert_close(invert(item["matrix"]), item["inverse"])
     assert (item["matrix"][:, :, :2].diagonal(dim1=1, dim2=2).abs() >= 1).all()
     assert not torch.equal(item["student"], item["teacher"])
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    levels = 255 * (item["teacher"] * std + mean)  # whole ones, which noise is defined on
+    assert (levels - levels.round()).abs().max() < 1e-3
 
 
 def test_labels_are_never_read(toy, monkeypatch):

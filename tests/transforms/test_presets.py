@@ -61,6 +61,19 @@ def test_statistics_pairs():
     assert own.mean((2, 3)).abs().max() < 1e-5
 
 
+def test_a_statistics_pair_decodes_its_image_once():
+    class StandIn:
+        width, height, decoded = 60, 40, 0
+
+        def crop(self, box):
+            self.decoded += 1
+            return picture()[0].crop(box)
+
+    image = StandIn()
+    presets.statistics()(image, None, None, np.random.default_rng(0))
+    assert image.decoded == 1
+
+
 def test_photometric_left_to_the_device():
     """Geometry is that of the CPU form, and what is drawn leads to the same image."""
     picture_image, picture_label = picture()

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import warnings
 
 import numpy as np
 import pytest
@@ -85,14 +84,6 @@ def test_a_folder_that_cannot_be_filled(toy, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=f"--cache_images {tmp_path / 'file'} cannot be filled"):
         CachedImages(gtav(toy), tmp_path / "file")
-
-
-def test_memory_maps_are_only_read(toy, tmp_path):
-    """Torch warns of arrays that it must not write to."""
-    cached = CachedImages(gtav(toy), tmp_path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        cached[0]
 
 
 def test_changed_source_is_decoded_anew(tmp_path):

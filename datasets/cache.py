@@ -28,14 +28,10 @@ class MappedImage:
         if self.values.dtype != np.uint8 or self.values.shape[2:] != channels or self.values.ndim < 2:
             raise ValueError(f"cached file {path} is damaged: delete it and start again, it is made anew")
         self.height, self.width = self.values.shape[:2]
-        self.size = self.width, self.height
 
     def crop(self, box: tuple[int, int, int, int]) -> np.ndarray:
         left, top, right, bottom = box
         return self.values[top:bottom, left:right]
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return np.array(self.values, dtype)
 
 
 class CachedImages(Dataset):

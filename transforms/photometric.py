@@ -62,10 +62,9 @@ def adjust_hue(image: torch.Tensor, amount: float) -> torch.Tensor:
         value = torch.maximum(torch.maximum(red, green), blue)
         chroma = value - torch.minimum(torch.minimum(red, green), blue)
         of_red, of_green, of_blue = green - blue, blue - red, red - green
-        hue = of_blue.add_(chroma, alpha=4)  # c h, where neither green nor red is v
-        hue.lerp_(
-            of_green.add_(chroma, alpha=2), green.eq_(value)
-        )  # red and green only hold masks from here on
+        # c h by the channel that is v; red and green hold masks until their new values
+        hue = of_blue.add_(chroma, alpha=4)
+        hue.lerp_(of_green.add_(chroma, alpha=2), green.eq_(value))
         hue.lerp_(of_red, red.eq_(value))
         hue.mul_(255 / 6).div_(chroma.clamp(min=1)).add_(torch.lt(hue, 0, out=red), alpha=255)
         hue.floor_().add_(shift)

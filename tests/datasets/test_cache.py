@@ -60,11 +60,8 @@ def test_a_damaged_file_is_named(toy, tmp_path):
         path.write_bytes(content)
         with damaged:
             cached[0]
-    for values in (
-        np.zeros((8, 9), np.uint8),
-        np.zeros((8, 9, 3)),
-        np.zeros(3, np.uint8),
-    ):  # a label, floats, a row
+    a_label, floats, a_row = np.zeros((8, 9), np.uint8), np.zeros((8, 9, 3)), np.zeros(3, np.uint8)
+    for values in (a_label, floats, a_row):
         np.save(path, values)
         with damaged:
             cached[0]

@@ -53,7 +53,7 @@ def test_folded_scores_equal_the_networks(arch):
 
 
 def test_photometric_augmentation_equals_the_cpus():
-    """Drawn alike; a grey level, 1 / 255 / 0.22 = 0.018, rounds otherwise here and there, and steps amplify it."""
+    """Drawn alike; a grey level, 1 / 255 / 0.22 = 0.018, may round otherwise and later steps amplify it."""
     photometric = Photometric(ColorJitter(0.4, 0.4, 0.4, 0.1), GaussianBlur())
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.integers(0, 256, (4, 3, 300, 200), np.uint8))

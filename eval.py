@@ -30,6 +30,7 @@ from datasets.loaders import setup_eval_loader
 from network import get_net
 from network.folding import Folded
 from utils import checkpoint, distributed, report, visualize
+from utils.files import sha256 as sha256_of
 from utils.inference import Windows, out_of_memory, predictions, windows_within
 from utils.logging import exit_cleanly, logger, setup
 from utils.metrics import count_pixels
@@ -44,7 +45,7 @@ def main(args) -> int:
     """Evaluate and write the results; return how many images could not be read."""
     device = distributed.init(args.local_rank)
     setup()
-    results, sha256 = Path(args.ckpt_path, args.exp_name), checkpoint.sha256(args.snapshot)
+    results, sha256 = Path(args.ckpt_path, args.exp_name), sha256_of(args.snapshot)
     check_writable(results)
     loaders = {name: setup_eval_loader(args, name) for name in args.val_dataset}
     net, state = get_net(args), checkpoint.load(args.snapshot)

@@ -7,28 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORE_LABEL = 255
-CLASS_WEIGHTS = (
-    0.8373,
-    0.9180,
-    0.8660,
-    1.0345,
-    1.0166,
-    0.9969,
-    0.9754,
-    1.0489,
-    0.8786,
-    1.0023,
-    0.9539,
-    0.9843,
-    1.1116,
-    0.9037,
-    1.0865,
-    1.0955,
-    1.0865,
-    1.1529,
-    1.0507,
-)
+from utils.classes import CITYSCAPES, IGNORE_LABEL
+
+CLASS_WEIGHTS = CITYSCAPES.weights
 
 
 def cross_entropy(logits: Tensor, label: Tensor, class_weights: tuple[float, ...] | None = None) -> Tensor:

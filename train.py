@@ -263,7 +263,7 @@ def validate(
             run.writer.add_image(f"{name}/overlay-{shown}", overlay, training.epoch)
             shown += 1
     confusion.all_reduce()
-    loss = (distributed.all_reduce_sum(loss_sum) / distributed.all_reduce_sum(images)).item()
+    loss = (distributed.sum_in_place(loss_sum) / distributed.sum_in_place(images)).item()
     summary = confusion.summary()
     scores = {"acc": summary.acc, "acc_cls": summary.acc_cls, "mean_iu": summary.mean_iu, "val_loss": loss}
     for tag, value in scores.items():

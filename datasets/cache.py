@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from datasets.base import Sample, SegmentationDataset, sample_rng
-from datasets.class_uniform import from_first_rank, write_atomically
+from utils.distributed import from_first_rank
+from utils.files import write_array
 
 
 class MappedImage:
@@ -81,7 +82,7 @@ class CachedImages(Dataset):
                 for other in file.parent.glob(f"{file.stem.split('_')[0]}_*.npy"):
                     if other != file:  # of an earlier version of the source
                         other.unlink(missing_ok=True)
-                write_atomically(file, np.asarray(values))
+                write_array(file, np.asarray(values))
 
     def read_ids(self, path: Path) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
         """Return what `base.read_ids` does, but train ids; a label that is not of `samples` is decoded."""

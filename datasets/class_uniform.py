@@ -6,16 +6,16 @@ import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
-import torch.distributed as dist
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from datasets.base import Sample, sample_rng
 from datasets.labels import NUM_CLASSES, TRAIN_ID_NAMES
 from datasets.lazy import naming
+from utils.distributed import from_first_rank
+from utils.files import write_array
 
 logger = logging.getLogger("robustnet")
 
@@ -116,7 +116,7 @@ class ClassUniform(Dataset):
                 logger.warning("class centroids are gathered anew, %s cannot be read: %s", path, error)
         centroids = self._compute()
         try:
-            write_atomically(path, centroids)
+            write_array(path, centroids)
         except OSError as error:
             logger.warning("class centroids are not cached, %s cannot be written: %s", path, error)
         return centroids
@@ -143,31 +143,3 @@ class ClassUniform(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         return self.load(self.samples[index], sample_rng(self.seed, self.epoch, index))
-
-
-def write_atomically(path: Path, array: np.ndarray) -> None:
-    """Write a .npy file that other processes see whole or not at all; OSError where that is not allowed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            np.save(file, array)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def from_first_rank(compute):
-    """Return `compute()` of the first process, on every process; an error there is raised on all of them."""
-    if not dist.is_initialized():
-        return compute()
-    box = [None]
-    if dist.get_rank() == 0:
-        try:
-            box = [compute()]
-        except Exception as error:
-            box = [error]
-    dist.broadcast_object_list(box)
-    if isinstance(box[0], Exception):
-        raise box[0]
-    return box[0]

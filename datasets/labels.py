@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-NUM_CLASSES = 19
-IGNORE_LABEL = 255
+from utils.classes import CITYSCAPES as CLASSES
+from utils.classes import IGNORE_LABEL
+
+NUM_CLASSES = len(CLASSES)
 INVALID = 254
 
 

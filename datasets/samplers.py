@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch.distributed as dist
 from torch.utils.data import Sampler
+
+from utils import distributed
 
 
 def process_place(rank: int | None, world_size: int | None) -> tuple[int, int]:
     """Return (rank, world_size), with None replaced by torch.distributed's."""
-    joined = dist.is_initialized()
-    rank = (dist.get_rank() if joined else 0) if rank is None else rank
-    return rank, (dist.get_world_size() if joined else 1) if world_size is None else world_size
+    rank = distributed.rank() if rank is None else rank
+    return rank, distributed.world_size() if world_size is None else world_size
 
 
 class TrainSampler(Sampler[int]):

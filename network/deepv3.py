@@ -11,7 +11,7 @@ from network.backbone import Backbone
 from network.instance_whitening import InstanceWhitening
 from network.normalization import check_codes
 from network.pretrained import load_pretrained
-from network.reduce import processes
+from utils.distributed import world_size
 
 
 class SegOutput(NamedTuple):
@@ -109,7 +109,7 @@ class DeepV3Plus(StagedNet):
 
         Raises ValueError for a single image in train mode: the image pooling leaves one value per channel.
         """
-        if self.training and len(image) * processes() < 2:
+        if self.training and len(image) * world_size() < 2:
             raise ValueError(
                 "training takes batches of 2 or more images over all processes, not 1: batch norm behind "
                 "the image pooling sees one value of each"

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from network.instance_whitening import float32_or_better
-from network.reduce import all_reduce_sum, processes
+from utils import distributed
+from utils.classes import IGNORE_LABEL
 
-IGNORE_LABEL = 255
 PRIOR_MOMENTUM = 0.99
 BETA = 1e-3  # prior below which a class's threshold is lowered
 CONF_UPPER, CONF_LOWER = 0.75, 0.2
@@ -62,12 +62,12 @@ def sum_over_group(sums: Tensor, parts: int) -> Tensor:
     everyone = sums.new_zeros(dist.get_world_size() // parts, *sums.shape[1:])
     group = slice(dist.get_rank() // parts, dist.get_rank() // parts + 1)
     everyone[group] = sums
-    return all_reduce_sum(everyone)[group]
+    return distributed.differentiable_sum(everyone)[group]
 
 
 def mean_over_processes(x: Tensor) -> Tensor:
     """Return the mean of `x` over processes."""
-    return all_reduce_sum(x) / processes()
+    return distributed.differentiable_sum(x) / distributed.world_size()
 
 
 class ClassPrior(nn.Module):
@@ -205,7 +205,7 @@ class SelfTraining(nn.Module):
         best = best.where(sure > 0, classes)  # padding is no class
         labelled = best[self.taught["label"] != IGNORE_LABEL]
         counts = [pixels.flatten().bincount(minlength=classes + 1)[:classes] for pixels in (labelled, best)]
-        labelled, everything = all_reduce_sum(torch.stack(counts))
+        labelled, everything = distributed.differentiable_sum(torch.stack(counts))
         return labelled / everything.clamp(min=1)
 
     def get_extra_state(self) -> dict:

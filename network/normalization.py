@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from network.instance_whitening import InstanceWhitening, SelectiveInstanceWhitening, float32_or_better
-from network.reduce import all_reduce_sum
 from network.switchable_whitening import IterNorm, SwitchableWhitening
+from utils.distributed import differentiable_sum
 
 NORMS: dict[int, Callable[[int], nn.Module]] = {
     1: InstanceWhitening,  # IW, and IRW with a margin
@@ -41,11 +41,11 @@ class GlooSyncBatchNorm(nn.BatchNorm2d):
             return super().forward(x)
         dtype, x = x.dtype, float32_or_better(x)
         pixels = x.new_tensor([x.numel() / x.shape[1]])
-        sums = all_reduce_sum(torch.cat([x.sum((0, 2, 3)), pixels]))
+        sums = differentiable_sum(torch.cat([x.sum((0, 2, 3)), pixels]))
         count = sums[-1].detach()
         mean = sums[:-1] / count
         centred = x - mean[:, None, None]
-        var = all_reduce_sum(centred.square().sum((0, 2, 3))) / count
+        var = differentiable_sum(centred.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)

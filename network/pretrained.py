@@ -4,18 +4,17 @@ import logging
 import os
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 from torchvision import models
+
+from utils.errors import UserError
+from utils.files import load_torch
 
 logger = logging.getLogger("robustnet")
 
 # The weights torchvision had in 2021; the later recipe (V2) would not be the published setting.
 RECIPE = "IMAGENET1K_V1"
-# What published checkpoints hold beside tensors, under NumPy 1's module name; nothing else is let in.
-_scalar = np._core.multiarray.scalar
-NUMPY_SCALARS = [(_scalar, "numpy.core.multiarray.scalar"), np.dtype, *map(type, map(np.dtype, "?ilqfd"))]
 
 
 def imagenet_state(name: str) -> dict[str, torch.Tensor]:
@@ -42,17 +41,10 @@ def imagenet_state(name: str) -> dict[str, torch.Tensor]:
 
 def file_state(path: str) -> dict[str, torch.Tensor]:
     """Return the weights in `path`, a state dict or a checkpoint, without `module.` prefixes."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f"--pretrained {path}: no such file (imagenet, none, or the path of a state dict)"
-        )
-    try:
-        with torch.serialization.safe_globals(NUMPY_SCALARS):
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        state = state.get("state_dict", state)
-    except Exception as error:  # torch raises many kinds for a damaged or unsafe file
-        text = f"--pretrained {path} holds no weights that can be read safely ({type(error).__name__})"
-        raise ValueError(text) from error
+    state = load_torch(path, "--pretrained file")
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UserError(f"--pretrained {path} holds no weights: expected a state dict or a checkpoint")
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from network.instance_whitening import float32_or_better
-from network.reduce import all_reduce_sum
+from utils.distributed import differentiable_sum
 
 EPS = 1e-5
 MOMENTUM = 0.99  # of the running statistics: 0.99 old + 0.01 new
@@ -68,10 +68,10 @@ class IterNorm(nn.Module):
         if not self.training:
             return self.running_mean, self.running_cov
         x = x.permute(1, 2, 0, 3).flatten(2)  # (G, C/G, B * pixels)
-        count = all_reduce_sum(x.new_tensor(x.shape[-1]))
-        mean = all_reduce_sum(x.sum(-1, keepdim=True)) / count
+        count = differentiable_sum(x.new_tensor(x.shape[-1]))
+        mean = differentiable_sum(x.sum(-1, keepdim=True)) / count
         centred = x - mean
-        covariance = all_reduce_sum(centred @ centred.mT) / count
+        covariance = differentiable_sum(centred @ centred.mT) / count
         with torch.no_grad():
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), 1 - MOMENTUM)
             self.running_cov.lerp_(covariance.to(self.running_cov.dtype), 1 - MOMENTUM)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ALLOWED = {
+GROUND = {f"utils.{name}" for name in ("errors", "distributed", "files", "classes", "pixels")}
+ALLOWED = {  # besides the ground floor
     "config": set(),
     "transforms": {"transforms"},
     "loss": set(),
@@ -19,37 +20,62 @@ ALLOWED = {
 OURS = {*ALLOWED, "train", "eval", "scripts", "tests"}
 
 
+def modules_of(part: str) -> dict[str, Path]:
+    """Map the names of a part's modules ("network.resnet") to their files."""
+    folder = [ROOT / f"{part}.py"] if (ROOT / f"{part}.py").exists() else (ROOT / part).rglob("*.py")
+    names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in folder}
+    return {name.removesuffix(".__init__"): path for path, name in sorted(names.items())}
+
+
+MODULES = {name: path for part in OURS - {"tests"} for name, path in modules_of(part).items()}
+
+
 def imported(file: Path) -> set[str]:
-    """Top-level names of the modules a file imports."""
+    """Full names of the modules that a file imports, wherever in the file."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add(node.module.split(".")[0])
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {member if member in MODULES else node.module for member in members}
     return names
 
 
-def files(part: str) -> list[Path]:
-    return [ROOT / f"{part}.py"] if (ROOT / f"{part}.py").exists() else sorted((ROOT / part).glob("**/*.py"))
+def ours(file: Path) -> set[str]:
+    return {name for name in imported(file) if name.split(".")[0] in OURS}
+
+
+def ours_below(parts: set[str]) -> set[str]:
+    return {name for part in parts for name in modules_of(part)}
 
 
 @pytest.mark.parametrize("part", ALLOWED)
 def test_arrows(part):
-    assert files(part)
-    for file in files(part):
-        assert (imported(file) & OURS) <= ALLOWED[part], file
+    assert modules_of(part)
+    for name, file in modules_of(part).items():
+        allowed = GROUND if name in GROUND else GROUND | ours_below(ALLOWED[part])
+        assert ours(file) <= allowed, file
 
 
-def test_config_needs_the_standard_library_alone():
-    assert imported(ROOT / "config.py") <= sys.stdlib_module_names
+def test_no_import_circles():
+    """Repeatedly take away the modules that import none of those left: nothing is left in the end."""
+    left = {name: ours(file) - {name} for name, file in MODULES.items()}
+    while leaves := {name for name, needs in left.items() if not needs & left.keys()}:
+        left = {name: needs for name, needs in left.items() if name not in leaves}
+    assert not left
+
+
+def test_config_needs_the_standard_library_only():
+    names = imported(ROOT / "config.py") - GROUND
+    assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names
 
 
 def test_args_stop_at_the_doors():
     """No function but the doors (and the loaders' own helpers) takes `args`."""
     doors = {"network/__init__.py": {"get_net", "get_adaptation"}, "optimizer.py": {"get_optimizer"}}
     for part in ALLOWED:
-        for file in files(part):
+        for file in modules_of(part).values():
             name = file.relative_to(ROOT).as_posix()
             if name in ("datasets/loaders.py", "config.py"):
                 continue

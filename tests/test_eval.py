@@ -16,8 +16,9 @@ import eval as evaluation
 from datasets import DATASETS
 from datasets.labels import TRAIN_ID_COLORS, TRAIN_ID_NAMES, TRAIN_ID_TO_ID
 from tests.processes import run_processes
-from utils import checkpoint, visualize
+from utils import checkpoint
 from utils.logging import exit_cleanly
+from utils.pixels import IMAGENET_MEAN, IMAGENET_STD
 
 Output = namedtuple("Output", "logits")
 
@@ -43,7 +44,7 @@ class ColourReader(nn.Module):
         return self
 
     def forward(self, image):
-        mean, std = torch.tensor(visualize.IMAGENET_MEAN), torch.tensor(visualize.IMAGENET_STD)
+        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
         return Output(self.final2(image * std[:, None, None] + mean[:, None, None]))
 
 

@@ -339,7 +339,7 @@ def empty_the_root(town):
             ["--global_batch_size", "0"],
             "--global_batch_size 0 cannot be divided among 1 processes with 1",
         ),
-        (None, ["--pretrained", "nowhere.pth"], "--pretrained nowhere.pth: no such file"),
+        (None, ["--pretrained", "nowhere.pth"], "no --pretrained file at nowhere.pth"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

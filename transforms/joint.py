@@ -16,8 +16,9 @@ from PIL import Image
 
 from transforms.pil import to_pil, to_tensor
 from transforms.resample import bicubic_window, nearest_indices
+from utils.classes import IGNORE_LABEL
 
-BLACK, IGNORE_LABEL = 0, 255
+BLACK = 0
 
 
 class Window(NamedTuple):

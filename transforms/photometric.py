@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from utils.pixels import normalize_
 
 
 def strips(image: torch.Tensor) -> list[slice]:
@@ -195,13 +195,7 @@ class Normalize:
         self.per_image = per_image
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        image.div_(255)
-        if self.per_image:
-            mean, std = image.mean((1, 2), keepdim=True), image.std((1, 2), keepdim=True) + 1e-5
-            return image.sub_(mean).div_(std)
-        for channel, mean, std in zip(image, IMAGENET_MEAN, IMAGENET_STD, strict=True):
-            channel.sub_(mean).div_(std)
-        return image
+        return normalize_(image, self.per_image)
 
 
 class Photometric:

@@ -7,8 +7,9 @@ Each is called as the transforms of joint.py are, with PIL images or stand-ins, 
 import torch
 from PIL import Image
 
-from transforms.joint import BLACK, IGNORE_LABEL
+from transforms.joint import BLACK
 from transforms.pil import pixels, to_tensor
+from utils.classes import IGNORE_LABEL
 
 BICUBIC, NEAREST = Image.Resampling.BICUBIC, Image.Resampling.NEAREST
 

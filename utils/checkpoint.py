@@ -1,24 +1,14 @@
 """Checkpoints: written so that a crash cannot spoil one, read without executing anything."""
 
-import hashlib
-import os
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 
+from utils.files import load_torch, replacing
+
 VERSION = 1
-# NumPy scalars are what the published checkpoints hold beside tensors (mean_iu), under NumPy 1's module name;
-# nothing else is let in.
-_scalar = np._core.multiarray.scalar
-NUMPY_SCALARS = [
-    _scalar,
-    (_scalar, "numpy.core.multiarray.scalar"),
-    np.dtype,
-    *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
-]
 
 
 class LoadReport(NamedTuple):
@@ -46,9 +36,8 @@ class LoadReport(NamedTuple):
 
 def save(path: Path, state: dict) -> None:
     """Write `state` to `path` whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    torch.save({**state, "version": VERSION}, partial)
-    os.replace(partial, path)
+    with replacing(path) as temporary:
+        torch.save({**state, "version": VERSION}, temporary)
 
 
 def load(path: str | Path) -> dict:
@@ -56,32 +45,12 @@ def load(path: str | Path) -> dict:
 
     Raises FileNotFoundError, or ValueError for no checkpoint or one that holds anything that would run code.
     """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"no checkpoint at {path}")
-    try:
-        with torch.serialization.safe_globals(NUMPY_SCALARS):
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged or unsafe file
-        raise ValueError(
-            f"{path} cannot be read safely: it is no file that torch.save wrote, it is damaged, or it holds "
-            f"more than tensors, numbers and strings ({type(error).__name__})"
-        ) from error
+    state = load_torch(path, "checkpoint")
     if not isinstance(state, dict) or "state_dict" not in state:
         raise ValueError(
             f"{path} holds no state_dict; expected a checkpoint of this project or the published code"
         )
     return state
-
-
-def sha256(path: str | Path) -> str:
-    """Return the hash of a file's content, in hexadecimal; FileNotFoundError if there is none."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"no checkpoint at {path}")
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def check_settings(state: dict, settings: dict) -> None:

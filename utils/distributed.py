@@ -1,10 +1,17 @@
 """One process or many: torch.distributed with NCCL on GPUs and gloo on CPUs, the same calls either way."""
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
+
+from utils.errors import UserError
+
+Value = TypeVar("Value")
 
 
 def init(local_rank: int = 0) -> torch.device:
@@ -13,7 +20,7 @@ def init(local_rank: int = 0) -> torch.device:
     device = torch.device("cpu")
     if torch.cuda.is_available():
         if local_rank >= torch.cuda.device_count():
-            raise ValueError(
+            raise UserError(
                 f"process {local_rank} of this machine has no GPU of its own: {torch.cuda.device_count()} "
                 "visible; launch with --nproc_per_node of at most that"
             )
@@ -41,14 +48,29 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
-    """Sum `tensor` over all processes, in place, and return it."""
+def sum_in_place(tensor: Tensor) -> Tensor:
+    """Sum `tensor` over all processes, in place, and return it; no gradient passes."""
     if dist.is_initialized():
         dist.all_reduce(tensor)
     return tensor
 
 
-def broadcast_object(value):
+class _DifferentiableSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return sum_in_place(x.clone())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return sum_in_place(grads[0].clone())
+
+
+def differentiable_sum(x: Tensor) -> Tensor:
+    """Return the sum of `x` over all processes; its gradient is the sum of theirs."""
+    return _DifferentiableSum.apply(x) if dist.is_initialized() else x
+
+
+def broadcast_object(value: Value) -> Value:
     """Return the main process's `value`, on every process."""
     box = [value]
     if dist.is_initialized():
@@ -56,12 +78,29 @@ def broadcast_object(value):
     return box[0]
 
 
-def all_gather_objects(value) -> list:
+def all_gather_objects(value: Value) -> list[Value]:
     """Return the values of all processes, in the order of their ranks."""
     values = [value] * world_size()
     if dist.is_initialized():
         dist.all_gather_object(values, value)
     return values
+
+
+def from_first_rank(compute: Callable[[], Value]) -> Value:
+    """Return `compute()` of the main process, on every process; an error there is raised on all of them."""
+    if not dist.is_initialized():
+        return compute()
+    value: Any = None
+    error: Exception | None = None
+    if is_main():
+        try:
+            value = compute()
+        except Exception as failure:
+            error = failure
+    value, error = broadcast_object((value, error))
+    if error is not None:
+        raise error
+    return value
 
 
 def finish() -> None:

@@ -68,9 +68,7 @@ class RunningMeans:
     def take(self) -> tuple[dict[str, float], float]:
         """Return the means since the last call and the seconds per step; all processes call it together."""
         count = self.steps * distributed.world_size()
-        means = {
-            name: (distributed.all_reduce_sum(total) / count).item() for name, total in self.sums.items()
-        }
+        means = {name: (distributed.sum_in_place(total) / count).item() for name, total in self.sums.items()}
         seconds = (time.perf_counter() - self.since) / self.steps
         self.__init__()
         return means, seconds

@@ -51,8 +51,8 @@ class ConfusionMatrix:
         if dist.is_initialized() and dist.get_backend() == "nccl":
             # still on the CPU if this process had no image
             self.counts, self.invalid = self.counts.cuda(), self.invalid.cuda()
-        distributed.all_reduce_sum(self.counts)
-        distributed.all_reduce_sum(self.invalid)
+        distributed.sum_in_place(self.counts)
+        distributed.sum_in_place(self.invalid)
 
     def summary(self) -> Summary:
         """Score what was counted.

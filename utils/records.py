@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 import threading
 from collections import deque
@@ -14,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from utils import distributed
+from utils.files import write_text
 from utils.logging import logger
 
 SETTINGS, FINISHED = "settings.json", "finished.jsonl"
@@ -56,9 +56,9 @@ class Records:
                 had = f"the evaluation in {self.folder} had {'; '.join(texts)}"
                 return f"{had}; leave out --resume to start anew"
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / SETTINGS, json.dumps(settings))
+        write_text(self.folder / SETTINGS, json.dumps(settings))
         lines = [line_of(name, counts) for name, counts in read(self.folder).items()]
-        write_whole(self.folder / FINISHED, "".join(lines))
+        write_text(self.folder / FINISHED, "".join(lines))
         for file in self.folder.glob("process_*.jsonl"):
             file.unlink()
         return ""
@@ -140,13 +140,6 @@ def merged(folders: list[Path]) -> dict[str, Tensor]:
 def picture_path(folder: Path, name: str) -> Path:
     """Return where the small picture of an image is; the name of one of a `folder` has slashes."""
     return folder / "pictures" / f"{name}.jpg"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def check_writable(folder: Path) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
+from utils.files import write_text
 from utils.html_report import page
 from utils.metrics import Summary, mean_over
-from utils.records import write_whole
 from utils.results import Domain, left_out, percent, subset_scores
 
 Rows = Sequence[Sequence[str]]  # the first row is the header
@@ -113,7 +113,7 @@ def write_results(path: Path | str, domains: Mapping[str, Domain], **record: Any
     """
     metrics = {name: domain.summary and _scores(domain) for name, domain in domains.items()}
     content = {"metrics": metrics, **record, "git_commit": git_commit(), "versions": versions()}
-    write_whole(Path(path), json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n")
+    write_text(Path(path), json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n")
 
 
 def _scores(domain: Domain) -> dict:
@@ -155,8 +155,8 @@ def write_report(
             text += [markdown_table(class_rows(names, domain.summary))]
         else:
             text += [f"{len(domain.images)} images without labels, so no scores."]
-    write_whole(folder / "results.md", "\n\n".join(text) + "\n")
-    write_whole(folder / "index.html", page(run, table, facts, domains, names, palette, folder))
+    write_text(folder / "results.md", "\n\n".join(text) + "\n")
+    write_text(folder / "index.html", page(run, table, facts, domains, names, palette, folder))
 
 
 def run_facts(record: Mapping[str, Any]) -> dict[str, str]:
@@ -194,7 +194,7 @@ def _exact(score: float) -> str:
 def write_csv(path: Path, rows: Rows) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    write_whole(path, text.getvalue())
+    write_text(path, text.getvalue())
 
 
 def _without_nan(value: Any) -> Any:

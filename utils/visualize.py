@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from utils import pixels
 
 Palette = Sequence[Sequence[int]] | np.ndarray
 
@@ -30,13 +30,7 @@ def denormalize(image: Tensor, image_in: bool = False) -> Image.Image:
 
     With `image_in` (normalized by its own mean and std, which are not known here) its range is stretched.
     """
-    pixels = image.detach().float().cpu().permute(1, 2, 0)
-    if image_in:
-        low, high = pixels.amin((0, 1)), pixels.amax((0, 1))
-        pixels = (pixels - low) / (high - low).clamp(min=1e-6)
-    else:
-        pixels = pixels * torch.tensor(IMAGENET_STD) + torch.tensor(IMAGENET_MEAN)
-    return Image.fromarray((pixels * 255).round().clamp(0, 255).byte().numpy())
+    return Image.fromarray(pixels.denormalize(image, image_in).permute(1, 2, 0).numpy())
 
 
 def save_batch(images: Tensor, names: Sequence[str], prefix: Path, image_in: bool = False) -> None:

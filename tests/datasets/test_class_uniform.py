@@ -8,10 +8,11 @@ import pytest
 from small_data import no_transform, write_camvid
 
 from datasets import DATASETS
-from datasets.class_uniform import ClassUniform, from_first_rank, tile_centroids
+from datasets.class_uniform import ClassUniform, tile_centroids
 from datasets.labels import ID_TO_TRAIN_ID
 from tests.processes import run_processes
 from transforms import presets
+from utils import distributed
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/centroids.json").read_text())
 
@@ -214,7 +215,7 @@ def test_crops_of_an_epoch_show_the_class_that_was_drawn(tmp_path):
 def _in_process(rank, world_size, root):
     dataset = ClassUniform(camvid(root), 1, 1024)
     try:
-        from_first_rank(lambda: [][0])
+        distributed.from_first_rank(lambda: [][0])
     except IndexError:
         return dataset.samples
 

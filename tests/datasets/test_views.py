@@ -10,8 +10,8 @@ from small_data import SIZE, TRAIN, save
 from datasets import DATASETS
 from datasets.views import TargetViews
 from transforms import presets
-from transforms.photometric import IMAGENET_MEAN, IMAGENET_STD
 from transforms.similarity import invert, warp
+from utils.pixels import IMAGENET_MEAN, IMAGENET_STD
 
 
 def views(toy, size=SIZE, name="cityscapes", **options):

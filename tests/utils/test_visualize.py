@@ -3,6 +3,7 @@ import torch
 from PIL import Image
 
 from utils import visualize
+from utils.pixels import IMAGENET_MEAN, IMAGENET_STD
 
 PALETTE = [(128, 64, 128), (244, 35, 232), (70, 70, 70)]
 
@@ -22,7 +23,7 @@ def test_colorize_takes_arrays():
 
 def test_denormalize_returns_the_photo():
     photo = torch.arange(256 * 3).remainder(256).view(16, 16, 3)
-    mean, std = torch.tensor(visualize.IMAGENET_MEAN), torch.tensor(visualize.IMAGENET_STD)
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
     image = ((photo / 255 - mean) / std).permute(2, 0, 1)
     assert np.array_equal(np.asarray(visualize.denormalize(image)), photo.numpy())
     assert np.asarray(visualize.denormalize(image * 100)).max() == 255

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GROUND = {f"utils.{name}" for name in ("errors", "distributed", "files", "classes", "pixels")}
+GROUND = {f"utils.{name}" for name in ("errors", "distributed", "files", "classes", "pixels", "settings")}
 ALLOWED = {  # besides the ground floor
     "config": set(),
     "transforms": {"transforms"},

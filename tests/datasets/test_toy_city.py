@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from datasets.labels import CITYSCAPES, MAPILLARY_TO_TRAIN_ID, TRAIN_ID_NAMES
-from datasets.toy_city import STYLES, draw_scene, main, paths, render, write_pair, write_toy_city
+from datasets.toy_city import STYLES, draw_scene, paths, render, write_pair, write_toy_city
+from datasets.toy_city.__main__ import main
 
 SIZE, TRAIN = (64, 128), 24
 CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # by train id

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from datasets.toy_city.styles import STYLES
 from datasets.toy_city.write import write_toy_city
+from utils.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             seed=args.seed,
             domains=args.domains,
         )
-    except ValueError as error:
+    except UserError as error:
         parser.error(str(error))
 
 

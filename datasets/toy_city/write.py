@@ -15,6 +15,7 @@ from datasets.toy_city.layouts import CITYSCAPES_ID_PALETTE, ENCODINGS, paths
 from datasets.toy_city.rendering import render
 from datasets.toy_city.street import draw_scene
 from datasets.toy_city.styles import STYLES
+from utils.errors import UserError
 
 VERSION = 1  # of the pictures: raise it when the same settings give other bytes
 MARKER = "toy_city.json"
@@ -61,20 +62,20 @@ def write_pair(root: Path, domain: str, split: str, index: int, size: tuple[int,
 def is_written(out: Path, settings: dict[str, Any]) -> bool:
     """Return whether `out` holds a complete town of these settings.
 
-    Raises ValueError if the directory holds another town or anything else.
+    Raises UserError if the directory holds another town or anything else.
     """
     marker = out / MARKER
     if marker.is_file():
         written = json.loads(marker.read_text())
         done = written.pop("done")
         if written != settings:
-            raise ValueError(
+            raise UserError(
                 f"{out} holds a toy town with other settings: {written}, asked for {settings}; "
                 "choose another directory or remove this one"
             )
         return done
     if out.exists() and any(out.iterdir()):
-        raise ValueError(f"{out} is not empty and holds no toy town ({MARKER} is missing)")
+        raise UserError(f"{out} is not empty and holds no toy town ({MARKER} is missing)")
     return False
 
 
@@ -89,14 +90,14 @@ def write_toy_city(
 ) -> Path:
     """Write `train` and `val` pairs of `size` (height, width) per domain to OUT/{domain} and return OUT.
 
-    Does nothing if OUT already holds the same town, and completes an interrupted one. Raises ValueError for
+    Does nothing if OUT already holds the same town, and completes an interrupted one. Raises UserError for
     an unknown domain, an impossible size or count, and a directory that holds anything else.
     """
     out = Path(out)
     if unknown := sorted(set(domains) - set(STYLES)):
-        raise ValueError(f"unknown domain {', '.join(unknown)}; the toy town has {', '.join(STYLES)}")
+        raise UserError(f"unknown domain {', '.join(unknown)}; the toy town has {', '.join(STYLES)}")
     if min(size) < 16 or min(train, val, seed) < 0:
-        raise ValueError(
+        raise UserError(
             f"size {tuple(size)} must be at least 16 x 16, and train, val, seed {train, val, seed} at least 0"
         )
     names = sorted(set(domains))

@@ -1,0 +1,42 @@
+"""Measure what parts of the code cost on this machine.
+
+python -m scripts.benchmark data --root data/benchmark
+python -m scripts.benchmark eval --arch DeepR50V3PlusD
+
+To add a benchmark, write a module with `add_flags(parser)` and `run(args)` and list it in BENCHMARKS. Its
+docstring becomes its help.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from scripts.benchmark import data
+from scripts.benchmark import eval as evaluation
+from utils.logging import exit_cleanly
+
+BENCHMARKS = {"data": data, "eval": evaluation}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.benchmark", description=__doc__.splitlines()[0], allow_abbrev=False
+    )
+    commands = parser.add_subparsers(dest="what", required=True)
+    for name, benchmark in BENCHMARKS.items():
+        text = benchmark.__doc__ or ""
+        benchmark.add_flags(
+            commands.add_parser(
+                name,
+                help=text.splitlines()[0],
+                description=text,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+                allow_abbrev=False,
+            )
+        )
+    args = parser.parse_args(argv)
+    BENCHMARKS[args.what].run(args)
+
+
+if __name__ == "__main__":
+    with exit_cleanly():
+        main()

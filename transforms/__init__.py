@@ -1,1 +1,1 @@
-"""Transforms of images and labels; every random number comes from the numpy generator passed in."""
+"""Transforms of images and labels. Every random number comes from the NumPy generator of the caller."""

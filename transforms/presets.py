@@ -1,48 +1,84 @@
-"""Which transforms in which order: geometry, colour, blur, tensor, normalization (DESIGN Method 4 and 7).
+"""Which transforms run in which order: geometry, colour, blur, normalization.
 
-Each preset is called as `preset(image, label, centroid, rng)` with PIL images, or stand-ins that are
-decoded where used, and returns tensors: image float32 (3, H, W), label int64 (H, W) or None; with photometric
-augmentation left to the device, image uint8 and thirdly what the device shall do with it.
+Each preset is called as `preset(image, label, centroid, rng)` with PIL images or stand-ins, which are decoded
+where they are used. It returns image float32 (3, H, W) and label int64 (H, W) or None.
 """
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from transforms.joint import RandomHorizontalFlip, RandomRotate, RandomScaleCrop
-from transforms.photometric import BilateralBlur, ColorJitter, GaussianBlur, Grayscale, Normalize, Photometric
-from transforms.pil import pixels, to_tensor
+from transforms.joint import JointTransform, Pixel, RandomHorizontalFlip, RandomRotate, RandomScaleCrop
+from transforms.photometric import (
+    BilateralBlur,
+    ColorJitter,
+    Drawn,
+    GaussianBlur,
+    Grayscale,
+    Operation,
+    Photometric,
+)
+from transforms.pil import Croppable, pixels, to_tensor
 from transforms.protocols import PROTOCOLS
 from transforms.similarity import draw_view, invert, similarity_matrix, warp
+from utils.errors import UserError
 
 
 class Preset:
-    """Apply `joint` to image and label, `photometric` to the image, then normalize."""
+    """Apply `joint` to image and label, then `photometric` to the image."""
 
-    def __init__(self, joint, photometric=(), image_in: bool = False):
-        self.joint, self.photometric, self.normalize = joint, photometric, Normalize(image_in)
+    def __init__(self, joint: Sequence[JointTransform], photometric: Photometric):
+        self.joint, self.photometric = joint, photometric
 
-    def __call__(self, image, label, centroid, rng):
-        for transform in self.joint:
-            image, label = transform(image, label, centroid, rng)
-        image = image.float()
-        for transform in self.photometric:
-            image = transform(image, rng)
-        return self.normalize(image), None if label is None else label.long()
+    def __call__(
+        self, image: Croppable, label: Croppable | None, centroid: Pixel | None, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        values, train_ids = _apply(self.joint, image, label, centroid, rng)
+        return self.photometric.apply(values.float(), self.photometric.draw(rng)), train_ids
 
 
 class DevicePreset:
-    """Apply `joint` to image and label and draw what `photometric` shall do to the batch on the device."""
+    """Apply `joint` to image and label and draw what `photometric` will do to the batch on the device.
 
-    def __init__(self, joint, photometric: Photometric):
+    The image that is returned is uint8; what was drawn for it comes third.
+    """
+
+    def __init__(self, joint: Sequence[JointTransform], photometric: Photometric):
         self.joint, self.photometric = joint, photometric
 
-    def __call__(self, image, label, centroid, rng):
-        for transform in self.joint:
-            image, label = transform(image, label, centroid, rng)
-        drawn = self.photometric.draw(rng)
-        return image, None if label is None else label.long(), drawn
+    def __call__(
+        self, image: Croppable, label: Croppable | None, centroid: Pixel | None, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor | None, Mapping[str, Drawn]]:
+        values, train_ids = _apply(self.joint, image, label, centroid, rng)
+        return values, train_ids, self.photometric.draw(rng)
+
+
+def _apply(
+    joint: Sequence[JointTransform],
+    image: Croppable,
+    label: Croppable | None,
+    centroid: Pixel | None,
+    rng: np.random.Generator,
+) -> tuple[Tensor, Tensor | None]:
+    """Return image uint8 (3, H, W) and label int64 (H, W) or None after all transforms."""
+    first, *others = joint
+    values, train_ids = first(image, label, centroid, rng)
+    for transform in others:
+        values, train_ids = transform(values, train_ids, centroid, rng)
+    return values, None if train_ids is None else train_ids.long()
+
+
+def operations(color_aug: float, gblur: bool, bblur: bool) -> list[Operation]:
+    """Return the operations of training in the order of application; bblur replaces gblur."""
+    table = (
+        (color_aug > 0, ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.5)),
+        (bblur, BilateralBlur()),
+        (gblur and not bblur, GaussianBlur()),
+    )
+    return [operation for wanted, operation in table if wanted]
 
 
 def train(
@@ -59,25 +95,27 @@ def train(
     image_in: bool = False,
     aug_device: str = "cpu",
 ) -> Preset | DevicePreset:
-    """Return training's augmentation; the arguments are the flags of the same names, bblur replaces gblur.
+    """Return the augmentation of training; the arguments are the flags of the same names.
 
-    ValueError for bblur with aug_device "gpu", which it has no form for.
+    UserError for bblur with aug_device "gpu", because that blur would wait for the device.
     """
-    joint = [RandomScaleCrop(crop_size, scale_min, scale_max, pre_size=pre_size, nopad=crop_nopad)]
-    joint += [RandomHorizontalFlip()]
-    joint += [RandomRotate(rrotate)] if rrotate else []
-    jitter = ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.5) if color_aug > 0 else None
-    blur = BilateralBlur() if bblur else GaussianBlur() if gblur else None
+    joint: list[JointTransform] = [
+        RandomScaleCrop(crop_size, scale_min, scale_max, pre_size=pre_size, nopad=crop_nopad),
+        RandomHorizontalFlip(),
+    ]
+    if rrotate:
+        joint.append(RandomRotate(rrotate))
+    photometric = Photometric(operations(color_aug, gblur, bblur), image_in)
     if aug_device == "cpu":
-        return Preset(joint, [transform for transform in (jitter, blur) if transform], image_in)
+        return Preset(joint, photometric)
     if bblur:
-        raise ValueError("--bblur runs on the CPU alone; leave out --aug_device gpu")
-    return DevicePreset(joint, Photometric(jitter, blur, image_in))
+        raise UserError("--bblur runs on the CPU only; leave out --aug_device gpu")
+    return DevicePreset(joint, photometric)
 
 
 def val(image_in: bool = False, protocol: str = "full") -> Preset:
     """Return the whole image, normalized; `protocol` is one of transforms.protocols.PROTOCOLS."""
-    return Preset(PROTOCOLS[protocol], image_in=image_in)
+    return Preset(PROTOCOLS[protocol], Photometric(per_image=image_in))
 
 
 class Pair:
@@ -86,59 +124,62 @@ class Pair:
     def __init__(self, view: Preset, original: Preset):
         self.view, self.original = view, original
 
-    def __call__(self, image, label, centroid, rng):
-        image = pixels(image)  # decoded once
-        view, _ = self.view(image, None, None, rng)
-        original, label = self.original(image, label, None, rng)
-        return torch.stack((view, original)), label
+    def __call__(
+        self, image: Croppable, label: Croppable | None, centroid: Pixel | None, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        whole = pixels(image)  # decoded once
+        view, _ = self.view(whole, None, None, rng)
+        original, train_ids = self.original(whole, label, None, rng)
+        return torch.stack((view, original)), train_ids
 
 
 def statistics(image_in: bool = False) -> Pair:
     """Return the pairs that the whitening statistics compare: strong colour jitter and blur against none."""
     strong = [ColorJitter(0.8, 0.8, 0.8, 0.3), GaussianBlur()]
-    return Pair(Preset(PROTOCOLS["full"], strong, image_in), val(image_in))
+    return Pair(Preset(PROTOCOLS["full"], Photometric(strong, image_in)), val(image_in))
 
 
 class TargetPreset:
     """Make the views of an unlabelled image that student and teacher compare (arXiv 2105.00097).
 
-    The image is scaled to fit into `size` (height, width; even numbers of px), then by a factor uniform in
-    [1.0, 1.1], cropped to `size` or padded, centred, and mirrored with probability 0.5. All views share this
-    reference; each is mirrored or not and, but for view 0, a crop of it resized back (`draw_view`).
+    All views share a reference. For it the image is scaled to fit into `size` (height, width; even numbers of
+    px), then by a factor uniform in [1.0, 1.1], cropped to `size` or padded on both sides, and mirrored with
+    probability 0.5. A view is the reference mirrored with probability 0.5 (`draw_view`); all views except
+    view 0 are also cropped and resized back. Only what the student sees gets the `noise`.
     """
 
-    def __init__(self, size: tuple[int, int], noise=(), image_in: bool = False):
-        self.size, self.noise, self.normalize = size, noise, Normalize(image_in)
+    def __init__(self, size: tuple[int, int], noise: Photometric):
+        self.size, self.noise = size, noise
 
-    def reference(self, image, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return the image as all views share it, uint8 (3, H, W), and where it is no padding, (H, W)."""
+    def reference(self, image: Croppable, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return the reference of all views, uint8 (3, H, W), and where it is not padding, bool (H, W)."""
         height, width = self.size
         factor = min(height / image.height, width / image.width) * rng.uniform(1.0, 1.1)
-        scaled = [max(1, round(factor * side)) for side in (image.height, image.width)]
-        # >= 0: a crop at a uniform place, < 0: centred padding
+        scaled_h, scaled_w = (max(1, round(factor * side)) for side in (image.height, image.width))
+        # >= 0: a crop at a uniform position, < 0: centred padding
         top, left = (
             int(rng.integers(room + 1)) if room >= 0 else room // 2
-            for room in (scaled[0] - height, scaled[1] - width)
+            for room in (scaled_h - height, scaled_w - width)
         )
-        image = pixels(image).resize(scaled[::-1], Image.Resampling.BICUBIC)
-        image = image.crop((left, top, left + width, top + height))  # black where it reaches outside
+        scaled = pixels(image).resize((scaled_w, scaled_h), Image.Resampling.BICUBIC)
+        crop = to_tensor(scaled.crop((left, top, left + width, top + height)))  # black outside the image
         valid = torch.zeros(self.size, dtype=torch.bool)
-        valid[max(0, -top) : scaled[0] - top, max(0, -left) : scaled[1] - left] = True
-        return RandomHorizontalFlip()(to_tensor(image), valid, None, rng)
+        valid[max(0, -top) : scaled_h - top, max(0, -left) : scaled_w - left] = True
+        mirrored = RandomHorizontalFlip().draw(rng)
+        return (crop.flip(-1), valid.flip(-1)) if mirrored else (crop, valid)
 
-    def view(self, reference: Tensor, valid: Tensor, number: int, rng: np.random.Generator) -> dict:
-        """Draw view `number` of a reference; see datasets.views.TargetViews for what is returned."""
+    def view(
+        self, reference: Tensor, valid: Tensor, number: int, rng: np.random.Generator
+    ) -> dict[str, Tensor]:
+        """Draw view `number` of a reference; datasets.views.TargetViews describes the result."""
         matrix = similarity_matrix(draw_view(self.size, rng, zoom=number > 0), self.size)
         inverse = invert(matrix)
         warped, _ = warp(reference[None].float(), inverse[None])
         seen, inside = warp(valid[None, None].float(), inverse[None], "nearest")
         clean = warped[0].round_()
-        noisy = clean.clone()
-        for transform in self.noise:
-            noisy = transform(noisy, rng)
         return {
-            "student": self.normalize(noisy),
-            "teacher": self.normalize(clean),
+            "student": self.noise.apply(clean.clone(), self.noise.draw(rng)),
+            "teacher": self.noise.normalize(clean),
             "matrix": matrix.float(),
             "inverse": inverse.float(),
             "valid": (seen[0, 0] > 0) & inside[0],
@@ -146,6 +187,6 @@ class TargetPreset:
 
 
 def target_views(size: tuple[int, int], image_in: bool = False) -> TargetPreset:
-    """Return what self-training compares: blur, jitter and loss of colour for the student alone."""
+    """Return the views of self-training; only the student's are blurred, jittered or made grey."""
     noise = [GaussianBlur(0.1, 2.0), ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.5), Grayscale(0.2)]
-    return TargetPreset(size, noise, image_in)
+    return TargetPreset(size, Photometric(noise, image_in))

@@ -1,50 +1,60 @@
-"""How a validation protocol changes the size of an image and its label before they are scored.
+"""Validation protocols: the size at which an image and its label are scored.
 
-Each is called as the transforms of joint.py are, with PIL images or stand-ins, and returns uint8 tensors,
-(3, H, W) and (H, W). Images are resized bicubically, labels to the nearest pixel.
+Images are resized bicubically, labels to the nearest pixel.
 """
 
-import torch
+import numpy as np
 from PIL import Image
+from torch import Tensor
 
-from transforms.joint import BLACK
-from transforms.pil import pixels, to_tensor
+from transforms.joint import BLACK, JointTransform, Pixel
+from transforms.pil import Croppable, pixels, to_tensor
 from utils.classes import IGNORE_LABEL
 
 BICUBIC, NEAREST = Image.Resampling.BICUBIC, Image.Resampling.NEAREST
 
 
-def full(image, label, centroid, rng):
-    """Return both as they are."""
+def full(
+    image: Croppable, label: Croppable | None, centroid: Pixel | None, rng: np.random.Generator
+) -> tuple[Tensor, Tensor | None]:
+    """Return both unchanged."""
     return to_tensor(pixels(image)), None if label is None else to_tensor(pixels(label))
 
 
-def half(image, label, centroid, rng):
-    """Return both at half their size, whole px."""
+def half(
+    image: Croppable, label: Croppable | None, centroid: Pixel | None, rng: np.random.Generator
+) -> tuple[Tensor, Tensor | None]:
+    """Return both at half their size, rounded down."""
     size = max(1, image.width // 2), max(1, image.height // 2)
-    image = to_tensor(pixels(image).resize(size, BICUBIC))
-    return image, None if label is None else to_tensor(pixels(label).resize(size, NEAREST))
+    resized = to_tensor(pixels(image).resize(size, BICUBIC))
+    return resized, None if label is None else to_tensor(pixels(label).resize(size, NEAREST))
 
 
 class HeightThenSquare:
-    """Scale to `side` px of height, width in proportion, then crop the middle square of `side` px.
+    """Scale to a height of `side` px, keeping the proportions, then crop the middle square of `side` px.
 
-    What the image does not fill is centred padding: black, label 255.
+    A narrower image is centred; the padding is black, its label 255.
     """
 
     def __init__(self, side: int):
         self.side = side
 
-    def apply(self, image, resample: Image.Resampling, fill: int) -> torch.Tensor:
+    def apply(self, image: Croppable, resample: Image.Resampling, fill: int) -> Tensor:
         width = max(1, round(image.width * self.side / image.height))
-        image = pixels(image)
-        square = Image.new(image.mode, (self.side, self.side), (fill,) * len(image.getbands()))
-        square.paste(image.resize((width, self.side), resample), ((self.side - width) // 2, 0))
+        whole = pixels(image)
+        square = Image.new(whole.mode, (self.side, self.side), (fill,) * len(whole.getbands()))
+        square.paste(whole.resize((width, self.side), resample), ((self.side - width) // 2, 0))
         return to_tensor(square)
 
-    def __call__(self, image, label, centroid, rng):
-        image = self.apply(image, BICUBIC, BLACK)
-        return image, None if label is None else self.apply(label, NEAREST, IGNORE_LABEL)
+    def __call__(
+        self, image: Croppable, label: Croppable | None, centroid: Pixel | None, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        square = self.apply(image, BICUBIC, BLACK)
+        return square, None if label is None else self.apply(label, NEAREST, IGNORE_LABEL)
 
 
-PROTOCOLS = {"full": (full,), "half": (half,), "legacy": (HeightThenSquare(1536),)}
+PROTOCOLS: dict[str, tuple[JointTransform[Croppable], ...]] = {
+    "full": (full,),
+    "half": (half,),
+    "legacy": (HeightThenSquare(1536),),
+}

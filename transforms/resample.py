@@ -1,9 +1,8 @@
-"""Windows of a resized image, pixel for pixel those of Pillow's `resize`, without resizing what lies outside.
+"""Windows of a resized image whose pixels equal those of Pillow's `resize`, without resizing the rest.
 
-Pillow's own `box` argument is no help: it holds 32-bit floats, so most windows come out a grey level off here
-and there. Its arithmetic is simple enough to repeat: per axis a table of 22-bit integer weights, applied to
-the columns, rounded to 8 bits, then applied to the rows. Here the tables are sparse matrices, applied channel
-by channel.
+Pillow's own `box` argument cannot be used: it holds 32-bit floats, so some pixels of most windows are off by
+one grey level. Its arithmetic is repeated here instead: a table of 22-bit integer weights per axis is applied
+to the columns, rounded to 8 bits, then applied to the rows. The tables are sparse matrices, used per channel.
 """
 
 import numpy as np
@@ -11,19 +10,18 @@ import torch
 from PIL import Image
 from scipy.sparse import csr_array
 
-from transforms.pil import pixels, to_tensor
+from transforms.pil import Croppable, pixels, to_tensor
 
 WEIGHT_BITS = 22  # Pillow's Resample.c, PRECISION_BITS
-SUPPORT = 2.0  # px that the bicubic kernel reaches to either side
+SUPPORT = 2.0  # px, radius of the bicubic kernel
 
 
-def bicubic_window(image, height: int, width: int, box: tuple[int, int, int, int]) -> torch.Tensor:
+def bicubic_window(image: Croppable, height: int, width: int, box: tuple[int, int, int, int]) -> torch.Tensor:
     """Return `image.resize((width, height), BICUBIC).crop(box)`, uint8 (3, H, W), for an RGB image.
 
-    `image` may be a stand-in (see transforms.pil); the box is (left, top, right, bottom) in px of the resized
-    image and lies inside.
+    The box is (left, top, right, bottom) in px of the resized image, within it.
     """
-    if image.height - height > max(0, 2 * (image.width - width)):  # Pillow >= 13 does the rows first there
+    if image.height - height > max(0, 2 * (image.width - width)):  # Pillow >= 13 resizes the rows first then
         return to_tensor(pixels(image).resize((width, height), Image.Resampling.BICUBIC).crop(box))
     left, top, right, bottom = box
     columns, x0, x1 = bicubic_table(image.width, width, left, right)
@@ -36,15 +34,16 @@ def bicubic_window(image, height: int, width: int, box: tuple[int, int, int, int
 
 
 def nearest_indices(size: int, scaled: int, first: int, last: int) -> np.ndarray:
-    """Return the sources of pixels first..last-1 of an axis of `size` px resized to `scaled`, nearest."""
+    """Return the nearest sources of pixels first..last-1 of an axis of `size` px resized to `scaled` px."""
     step = size / scaled
-    return np.add.accumulate([step / 2, *[step] * (last - 1)])[first:].astype(np.intp)  # Pillow sums too
+    return np.add.accumulate([step / 2, *[step] * (last - 1)])[first:].astype(np.intp)  # Pillow sums, too
 
 
 def bicubic_table(size: int, scaled: int, first: int, last: int) -> tuple[csr_array, int, int]:
-    """Return the weights of pixels first..last-1 of an axis of `size` px resized to `scaled`.
+    """Return the weights of pixels first..last-1 of an axis of `size` px resized to `scaled` px.
 
-    They are an int32 matrix (last - first, stop - start), followed by start and stop: the source pixels used.
+    The result is (weights, start, stop): source pixels start..stop-1 are used, and the weights are an int32
+    matrix (last - first, stop - start).
     """
     step = size / scaled
     stretch = max(step, 1.0)
@@ -54,7 +53,7 @@ def bicubic_table(size: int, scaled: int, first: int, last: int) -> tuple[csr_ar
     pixels = begin[:, None] + np.arange((end - begin).max())
     inside = pixels < end[:, None]
     weights = bicubic((pixels - centers[:, None] + 0.5) * (1.0 / stretch)) * inside
-    weights /= np.add.accumulate(weights, axis=1)[:, -1:]  # in Pillow's order
+    weights /= np.add.accumulate(weights, axis=1)[:, -1:]  # summed in Pillow's order
     weights = np.trunc(weights * (1 << WEIGHT_BITS) + np.copysign(0.5, weights)).astype(np.int32)
     start, stop = int(begin[0]), int(end[-1])
     ends = np.append(0, np.cumsum(end - begin))

@@ -3,9 +3,18 @@ import pytest
 import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from torch.utils.data import default_collate
 from torchvision.transforms import functional as TF
 
-from transforms.photometric import BilateralBlur, ColorJitter, GaussianBlur, Grayscale, Normalize, Photometric
+from transforms.photometric import (
+    BilateralBlur,
+    ColorJitter,
+    GaussianBlur,
+    Grayscale,
+    Normalize,
+    Operation,
+    Photometric,
+)
 from transforms.pil import to_tensor
 
 
@@ -25,16 +34,15 @@ def rng(seed=0):
 
 def test_jitter_draws_within_its_ranges():
     jitter = ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.5)
-    draws = [jitter.draw(rng(i)) for i in range(1000)]
-    applied = [dict(draw) for draw in draws if draw]
-    assert 430 < len(applied) < 570
-    amounts = np.array([[draw[i] for i in range(4)] for draw in applied])
+    draws = [draw for draw in (jitter.draw(rng(i)) for i in range(1000)) if draw["wanted"]]
+    assert 430 < len(draws) < 570
+    amounts = np.array([draw["amounts"].tolist() for draw in draws])
     assert (amounts.min(0) >= [0.6, 0.6, 0.6, -0.1]).all() and (amounts.max(0) <= [1.4, 1.4, 1.4, 0.1]).all()
     assert (amounts.min(0) < [0.65, 0.65, 0.65, -0.09]).all() and (
         amounts.max(0) > [1.35, 1.35, 1.35, 0.09]
     ).all()
-    assert len({tuple(draw) for draw in applied}) == 24  # every order
-    assert min(amount for _, amount in ColorJitter(1.5, 0, 0, 0).draw(rng())) >= 0
+    assert len({tuple(draw["order"].tolist()) for draw in draws}) == 24  # every order
+    assert ColorJitter(1.5, 0, 0, 0).draw(rng())["amounts"].min() >= 0
 
 
 def test_jitter_without_strength_changes_nothing(image):
@@ -45,13 +53,14 @@ def test_jitter_without_strength_changes_nothing(image):
 
 
 def test_jitter_is_what_torchvision_does(image):
-    """In the order and with the amounts drawn, but for the hues that Pillow rounds wrong (see below)."""
+    """In the order and with the amounts drawn, except for the hues that Pillow rounds wrong (see below)."""
     pillow = (TF.adjust_brightness, TF.adjust_contrast, TF.adjust_saturation, TF.adjust_hue)
     jitter = ColorJitter(0.8, 0.8, 0.8, 0.3)
     for seed in range(20):
         expected = Image.fromarray(image.byte().permute(1, 2, 0).numpy())
-        for kind, amount in jitter.draw(rng(seed)):
-            expected = pillow[kind](expected, amount)
+        drawn = jitter.draw(rng(seed))
+        for kind in drawn["order"].tolist():
+            expected = pillow[kind](expected, drawn["amounts"][kind].item())
         difference = jitter(image.clone(), rng(seed)) - to_tensor(expected).float()
         assert (difference.abs() > 0).float().mean() <= 0.01 and difference.abs().max() <= 6
 
@@ -164,20 +173,48 @@ def test_normalize_per_image():
     assert tensor[1:].abs().max() < 1e-3
 
 
+class Offset(Operation):
+    """What a user may add: it draws a number and a tensor."""
+
+    def draw(self, rng):
+        return {"strength": rng.uniform(0, 1), "offset": torch.from_numpy(rng.uniform(0, 20, 3))}
+
+    def apply(self, image, drawn):
+        image.add_(drawn["offset"].float()[:, None, None], alpha=drawn["strength"])
+
+
+OPERATIONS = {
+    "training": [ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.5), GaussianBlur()],
+    "all": [Grayscale(0.5), GaussianBlur(), BilateralBlur(), ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.5)],
+    "a new one": [ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.5), Offset(), GaussianBlur()],
+}
+
+
+@pytest.mark.parametrize("operations", OPERATIONS.values(), ids=OPERATIONS)
 @pytest.mark.parametrize("per_image", [False, True])
-def test_batched_form_is_the_transforms_one_after_the_other(per_image):
-    jitter, blur = ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.5), GaussianBlur()
-    batched = Photometric(jitter, blur, per_image)
+def test_batched_form_is_the_operations_one_after_the_other(per_image, operations):
+    batched = Photometric(operations, per_image)
     images = torch.stack([noise(seed=i) for i in range(8)])
-    drawn = torch.stack([batched.draw(rng(i)) for i in range(8)])
-    assert drawn.shape == (8, Photometric.DRAWN) and len({tuple(row) for row in drawn.tolist()}) == 8
+    draws = [batched.draw(rng(i)) for i in range(8)]
+    assert list(draws[0]) == [type(operation).__name__ for operation in operations]
+    drawn = default_collate(draws)
+    sigmas = drawn["GaussianBlur"]["sigma"]
+    assert sigmas.shape == (8,) and len(sigmas.unique()) == 8
     together = batched(images.byte(), drawn)
     for i, image in enumerate(images):
-        generator = rng(i)
-        assert torch.equal(together[i], Normalize(per_image)(blur(jitter(image, generator), generator)))
+        generator, expected = rng(i), image.clone()
+        for operation in operations:
+            expected = operation(expected, generator)
+        assert torch.equal(together[i], Normalize(per_image)(expected))
+        assert torch.equal(together[i], batched.apply(image, draws[i]))
 
 
-def test_batched_form_without_jitter_and_blur(image):
-    still = Photometric(None, None)
-    batch = still(image.byte()[None], still.draw(rng())[None])
+def test_batched_form_without_operations(image):
+    still = Photometric()
+    batch = still(image.byte()[None], default_collate([still.draw(rng())]))
     assert torch.equal(batch[0], Normalize()(image))
+
+
+def test_two_operations_of_one_class_are_an_error():
+    with pytest.raises(ValueError, match="GaussianBlur"):
+        Photometric([GaussianBlur(), GaussianBlur(1, 2)])

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import default_collate
 
 from transforms import presets
 from transforms.joint import RandomHorizontalFlip, RandomRotate, RandomScaleCrop
@@ -22,13 +23,14 @@ def kinds(transforms):
 def test_published_order():
     preset = presets.train(32, rrotate=10, color_aug=0.5, gblur=True)
     assert kinds(preset.joint) == [RandomScaleCrop, RandomHorizontalFlip, RandomRotate]
-    assert kinds(preset.photometric) == [ColorJitter, GaussianBlur]
+    assert kinds(preset.photometric.operations) == [ColorJitter, GaussianBlur]
 
 
 def test_flags_switch_transforms():
     plain = presets.train(32)
-    assert kinds(plain.joint) == [RandomScaleCrop, RandomHorizontalFlip] and plain.photometric == []
-    assert kinds(presets.train(32, gblur=True, bblur=True).photometric) == [BilateralBlur]
+    assert kinds(plain.joint) == [RandomScaleCrop, RandomHorizontalFlip]
+    assert plain.photometric.operations == []
+    assert kinds(presets.train(32, gblur=True, bblur=True).photometric.operations) == [BilateralBlur]
 
 
 def test_train_gives_tensors():
@@ -82,17 +84,22 @@ def test_photometric_left_to_the_device():
     left = presets.train(32, **options, aug_device="gpu")
     expected_image, expected = on_cpu(picture_image, picture_label, None, np.random.default_rng(0))
     image, label, drawn = left(picture_image, picture_label, None, np.random.default_rng(0))
-    assert image.dtype == torch.uint8 and image.shape == (3, 32, 32) and drawn.shape == (9,)
+    assert image.dtype == torch.uint8 and image.shape == (3, 32, 32)
     assert torch.equal(label, expected)
-    assert torch.equal(left.photometric(image[None], drawn[None])[0], expected_image)
-    with pytest.raises(ValueError, match="--bblur runs on the CPU alone"):
+    assert {name: list(values) for name, values in drawn.items()} == {
+        "ColorJitter": ["wanted", "amounts", "order"],
+        "GaussianBlur": ["sigma"],
+    }
+    assert torch.equal(left.photometric(image[None], default_collate([drawn]))[0], expected_image)
+    with pytest.raises(ValueError, match="--bblur .*CPU.* --aug_device gpu"):
         presets.train(32, bblur=True, aug_device="gpu")
 
 
 def test_noise_of_the_student():
     """DA-SAC's published settings: sigma of 0.1 to 2 px, strengths 0.4 and hue 0.1 half the time, grey."""
     jitter = {"low": (0.6, 0.6, 0.6, -0.1), "high": (1.4, 1.4, 1.4, 0.1), "p": 0.5}
-    assert [(type(transform), vars(transform)) for transform in presets.target_views((16, 32)).noise] == [
+    noise = presets.target_views((16, 32)).noise.operations
+    assert [(type(operation), vars(operation)) for operation in noise] == [
         (GaussianBlur, {"low": 0.1, "high": 2.0}),
         (ColorJitter, jitter),
         (Grayscale, {"p": 0.2}),

@@ -116,7 +116,7 @@ def forms(
 @torch.inference_mode()
 def measure_network(net: nn.Module, images: Tensor, compiled: bool, at_least: float) -> None:
     """Print what the forms of `net` cost on all `images` (N, 3, H, W) at once, on their device."""
-    table = Table(f"network alone, {len(images)} whole images at once", "first s", len(images))
+    table = Table(f"network only, {len(images)} whole images at once", "first s", len(images))
     for precision in PRECISIONS:
         for title, form, search in forms(net, precision, compiled):
             torch.backends.cudnn.benchmark = search
@@ -180,8 +180,8 @@ def measure_evaluator(
                     windows.net = seen.net
                     cost = timing(work, device, at_least)
                     batches = [torch.rand(shape, device=device) for shape in seen.shapes]
-                    alone = timing(partial(one_by_one, seen.net, batches), device, at_least)
+                    network = timing(partial(one_by_one, seen.net, batches), device, at_least)
                 except RuntimeError as error:
                     table.failure(title, precision, error)
                     continue
-                table.row(title, precision, cost, alone.seconds, pred)
+                table.row(title, precision, cost, network.seconds, pred)

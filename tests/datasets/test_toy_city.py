@@ -122,7 +122,7 @@ def test_synthia_label_is_a_16_bit_rgb_png(town):
     assert header == (128, 64, 16, 2, 0, 0, 0)  # width, height, bit depth, colour type RGB
     assert samples[..., 0].max() <= 22 and samples[..., 1].max() > 1 and not samples[..., 2].any()
     with Image.open(path) as image:
-        image.load()  # PIL finds it valid, though it keeps 8 bits only
+        image.load()  # Pillow accepts it, but keeps only 8 bits
         assert image.size == (128, 64)
 
 
@@ -196,17 +196,17 @@ def test_writes_once_and_only_where_nothing_is_lost(tmp_path, capsys):
     written = image.stat().st_mtime_ns
     write_toy_city(tmp_path / "out", **settings)
     assert image.stat().st_mtime_ns == written
-    with pytest.raises(ValueError, match="other settings"):
+    with pytest.raises(ValueError, match="'seed': 0.*'seed': 1"):
         write_toy_city(tmp_path / "out", **settings | {"seed": 1})
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("mine")
-    with pytest.raises(ValueError, match="not empty"):
+    with pytest.raises(ValueError, match="mine .*toy_city.json"):
         write_toy_city(tmp_path / "mine", **settings)
-    with pytest.raises(ValueError, match="unknown domain kitti; the toy town has gtav"):
+    with pytest.raises(ValueError, match="kitti.*gtav"):
         write_toy_city(tmp_path / "new", domains=("kitti",))
     with pytest.raises(SystemExit):
         main(["--out", str(tmp_path / "new"), "--domains", "kitti"])
-    assert "unknown domain kitti" in capsys.readouterr().err and not (tmp_path / "new").exists()
+    assert "kitti" in capsys.readouterr().err and not (tmp_path / "new").exists()
 
 
 def test_an_interrupted_town_is_finished(tmp_path):

@@ -61,7 +61,7 @@ def test_image_and_label_stay_aligned():
 
 
 def resized_then_cropped(image, window, crop_size, resample, fill):
-    """What RandomScaleCrop stands for, in Pillow's words."""
+    """Do with Pillow what RandomScaleCrop does."""
     resized = image.resize((window.width, window.height), resample)
     crop = Image.new(image.mode, (window.side, window.side), fill)
     crop.paste(resized, (-window.left, -window.top))

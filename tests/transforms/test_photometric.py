@@ -174,7 +174,7 @@ def test_normalize_per_image():
 
 
 class Offset(Operation):
-    """What a user may add: it draws a number and a tensor."""
+    """A new operation, which draws a number and a tensor."""
 
     def draw(self, rng):
         return {"strength": rng.uniform(0, 1), "offset": torch.from_numpy(rng.uniform(0, 20, 3))}

@@ -6,7 +6,7 @@ from transforms.pil import pixels, to_pil, to_tensor
 
 
 class StandIn:
-    """What is decoded where it is cropped: an array."""
+    """An image whose crops are arrays."""
 
     width, height = 5, 4
 

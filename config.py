@@ -10,6 +10,8 @@ import re
 import warnings
 from pathlib import Path
 
+from utils.norms import CODES, Norm
+
 # Dataset roots. An environment variable of the same name overrides each, --data_root DIR all (DIR/NAME).
 CITYSCAPES_DIR = "data/cityscapes"
 GTAV_DIR = "data/gtav"
@@ -32,7 +34,6 @@ ROOTS = {
 
 NUM_CLASSES = 19
 INFERENCE_MODES = ("sliding", "pooling", "whole")
-IW, ISW = 1, 2  # codes of wt_layer
 NO_EFFECT = "accepted, no effect"
 
 
@@ -92,7 +93,7 @@ def _check_numbers(args: argparse.Namespace) -> None:
             "scales are drawn from [--scale_min, --scale_max]: "
             f"0 < {args.scale_min} <= {args.scale_max} fails"
         )
-    if ISW in args.wt_layer and min(args.trials, args.clusters - 1) < 1:
+    if Norm.ISW in args.wt_layer and min(args.trials, args.clusters - 1) < 1:
         raise ValueError(
             "--wt_layer asks for ISW, which needs --trials of at least 1 and --clusters of at least 2, "
             f"not {args.trials} and {args.clusters}"
@@ -130,13 +131,13 @@ def _check_adaptation(args: argparse.Namespace, world_size: int) -> None:
 def _warn_of_idle(args: argparse.Namespace) -> None:
     """Warn of flags that others leave without effect."""
     weighted = args.img_wt_loss or args.jointwtborder
-    whitened = {IW, ISW} & set(args.wt_layer)
+    whitened = {Norm.IW, Norm.ISW} & set(args.wt_layer)
     idle = {
         "amsgrad": (args.amsgrad and not args.adam, "--adam"),
         "batch_weighting": (args.batch_weighting and not weighted, "--img_wt_loss or --jointwtborder"),
         "wt_bound": (args.wt_bound != 1 and not weighted, "--img_wt_loss or --jointwtborder"),
         "strict_bdr_cls": (args.strict_bdr_cls and not args.jointwtborder, "--jointwtborder"),
-        "dynamic": (args.dynamic and ISW not in args.wt_layer, "code 2 in --wt_layer"),
+        "dynamic": (args.dynamic and Norm.ISW not in args.wt_layer, "code 2 in --wt_layer"),
         "sac_published_loss": (args.sac_published_loss and args.sac_phase != "sac", "--sac_phase sac"),
         "wt_reg_weight": (args.wt_reg_weight and not whitened, "code 1 or 2 in --wt_layer"),
     }
@@ -147,7 +148,7 @@ def _warn_of_idle(args: argparse.Namespace) -> None:
     for name, (is_idle, needed) in idle.items():
         if is_idle:
             warnings.warn(f"--{name} has no effect without {needed}", stacklevel=3)
-    if ISW in args.wt_layer and (unseen := set(args.covstat_val_dataset) - set(args.dataset)):
+    if Norm.ISW in args.wt_layer and (unseen := set(args.covstat_val_dataset) - set(args.dataset)):
         warnings.warn(
             f"whitening statistics come from domains not trained on: {', '.join(sorted(unseen))}; "
             "see --covstat_val_dataset",
@@ -280,7 +281,7 @@ def _shared_flags(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=int,
         default=[0] * 7,
-        help="seven codes: stem 0..2, layer1..layer4; 0 none, 1 IW/IRW, 2 ISW, 3 IN, 4 IBN, 5 SW, 6 IterNorm",
+        help=f"seven codes, for the stem (0 to 2) and layer1 to layer4: {CODES}",
     )
 
     launch = parser.add_argument_group("launch")

@@ -29,6 +29,7 @@ from datasets.labels import (
 from datasets.loaders import setup_eval_loader
 from network import get_net
 from network.folding import Folded
+from network.weights import load_weights
 from utils import checkpoint, distributed, report, visualize
 from utils.files import sha256 as sha256_of
 from utils.inference import Windows, out_of_memory, predictions, windows_within
@@ -105,7 +106,7 @@ def prepare(net: nn.Module, args, state: dict, device: torch.device) -> Folded:
     """Return `net`, of --arch and --wt_layer, with the weights of a checkpoint; ValueError if unfit."""
     named = {"arch": args.arch.removeprefix("network.deepv3."), "wt_layer": args.wt_layer}
     checkpoint.check_settings(state, named)
-    logger.info("%s: %s", args.snapshot, checkpoint.load_weights(net, state["state_dict"]))
+    logger.info("%s: %s", args.snapshot, load_weights(net, state["state_dict"]))
     if args.fixed_aspp_pool:
         if not hasattr(net, "aspp"):
             raise ValueError(f"--fixed_aspp_pool changes the ASPP, which {args.arch} does not have")

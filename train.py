@@ -23,6 +23,7 @@ from loss import CLASS_WEIGHTS, MainLoss, aux_cross_entropy, cross_entropy
 from network import get_adaptation, get_net
 from network.instance_whitening import Whitening, covariance
 from network.normalization import synchronize_batch_norm
+from network.weights import load_weights
 from optimizer import get_optimizer
 from utils import checkpoint, distributed, visualize
 from utils.inference import predictions
@@ -75,8 +76,8 @@ def main(args) -> None:
             training.load_state_dict(state)
         else:
             checkpoint.check_settings(state, {"arch": settings["arch"]})
-            report = checkpoint.load_weights(net, state["state_dict"], allow_partial=True)
-            (logger.info if report.whole else logger.warning)("%s: %s", args.snapshot, report)
+            report = load_weights(net, state["state_dict"], allow_partial=True)
+            (logger.info if report.complete else logger.warning)("%s: %s", args.snapshot, report)
 
     model = net
     if distributed.world_size() > 1:
@@ -195,12 +196,16 @@ def log_step(training: Training, run: Run, running: RunningMeans, step: int, ste
 
 def log_self_training(args, training: Training, run: Run, picture: bool) -> None:
     """Log the class prior, the share of each class's pixels that had a pseudo label, and a picture."""
-    prior, kept = training.adaptation.class_prior.prior.tolist(), training.adaptation.kept().tolist()
+    prior, kept = (
+        training.adaptation.class_prior.prior.tolist(),
+        training.adaptation.labelled_share().tolist(),
+    )
     for name, share, taught in zip(TRAIN_ID_NAMES, prior, kept, strict=True):
         run.writer.add_scalar(f"prior/{name}", share, training.iteration)
         run.writer.add_scalar(f"kept/{name}", taught, training.iteration)
     if picture:
-        views = [training.adaptation.taught[key][: args.sac_views] for key in ("student", "probs", "label")]
+        labelled, keys = training.adaptation.labelled_views, ("student", "probs", "pseudo_label")
+        views = [labelled[key][: args.sac_views] for key in keys]
         rows = visualize.taught(*views, TRAIN_ID_COLORS, args.image_in)
         run.writer.add_image("views/student-fused-label", rows, training.epoch)
 

@@ -22,10 +22,10 @@ from datasets.samplers import EvalSampler, ImportanceSampler, StatisticsSampler,
 from datasets.views import PhotometricPairs, TargetViews
 from transforms import presets
 from transforms.photometric import Photometric
+from utils.norms import Norm
 
 logger = logging.getLogger("robustnet")
 TEST_MODE_IMAGES = 12
-ISW_CODE = 2
 
 
 class Loaders(NamedTuple):
@@ -63,8 +63,8 @@ def setup_loaders(args) -> Loaders:
     if args.cache_images:
         sources = [CachedImages(source, args.cache_images) for source in sources]
     val = {name: _val_loader(args, name) for name in _wanted(args.val_dataset)}
-    covstat = _wanted(args.covstat_val_dataset) if ISW_CODE in args.wt_layer else ()
-    if ISW_CODE in args.wt_layer and not covstat:
+    covstat = _wanted(args.covstat_val_dataset) if Norm.ISW in args.wt_layer else ()
+    if Norm.ISW in args.wt_layer and not covstat:
         raise ValueError("--wt_layer asks for ISW, whose statistics need a --covstat_val_dataset")
     statistics = {name: _statistics_loader(args, name) for name in covstat}
     if args.class_uniform_pct > 0:

@@ -1,30 +1,38 @@
-"""Segmentation networks: `get_net` and `get_adaptation` are the doors from the command line."""
+"""Segmentation networks: `load` opens a checkpoint; `get_net` and `get_adaptation` serve the command line.
 
-from network import deepv2, deepv3, vgg
-from network.deepv3 import DeepV3Plus, SegOutput, StagedNet
-from network.mean_teacher import NormAdaptation, SelfTraining, freeze_batch_norm
+import network
 
-__all__ = ["ARCHS", "DeepV3Plus", "SegOutput", "get_adaptation", "get_net"]
+segmenter = network.load("logs/ckpt/last_gtav.pth")
+train_ids = segmenter.segment("photo.png")  # uint8 (H, W)
+"""
 
-V3 = {name: build for name, build in vars(deepv3).items() if name.startswith("Deep") and name != "DeepV3Plus"}
-ARCHS = V3 | {
-    "DeepR101V2": deepv2.DeepR101V2,
-    "DeepVGG16V2": deepv2.DeepVGG16V2,
-    "VGG16FCN8s": vgg.VGG16FCN8s,
-}
+from argparse import Namespace
+
+from torch import nn
+
+from network.adaptation import NormAdaptation, SelfTraining, freeze_batch_norm
+from network.archs import ARCHS, find_builder
+from network.deepv3 import DeepV3Plus
+from network.segmentation import SegOutput, StagedNet
+from network.segmenter import Segmenter, load
+from utils.classes import CITYSCAPES
+
+__all__ = ["ARCHS", "DeepV3Plus", "SegOutput", "Segmenter", "StagedNet", "get_adaptation", "get_net", "load"]
 
 
-def get_net(args) -> StagedNet:
+def get_net(args: Namespace, num_classes: int = len(CITYSCAPES)) -> StagedNet:
     """Build args.arch ("[network.deepv3.]DeepR50V3PlusD") with args.wt_layer and args.pretrained."""
-    name = args.arch.removeprefix("network.deepv3.")
-    if name not in ARCHS:
-        raise ValueError(f"unknown --arch {args.arch}; known are {', '.join(sorted(ARCHS))}")
     pretrained = None if args.pretrained == "none" else args.pretrained
-    return ARCHS[name](wt_layer=tuple(args.wt_layer), pretrained=pretrained)
+    return find_builder(args.arch)(num_classes, args.wt_layer, pretrained)
 
 
-def get_adaptation(args, net) -> SelfTraining | NormAdaptation | None:
-    """Build what adapts `net` to args.adapt_dataset, if any, in args.sac_phase; "sac" freezes its norms."""
+def get_adaptation(
+    args: Namespace, net: nn.Module, num_classes: int = len(CITYSCAPES)
+) -> SelfTraining | NormAdaptation | None:
+    """Build the adaptation of `net` to args.adapt_dataset in args.sac_phase; None without a target domain.
+
+    Phase "sac" also stops the training of the batch norms of `net`.
+    """
     if not args.adapt_dataset:
         return None
     if args.sac_phase == "abn":
@@ -32,6 +40,7 @@ def get_adaptation(args, net) -> SelfTraining | NormAdaptation | None:
     freeze_batch_norm(net)
     return SelfTraining(
         net,
+        num_classes,
         views=args.sac_views,
         weight=args.sac_weight,
         update_every=args.sac_teacher_every,

@@ -1,4 +1,4 @@
-"""Describe a network: parameters, multiply-adds, what each stage puts out, and where it is whitened.
+"""Describe a network: parameters, multiply-adds, the output of each stage, and the norms that were placed.
 
 python -m network --arch DeepR50V3PlusD --wt_layer 0 0 2 2 2 0 0 --size 768 768
 """
@@ -10,16 +10,17 @@ import sys
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from network import DeepV3Plus, get_net
+from network import StagedNet, get_net
 from network.instance_whitening import InstanceWhitening
-from network.switchable_whitening import IterNorm
+from network.normalization import NORMS
+from utils.errors import UserError
+from utils.norms import CODES, NO_NORMS
 
-PLACED = (InstanceWhitening, torch.nn.InstanceNorm2d, IterNorm)  # what wt_layer can put into a network
 STAGES = ("layer0", "layer1", "layer2", "layer3", "layer4")
 
 
 @torch.no_grad()
-def describe(net: DeepV3Plus, height: int, width: int) -> str:
+def describe(net: StagedNet, height: int, width: int) -> str:
     """Return the description as text, from one pass over a blank image."""
     image = torch.zeros(1, 3, height, width)
     net.eval()
@@ -32,26 +33,29 @@ def describe(net: DeepV3Plus, height: int, width: int) -> str:
         x = getattr(net, name)(x)
         _, channels, h, w = x.shape
         lines.append(f"{name}  {channels:5d} channels, {h} x {w} (1/{round(height / h)})")
+    placed = tuple(type(make(1)) for make in NORMS.values())
     for name, module in net.named_modules():
-        if isinstance(module, PLACED):
+        if isinstance(module, placed):
             whitened = "; its covariance enters the loss" if isinstance(module, InstanceWhitening) else ""
             lines.append(f"{name}: {module}{whitened}")
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--arch", default="DeepR50V3PlusD")
-    parser.add_argument("--wt_layer", nargs="*", type=int, default=[0] * 7)
-    parser.add_argument("--size", nargs=2, type=int, default=[768, 768], metavar=("H", "W"))
-    parser.add_argument("--pretrained", default="none", help="imagenet or a file: also report what it fills")
+    parser.add_argument("--wt_layer", nargs="*", type=int, default=list(map(int, NO_NORMS)), help=CODES)
+    parser.add_argument("--size", nargs=2, type=int, default=[768, 768], metavar=("H", "W"), help="px")
+    parser.add_argument(
+        "--pretrained", default="none", help="imagenet or a file; then it is also reported which weights fit"
+    )
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     args = parser.parse_args()
     try:
         if min(args.size) < 1:
-            raise ValueError(f"--size takes a height and a width of at least 1 px, not {args.size}")
+            raise UserError(f"--size needs a height and a width of at least 1 px, not {args.size}")
         print(describe(get_net(args), *args.size))
-    except (ValueError, FileNotFoundError) as error:
+    except UserError as error:
         parser.exit(2, f"error: {error}\n")
 
 

@@ -1,4 +1,4 @@
-"""A network for inference alone: batch norms folded into convolutions, with the ReLU behind them."""
+"""A network for inference only: batch norms folded into convolutions, together with the ReLUs after them."""
 
 import copy
 import logging
@@ -12,62 +12,141 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from network import resnet
 from network.instance_whitening import float32_or_better
+from network.segmentation import SegOutput, StagedNet
 from network.shufflenet import ReplacedNorm
 
 logger = logging.getLogger("robustnet")
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
+# The self check: how far, relative to the plain network's logits (root mean square), folding may move them.
+# TF32 is what convolutions in float32 use on a GPU.
+CHECK_SIZE = 64  # px; enough that whitened maps of stride 32 have more than one pixel
+TOLERANCE = {"double": 1e-6, "float32": 1e-3, "tf32": 5e-2}
+
 
 class Folded(nn.Module):
     """A copy of a network in eval mode and channels_last that computes the same with fewer passes.
 
-    Equal to rounding. In bfloat16 the convolutions run in that type, but for the first two stages and the
-    classifiers: what is rounded early moves the most predictions. `epilogues` lets cuDNN add bias,
-    residual and ReLU in the convolution.
+    Its logits equal the network's up to rounding. In bfloat16 the convolutions run in that type, except those
+    of the first two stages and the classifiers: rounding there changes the most predictions. `epilogues` lets
+    cuDNN add bias, residual and ReLU in the convolution.
+
+    Folding assumes that a batch norm declared right after a convolution is applied right after it. The copy
+    is therefore compared with the network on one small random image; if they differ, a warning is logged and
+    the network is used unfolded.
     """
 
-    def __init__(self, net: nn.Module, precision: str = "float32", epilogues: bool = True):
+    def __init__(self, net: StagedNet, precision: str = "float32", epilogues: bool = True) -> None:
         super().__init__()
         self.dtype = PRECISIONS[precision]
-        self.net = copy.deepcopy(net).eval()
-        replaced = [m for m in self.net.modules() if isinstance(m, ReplacedNorm) and m.has_norm]
-        unused = {module for parent in replaced for module in parent.layer.modules()}
-        exact = {module for stage in (self.net.layer0, self.net.layer1) for module in stage.modules()}
-        for module in [module for module in self.net.modules() if module not in unused]:
-            _fold_children(module, torch.float32 if module in exact else self.dtype, epilogues)
-        for module in list(self.net.modules()):
-            if isinstance(module, resnet.Bottleneck | resnet.BasicBlock):
-                _fold_block(module)
+        plain = copy.deepcopy(net).eval()
+        image = check_image(plain)
+        expected = logits_of(plain, image)
+        fold(plain, torch.float32, epilogues)
+        error = relative_error(logits_of(plain, image), expected)
+        folds = error <= tolerance(image)
+        if not folds:
+            logger.warning(
+                "folding batch norms into convolutions changes the logits of this network by %.2g of their "
+                "size; it runs unfolded, which is slower",
+                error,
+            )
+        if not folds or self.dtype != torch.float32:  # the checked copy is not the one that is wanted
+            plain = copy.deepcopy(net).eval()
+            if folds:
+                fold(plain, self.dtype, epilogues)
+        self.net = plain
         for name in ("layer0", "layer1"):
             self.net.set_submodule(name, Exact(self.net.get_submodule(name)))
         for name in self.net.classifiers:
             self.net.set_submodule(name, Classifier(self.net.get_submodule(name)))
         self.net.to(memory_format=torch.channels_last)
 
-    def forward(self, image: Tensor):
+    def forward(self, image: Tensor) -> SegOutput:
         """Segment a normalized image (B, 3, H, W), as the network does."""
         image = image.contiguous(memory_format=torch.channels_last)
         with torch.autocast(image.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self.net(image)
 
 
+def check_image(net: nn.Module) -> Tensor:
+    """Return a random image (1, 3, H, W) on the device and of the type of `net`, always the same."""
+    weight = next(net.parameters())
+    image = torch.randn(1, 3, CHECK_SIZE, CHECK_SIZE, generator=torch.Generator().manual_seed(0))
+    return image.to(weight.device, weight.dtype)
+
+
+@torch.no_grad()
+def logits_of(net: nn.Module, image: Tensor) -> Tensor:
+    """Return the logits of `net`, computed without autocast."""
+    with torch.autocast(image.device.type, enabled=False):
+        return net(image).logits
+
+
+def relative_error(logits: Tensor, expected: Tensor) -> float:
+    """Return the root mean square of the difference, divided by that of `expected`; 0 if both are equal."""
+    difference = (logits - expected).norm().item()
+    return difference / expected.norm().item() if difference else 0.0
+
+
+def tolerance(image: Tensor) -> float:
+    """Return the largest relative error that rounding explains on the device and in the type of `image`."""
+    if image.dtype == torch.float64:
+        return TOLERANCE["double"]
+    return TOLERANCE["tf32" if image.is_cuda else "float32"]
+
+
+def fold(net: StagedNet, dtype: torch.dtype, epilogues: bool) -> None:
+    """Fold the batch norms and ReLUs of `net`, in eval mode, into its convolutions, in place."""
+    replaced = [m for m in net.modules() if isinstance(m, ReplacedNorm) and m.has_norm]
+    unused = {module for parent in replaced for module in parent.layer.modules()}
+    exact = {module for stage in (net.layer0, net.layer1) for module in stage.modules()}
+    for module in [module for module in net.modules() if module not in unused]:
+        fold_children(module, torch.float32 if module in exact else dtype, epilogues)
+    for name, module in list(net.named_modules()):
+        if isinstance(module, resnet.Bottleneck | resnet.BasicBlock) and FoldedBlock.fits(module):
+            net.set_submodule(name, FoldedBlock(module))
+
+
+def fold_children(module: nn.Module, dtype: torch.dtype, epilogues: bool) -> None:
+    """Fold each batch norm that follows a convolution among the children of `module`."""
+    for (name, conv), (norm_name, norm) in pairwise(list(module.named_children())):
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            setattr(module, name, FoldedConv(conv, norm, dtype, epilogues))
+            setattr(module, norm_name, nn.Identity())
+    if isinstance(module, nn.Sequential):
+        layers = list(module)
+        for i, (conv, norm, relu) in enumerate(zip(layers, layers[1:], layers[2:], strict=False)):
+            if isinstance(conv, FoldedConv) and isinstance(norm, nn.Identity) and type(relu) is nn.ReLU:
+                conv.relu = True
+                module[i + 2] = nn.Identity()
+
+
 @cache
 def warn_once(reason: str) -> None:
-    """Log why some convolutions run without epilogue, which costs time alone."""
+    """Log why some convolutions run without epilogue, which only costs time."""
     logger.warning("convolutions without epilogue: %s", reason)
 
 
 class FoldedConv(nn.Module):
-    """A convolution, the batch norm behind it and possibly a ReLU: relu(conv(x) + bias [+ residual])."""
+    """A convolution, the batch norm after it and possibly a ReLU: relu(conv(x) + bias [+ residual])."""
 
-    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, dtype: torch.dtype, epilogue: bool):
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, dtype: torch.dtype, epilogue: bool) -> None:
         super().__init__()
-        parts = (conv.weight, conv.bias, norm.running_mean, norm.running_var)
-        exact = [part if part is None else part.double() for part in parts]
-        weight, bias = fuse_conv_bn_weights(*exact, norm.eps, norm.weight.double(), norm.bias.double())
-        kept = conv.weight.dtype if dtype == torch.float32 else dtype
-        self.register_buffer("weight", weight.detach().to(kept))
-        self.register_buffer("bias", bias.detach().to(kept))
+        if norm.running_mean is None or norm.running_var is None:
+            raise ValueError("a batch norm without running statistics cannot be folded")
+        mean, var = norm.running_mean.double(), norm.running_var.double()
+        scale, shift = norm.weight.double(), norm.bias.double()
+        bias = None if conv.bias is None else conv.bias.double()
+        weight, bias = fuse_conv_bn_weights(conv.weight.double(), bias, mean, var, norm.eps, scale, shift)
+        stored = conv.weight.dtype if dtype == torch.float32 else dtype
+        self.register_buffer("weight", weight.detach().to(stored))
+        self.register_buffer("bias", bias.detach().to(stored))
+        if isinstance(conv.padding, str):
+            raise ValueError(f"a convolution with padding {conv.padding!r} cannot be folded")
         self.geometry = conv.stride, conv.padding, conv.dilation, conv.groups
         self.epilogue, self.relu = epilogue, False
 
@@ -94,10 +173,34 @@ class FoldedConv(nn.Module):
         return torch.cudnn_convolution_add_relu(x, self.weight, residual, 1, self.bias, *self.geometry)
 
 
+class FoldedBlock(nn.Module):
+    """A residual block whose convolutions apply the ReLUs and the last one adds the shortcut.
+
+    Made from a block with folded convolutions, which it shares.
+    """
+
+    def __init__(self, block: resnet.Bottleneck | resnet.BasicBlock) -> None:
+        super().__init__()
+        *convs, self.last = (child for child in block.children() if isinstance(child, FoldedConv))
+        self.convs, self.downsample = nn.Sequential(*convs), block.downsample
+        for conv in (*convs, self.last):
+            conv.relu = True
+
+    @staticmethod
+    def fits(block: resnet.Bottleneck | resnet.BasicBlock) -> bool:
+        """Whether the convolutions of `block` are folded and no norm stands between the sum and the ReLU."""
+        folded = any(isinstance(child, FoldedConv) for child in block.children())
+        return folded and type(block.instance_norm_layer) is nn.Identity
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = x if self.downsample is None else self.downsample(x)
+        return self.last(self.convs(x), residual)
+
+
 class Exact(nn.Module):
     """A part that computes in float32 or better, also under autocast."""
 
-    def __init__(self, layer: nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
 
@@ -107,54 +210,10 @@ class Exact(nn.Module):
 
 
 class Classifier(Exact):
-    """A last layer that puts out whole maps.
+    """A last layer, whose scores are not channels_last.
 
-    Not channels_last: maps of an odd number of classes are resized and summed faster one by one.
+    Maps of an odd number of classes are resized and summed faster one by one.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).contiguous()
-
-
-class FoldedTail:
-    """Mixed into a residual block whose last convolution takes the sum and the ReLU."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        residual = x if self.downsample is None else self.downsample(x)
-        *convs, last = self.convs
-        for conv in convs:
-            x = conv(x)
-        return last(x, residual)
-
-
-class FoldedBottleneck(FoldedTail, resnet.Bottleneck):
-    """conv1, conv2 and conv3 with the residual."""
-
-
-class FoldedBasicBlock(FoldedTail, resnet.BasicBlock):
-    """conv1 and conv2 with the residual."""
-
-
-def _fold_children(module: nn.Module, dtype: torch.dtype, epilogues: bool) -> None:
-    """Fold each batch norm that stands right behind a convolution among `module`'s children."""
-    children = list(module.named_children())
-    for (name, conv), (norm_name, norm) in pairwise(children):
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            setattr(module, name, FoldedConv(conv, norm, dtype, epilogues))
-            setattr(module, norm_name, nn.Identity())
-    if isinstance(module, nn.Sequential):
-        layers = list(module)
-        for i, (conv, norm, relu) in enumerate(zip(layers, layers[1:], layers[2:], strict=False)):
-            if isinstance(conv, FoldedConv) and isinstance(norm, nn.Identity) and type(relu) is nn.ReLU:
-                conv.relu = True
-                module[i + 2] = nn.Identity()
-
-
-def _fold_block(block: resnet.Bottleneck | resnet.BasicBlock) -> None:
-    """Give a residual block's ReLUs to its convolutions, unless a norm stands between."""
-    block.convs = [child for child in block.children() if isinstance(child, FoldedConv)]
-    if type(block.instance_norm_layer) is not nn.Identity or not block.convs:
-        return
-    for conv in block.convs:
-        conv.relu = True
-    block.__class__ = FoldedBottleneck if isinstance(block, resnet.Bottleneck) else FoldedBasicBlock

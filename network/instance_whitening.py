@@ -4,56 +4,59 @@ Choi, Jung et al., "RobustNet", CVPR 2021, arXiv 2103.15597. IW is eq. 6, IRW eq
 """
 
 import logging
+from collections.abc import Sequence
 
 import kmeans1d
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from utils import distributed
+from utils.errors import UserError
+
 logger = logging.getLogger("robustnet")
 
-# 1-D k-means takes time and memory in proportion to clusters x covariances: with 512 channels and this many
-# clusters about 12 s and 1.5 GB per map and trial, a fifth of both with the default.
+# Time and memory of 1-D k-means grow with clusters x covariances: about 12 s and 1.5 GB per map and trial
+# with 512 channels and this many clusters, a fifth of both with the default.
 MOST_CLUSTERS = 256
 
 
 def float32_or_better(x: Tensor) -> Tensor:
-    """Return x as it is, or as float32 if it is of half precision."""
+    """Return x, converted to float32 if it is of half precision."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def check_pixels(maps: Tensor) -> None:
-    """Raise ValueError unless maps (B, C, H, W) have the two pixels that a variance takes."""
+    """Raise UserError unless maps (B, C, H, W) have the two pixels that a variance needs."""
     if maps.shape[-2:].numel() < 2:
-        raise ValueError(
-            "whitening needs maps of more than one pixel, not 1 x 1; take larger images, or whiten an "
-            "earlier position of wt_layer"
+        raise UserError(
+            "whitening needs maps of more than one pixel, not 1 x 1; use larger images, or whiten an earlier "
+            "position of --wt_layer"
         )
 
 
 class InstanceWhitening(nn.Module):
     """Standardize each channel of each image; the whitening loss acts on the covariance of the result.
 
-    The standardized map is kept until the network takes it with `take`, so that any backbone can place this
-    layer anywhere without threading lists through its blocks.
+    The layer holds the standardized map until the network calls `take`, so that a backbone can place this
+    layer anywhere without passing lists through its blocks.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
         self.standardized: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x (B, C, H, W) with mean 0 and variance 1 over H, W; ValueError for maps of one pixel."""
+        """Return x (B, C, H, W) with mean 0 and variance 1 over H, W; UserError for maps of one pixel."""
         check_pixels(x)
         self.standardized = F.instance_norm(x, eps=1e-5)
         return self.standardized
 
     def take(self) -> Tensor:
-        """Return the last standardized map (B, C, H, W) and forget it."""
+        """Return the last standardized map (B, C, H, W) and release it; None if there is none."""
         standardized, self.standardized = self.standardized, None
-        return standardized
+        return standardized  # type: ignore[return-value]  # an error here would break the compiled graph
 
     def extra_repr(self) -> str:
         return str(self.channels)
@@ -63,10 +66,15 @@ class SelectiveInstanceWhitening(InstanceWhitening):
     """The same layer; its loss acts only on the covariances that react to photometric change (ISW)."""
 
 
+def whitening_layers(module: nn.Module) -> list[InstanceWhitening]:
+    """Return the whitening layers of `module` in the order of the forward pass."""
+    return [m for m in module.modules() if isinstance(m, InstanceWhitening)]
+
+
 def covariance(maps: Tensor, eps: float = 1e-5) -> Tensor:
     """Return the covariances (B, C, C) = X X^T / (HW - 1) + eps I of standardized maps (B, C, H, W).
 
-    Computed in float32 or better, also under autocast (arXiv 2103.15597, eq. 5). Raises ValueError for
+    Computed in float32 or better, also under autocast (arXiv 2103.15597, eq. 5). Raises UserError for
     maps of one pixel.
     """
     check_pixels(maps)
@@ -77,13 +85,20 @@ def covariance(maps: Tensor, eps: float = 1e-5) -> Tensor:
 
 
 class WhiteningMask(nn.Module):
-    """Which covariances of one map should vanish.
+    """Which covariances of one map the loss pushes to zero.
 
-    mask: (C, C) bool, entries of the strict upper triangle. num_selected: their number, 0-d int64.
-    margin: the sum of absolute covariances that costs nothing, 0-d float32.
+    mask: (C, C) bool, within the strict upper triangle. num_selected: the number of True entries, 0-d int64.
+    margin: the sum of absolute covariances that is not penalized, 0-d float32.
     """
 
-    def __init__(self, channels: int, selective: bool, relax_denom: float):
+    mask: Tensor
+    num_selected: Tensor
+    margin: Tensor
+    variance_sum: Tensor
+    images: Tensor
+    variance: Tensor
+
+    def __init__(self, channels: int, selective: bool, relax_denom: float) -> None:
         super().__init__()
         self.selective = selective
         upper = torch.ones(channels, channels).triu(1).bool()
@@ -92,7 +107,7 @@ class WhiteningMask(nn.Module):
         self.register_buffer("mask", torch.zeros_like(upper) if selective else upper)
         self.register_buffer("num_selected", torch.tensor(0 if selective else count))
         self.register_buffer("margin", torch.tensor(float(margin)))
-        # Scratch of the trial under way; `variance` is the last trial's average, for pictures.
+        # Sums of the current trial; `variance` is the average of the last one, for pictures.
         self.register_buffer(
             "variance_sum", torch.zeros(channels, channels, dtype=torch.float64), persistent=False
         )
@@ -109,15 +124,14 @@ class WhiteningMask(nn.Module):
         self.images += len(view)
 
     def finish_trial(self, clusters: int, first: bool) -> None:
-        """Cluster the averaged variances (optimal 1-D k-means) and keep those above the lowest (eq. 16)."""
-        if dist.is_initialized():
-            dist.all_reduce(self.variance_sum)
-            dist.all_reduce(self.images)
+        """Cluster the averaged variances (optimal 1-D k-means); select all but the lowest (eq. 16)."""
+        distributed.sum_in_place(self.variance_sum)
+        distributed.sum_in_place(self.images)
         self.variance = (self.variance_sum / self.images).to(self.variance.dtype)
         self.variance_sum.zero_()
         self.images.zero_()
         labels, _ = kmeans1d.cluster(self.variance.flatten().cpu().numpy(), clusters)
-        labels = torch.tensor(labels)  # fewer values than clusters leave the lowest labels out
+        labels = torch.tensor(labels)  # the lowest labels do not occur with fewer values than clusters
         sensitive = (labels > labels.min()).view_as(self.mask).to(self.mask.device)
         self.mask.copy_(sensitive if first else self.mask & sensitive)
         self.num_selected.copy_(self.mask.sum())
@@ -132,39 +146,40 @@ class WhiteningMask(nn.Module):
 
 
 class Whitening(nn.Module):
-    """The masks of every whitened map of a network, how they are estimated, and the whitening loss.
+    """The masks of all whitened maps of a network, their estimation, and the whitening loss.
 
-    masks: one WhiteningMask per map of `SegOutput.whitened`, in that order. Everything is in the state_dict.
+    masks: one WhiteningMask per map of `SegOutput.whitened`, in that order. The state_dict holds everything.
     """
 
-    def __init__(self, channels: list[int], selective: list[bool], *, clusters: int, relax_denom: float):
+    masks: Sequence[WhiteningMask]
+
+    def __init__(
+        self, channels: list[int], selective: list[bool], *, clusters: int, relax_denom: float
+    ) -> None:
         super().__init__()
         if any(selective) and not 2 <= clusters <= MOST_CLUSTERS:
-            raise ValueError(
-                f"selective whitening (code 2) splits variances into 2 to {MOST_CLUSTERS} --clusters, "
-                f"not {clusters}"
-            )
+            raise UserError(f"ISW needs 2 to {MOST_CLUSTERS} --clusters of variances, not {clusters}")
         self.clusters = clusters
         self.trials = 0  # finished since the last reset
-        self.masks = nn.ModuleList(
+        self.masks = nn.ModuleList(  # type: ignore[assignment]
             WhiteningMask(c, s, relax_denom) for c, s in zip(channels, selective, strict=True)
         )
 
     @classmethod
     def for_network(cls, net: nn.Module, *, clusters: int, relax_denom: float) -> "Whitening":
-        """Make the masks that fit `net`: one per InstanceWhitening layer."""
-        layers = [m for m in net.modules() if isinstance(m, InstanceWhitening)]
+        """Return the masks for `net`: one per InstanceWhitening layer."""
+        layers = whitening_layers(net)
         selective = [isinstance(m, SelectiveInstanceWhitening) for m in layers]
         return cls([m.channels for m in layers], selective, clusters=clusters, relax_denom=relax_denom)
 
     @property
     def selective(self) -> bool:
-        """Whether any mask has to be estimated."""
+        """Whether any mask is estimated (ISW)."""
         return any(mask.selective for mask in self.masks)
 
     @torch.no_grad()
     def observe(self, whitened: tuple[Tensor, ...]) -> None:
-        """Take in the maps of one batch that holds [all photometric views, then all originals] along B."""
+        """Add the maps of one batch, which holds [all photometric views, then all originals] along B."""
         for mask, maps in zip(self.masks, whitened, strict=True):
             if mask.selective:
                 mask.observe(maps)
@@ -182,7 +197,7 @@ class Whitening(nn.Module):
         self.trials += 1
 
     def reset(self) -> None:
-        """Forget the estimated masks; until the next finished trial their loss is 0."""
+        """Clear the estimated masks; their loss is 0 until a trial is finished."""
         self.trials = 0
         for mask in self.masks:
             if mask.selective:
@@ -190,15 +205,15 @@ class Whitening(nn.Module):
                 mask.num_selected.zero_()
 
     def loss(self, whitened: tuple[Tensor, ...]) -> Tensor:
-        """Return the mean over positions of their losses, a scalar; estimated masks count once they exist."""
+        """Return the mean of the losses over positions, a scalar; a mask not estimated yet contributes 0."""
         active = [
             mask.loss(maps) if self.trials or not mask.selective else maps.new_zeros((), dtype=torch.float32)
             for mask, maps in zip(self.masks, whitened, strict=True)
         ]
         return torch.stack(active).mean()
 
-    def get_extra_state(self) -> dict:
+    def get_extra_state(self) -> dict[str, int]:
         return {"trials": self.trials}
 
-    def set_extra_state(self, state: dict) -> None:
+    def set_extra_state(self, state: dict[str, int]) -> None:
         self.trials = state["trials"]

@@ -1,6 +1,6 @@
-"""The factory `wt_layer` code -> module, and batch norm over several processes."""
+"""The factory from a code of wt_layer to a module, and batch norm over several processes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -8,32 +8,54 @@ from torch import Tensor, nn
 from network.instance_whitening import InstanceWhitening, SelectiveInstanceWhitening, float32_or_better
 from network.switchable_whitening import IterNorm, SwitchableWhitening
 from utils.distributed import differentiable_sum
+from utils.errors import UserError
+from utils.norms import CODES, POSITIONS, Norm
 
-NORMS: dict[int, Callable[[int], nn.Module]] = {
-    1: InstanceWhitening,  # IW, and IRW with a margin
-    2: SelectiveInstanceWhitening,  # ISW
-    3: nn.InstanceNorm2d,
-    4: lambda channels: nn.InstanceNorm2d(channels, affine=True),  # IBN-Net, arXiv 1807.09441
-    5: SwitchableWhitening,
-    6: IterNorm,
+NORMS: dict[Norm, Callable[[int], nn.Module]] = {
+    Norm.IW: InstanceWhitening,
+    Norm.ISW: SelectiveInstanceWhitening,
+    Norm.IN: nn.InstanceNorm2d,
+    Norm.IBN: lambda channels: nn.InstanceNorm2d(channels, affine=True),
+    Norm.SW: SwitchableWhitening,
+    Norm.ITERNORM: IterNorm,
 }
 
 
-def check_codes(wt_layer: list[int]) -> None:
-    """Raise ValueError unless `wt_layer` holds seven known codes."""
-    if len(wt_layer) != 7:
-        raise ValueError(f"wt_layer takes 7 codes, one per position, not {len(wt_layer)}: {list(wt_layer)}")
-    if unknown := sorted(set(wt_layer) - {0, *NORMS}):
-        raise ValueError(f"wt_layer codes are 0 (none) and {sorted(NORMS)}, not {unknown}")
+def check_codes(wt_layer: Iterable[int]) -> tuple[Norm, ...]:
+    """Return the seven codes of `wt_layer`; UserError for another number of codes or an unknown one."""
+    codes = list(wt_layer)
+    if len(codes) != POSITIONS:
+        raise UserError(
+            f"--wt_layer needs {POSITIONS} codes, one per position, not {len(codes)}: {list(map(int, codes))}"
+        )
+    if unknown := sorted(set(codes) - set(Norm)):
+        raise UserError(f"the codes of --wt_layer are {CODES}, not {unknown}")
+    return tuple(map(Norm, codes))
 
 
-def make_norm(code: int, channels: int) -> nn.Module:
-    """Return the module of a non-zero code for maps (B, channels, H, W)."""
+def make_norm(code: Norm, channels: int) -> nn.Module:
+    """Return the module of a code other than NONE, for maps (B, channels, H, W)."""
     return NORMS[code](channels)
 
 
 class GlooSyncBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the joint batch of all processes, on any device (torch's SyncBatchNorm needs a GPU)."""
+    """Batch norm over the joint batch of all processes, on any device (torch's SyncBatchNorm needs a GPU).
+
+    Made from a batch norm, whose parameters and statistics it shares.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__(norm.num_features, norm.eps, norm.momentum, device="meta")
+        for name, parameter in norm.named_parameters(recurse=False):
+            self.register_parameter(name, parameter)
+        for name, buffer in norm.named_buffers(recurse=False):
+            self.register_buffer(name, buffer)
+        self.training = norm.training
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x (B, C, H, W) normalized, in train mode by mean and variance of all processes' pixels."""
@@ -55,10 +77,10 @@ class GlooSyncBatchNorm(nn.BatchNorm2d):
 
 
 def synchronize_batch_norm(net: nn.Module) -> nn.Module:
-    """Make every batch norm of `net` use the statistics of all processes; entries and values stay."""
+    """Make every batch norm inside `net` use the statistics of all processes; names and values stay."""
     if next(net.parameters()).is_cuda:
         return nn.SyncBatchNorm.convert_sync_batchnorm(net)
-    for module in net.modules():
+    for name, module in list(net.named_modules()):
         if type(module) is nn.BatchNorm2d:
-            module.__class__ = GlooSyncBatchNorm  # same attributes and entries, another forward
+            net.set_submodule(name, GlooSyncBatchNorm(module))
     return net

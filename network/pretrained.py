@@ -1,4 +1,4 @@
-"""ImageNet weights of the backbone: where they come from and how their entries are named here."""
+"""ImageNet weights of the backbone: where they come from, and their names here."""
 
 import logging
 import os
@@ -8,22 +8,23 @@ import torch
 from torch import nn
 from torchvision import models
 
-from utils.errors import UserError
+from network.weights import without_prefix
+from utils.errors import MissingFile, UserError
 from utils.files import load_torch
 
 logger = logging.getLogger("robustnet")
 
-# The weights torchvision had in 2021; the later recipe (V2) would not be the published setting.
+# The weights of the published runs; torchvision's later recipe (V2) gives others.
 RECIPE = "IMAGENET1K_V1"
 
 
 def imagenet_state(name: str) -> dict[str, torch.Tensor]:
     """Return torchvision's weights of `name`, downloaded once into torch.hub's folder.
 
-    Raises FileNotFoundError when they are neither there nor within reach.
+    Raises MissingFile when they are not there and cannot be downloaded, UserError when none are published.
     """
     if name.endswith("deep_stem"):
-        raise ValueError(
+        raise UserError(
             "no ImageNet weights are published for a ResNet-101 with three 3x3 stem convolutions; name a "
             "file with --pretrained PATH or start from random weights with --pretrained none"
         )
@@ -32,7 +33,7 @@ def imagenet_state(name: str) -> dict[str, torch.Tensor]:
         return weights.get_state_dict(check_hash=True)
     except OSError as error:
         file = Path(torch.hub.get_dir(), "checkpoints", os.path.basename(weights.url))
-        raise FileNotFoundError(
+        raise MissingFile(
             f"ImageNet weights {file} are missing and cannot be downloaded ({error}); put the file "
             "there, name another with --pretrained PATH, or start from random weights with "
             "--pretrained none"
@@ -45,18 +46,18 @@ def file_state(path: str) -> dict[str, torch.Tensor]:
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"--pretrained {path} holds no weights: expected a state dict or a checkpoint")
-    return {key.removeprefix("module."): value for key, value in state.items()}
+    return without_prefix(state)
 
 
 def renamed(key: str, prefixes: dict[str, str]) -> str:
-    """Return `key` with the one of `prefixes` that it begins with replaced."""
+    """Return `key` with its beginning replaced, if that is one of `prefixes`."""
     return next((new + key.removeprefix(old) for old, new in prefixes.items() if key.startswith(old)), key)
 
 
 def load_pretrained(net: nn.Module, name: str, source: str, prefixes: dict[str, str]) -> None:
-    """Fill what fits of `net` from `source` ("imagenet" or a file); log how the entries met.
+    """Fill `net` with the entries of `source` ("imagenet" or a file) that fit, and log the others.
 
-    `prefixes` are those of `Backbone`. Raises ValueError when nothing fits.
+    `prefixes` are those of `Backbone`. Raises UserError when nothing fits.
     """
     state = imagenet_state(name) if source == "imagenet" else file_state(source)
     state = {renamed(key, prefixes): value for key, value in state.items()}
@@ -66,7 +67,7 @@ def load_pretrained(net: nn.Module, name: str, source: str, prefixes: dict[str, 
             state[key] = state[key].view_as(own[key])
     fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     if not fitting:
-        raise ValueError(f"--pretrained {source}: none of its {len(state)} entries fits this network")
+        raise UserError(f"--pretrained {source}: none of its {len(state)} entries fits this network")
     net.load_state_dict(fitting, strict=False)
     left_out = {
         "left random": [k for k in own if k not in fitting and not k.endswith("num_batches_tracked")],

@@ -1,20 +1,19 @@
 """ResNet, ResNeXt and Wide ResNet backbones as five stages, on torchvision's blocks and entry names."""
 
-import logging
+from typing import Any
 
 from torch import Tensor, nn
 from torchvision.models import resnet as tv
 
-from network.backbone import Backbone, dilate
+from network.backbone import Backbone, dilate_stages, place_norms, warn_of_unused_codes
 from network.normalization import make_norm
-
-logger = logging.getLogger("robustnet")
+from utils.norms import Norm
 
 
 class BasicBlock(tv.BasicBlock):
     """torchvision's block with a place for a norm between the residual sum and the last ReLU."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.instance_norm_layer = nn.Identity()
 
@@ -28,7 +27,7 @@ class BasicBlock(tv.BasicBlock):
 class Bottleneck(tv.Bottleneck):
     """torchvision's block with a place for a norm between the residual sum and the last ReLU."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.instance_norm_layer = nn.Identity()
 
@@ -40,7 +39,7 @@ class Bottleneck(tv.Bottleneck):
         return self.instance_norm_layer(x + identity).relu()
 
 
-VARIANTS = {
+VARIANTS: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, ...], dict[str, int]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2), {}),
     "resnet50": (Bottleneck, (3, 4, 6, 3), {}),
     "resnet101": (Bottleneck, (3, 4, 23, 3), {}),
@@ -52,19 +51,20 @@ VARIANTS = {
     "wide_resnet101_2": (Bottleneck, (3, 4, 23, 3), {"width_per_group": 128}),
 }
 
-# Dilation of the 3x3 convolutions in layer2, layer3, layer4, by output stride; of every block, the first
-# included (torchvision's own option leaves that one out).
+# Dilation of all 3x3 convolutions in layer2, layer3, layer4, by output stride (torchvision's own option does
+# not dilate the first block of a stage).
 DILATIONS = {32: (1, 1, 1), 16: (1, 1, 2), 8: (1, 2, 4), 4: (2, 4, 8)}
-# In torchvision's names, and in those of a deep stem: conv1 is all of it but its last norm.
+# From torchvision's names, and from those of a deep stem, where conv1 is everything except the last norm.
 PREFIXES = {"conv1.": "layer0.0.", "bn1.": "layer0.1."}
 DEEP_STEM_PREFIXES = {"conv1.": "layer0.", "bn1.": "layer0.7."}
 
 
-def stem_norm(code: int, channels: int) -> nn.Module:
+def stem_norm(code: Norm, channels: int) -> nn.Module:
+    """Return the norm of `code`, which replaces batch norm in the stem."""
     return make_norm(code, channels) if code else nn.BatchNorm2d(channels)
 
 
-def deep_stem(codes: tuple[int, ...]) -> nn.Sequential:
+def deep_stem(codes: tuple[Norm, ...]) -> nn.Sequential:
     """Return the three-3x3 stem (64, 64, 128 channels) of the published ResNet-101, one code per norm."""
     layers: list[nn.Module] = []
     for inputs, outputs, stride, code in zip((3, 64, 64), (64, 64, 128), (2, 1, 1), codes, strict=True):
@@ -73,13 +73,13 @@ def deep_stem(codes: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers, nn.MaxPool2d(3, 2, padding=1))
 
 
-def build(name: str, wt_layer: tuple[int, ...], output_stride: int) -> Backbone:
+def build(name: str, wt_layer: tuple[Norm, ...], output_stride: int) -> Backbone:
     """Return backbone `name` of VARIANTS, dilated to `output_stride`, with the norms of `wt_layer`.
 
-    Index 2 is the norm of the 7x7 stem (0, 1, 2 the three of the deep one); 3..6 end layer1..layer4.
+    Index 2 is the norm of the 7x7 stem; 0, 1 and 2 are those of the deep stem; 3..6 end layer1..layer4.
     """
     block, depths, options = VARIANTS[name]
-    trunk = tv.ResNet(block, depths, **options)
+    trunk = tv.ResNet(block, list(depths), **options)
     if name.endswith("deep_stem"):
         layer0, stem_channels, prefixes = deep_stem(wt_layer[:3]), 128, DEEP_STEM_PREFIXES
         trunk.inplanes = stem_channels
@@ -87,14 +87,9 @@ def build(name: str, wt_layer: tuple[int, ...], output_stride: int) -> Backbone:
     else:
         layer0 = nn.Sequential(trunk.conv1, stem_norm(wt_layer[2], 64), nn.ReLU(), trunk.maxpool)
         stem_channels, prefixes = 64, PREFIXES
-        if any(wt_layer[:2]):
-            logger.warning("wt_layer's first two codes are ignored: only the ResNet-101 stem has these norms")
+        warn_of_unused_codes("a ResNet with a 7x7 stem", wt_layer, (0, 1))
     stages = (trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4)
     channels = tuple(block.expansion * width for width in (64, 128, 256, 512))
-    for stage, dilation in zip(stages[1:], DILATIONS[output_stride], strict=True):
-        if dilation > 1:
-            dilate(stage, dilation)
-    for stage, code, width in zip(stages, wt_layer[3:], channels, strict=True):
-        if code:
-            stage[-1].instance_norm_layer = make_norm(code, width)
-    return Backbone((layer0, *stages), (stem_channels, *channels), prefixes)
+    dilate_stages(stages[1:], DILATIONS[output_stride])
+    place_norms(stages, wt_layer[3:], channels)
+    return Backbone((layer0, *stages), (stem_channels, *channels), prefixes, output_stride)

@@ -1,4 +1,4 @@
-"""Whitening by the batch's covariance (IterNorm) or a learned mixture of batch's and instance's (SW).
+"""Whitening by the batch's covariance (IterNorm), or by a learned mixture of it and the instance's (SW).
 
 IterNorm: Huang et al., CVPR 2019, arXiv 1904.03441. SW: Pan et al., ICCV 2019, arXiv 1904.09739.
 """
@@ -43,10 +43,14 @@ def mean_and_covariance(x: Tensor) -> tuple[Tensor, Tensor]:
 class IterNorm(nn.Module):
     """Whiten groups of channels by mean and covariance of the batch, over all processes.
 
-    Entries: weight and bias (C,), running_mean (G, C/G, 1), running_cov (G, C/G, C/G), used in eval mode.
+    In the state_dict: weight and bias (C,); running_mean (G, C/G, 1) and running_cov (G, C/G, C/G), which are
+    used in eval mode.
     """
 
-    def __init__(self, channels: int):
+    running_mean: Tensor
+    running_cov: Tensor
+
+    def __init__(self, channels: int) -> None:
         super().__init__()
         size = group_size(channels)
         groups = channels // size
@@ -57,7 +61,7 @@ class IterNorm(nn.Module):
         self.register_buffer("running_cov", torch.eye(size).repeat(groups, 1, 1))
 
     def add_mixture(self) -> None:
-        """Register what a subclass mixes with; its entries come first."""
+        """Register the mixing weights of a subclass, so that they come first in the state_dict."""
 
     def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and covariance, broadcastable to (B, G, C/G, 1 | C/G), of x (B, G, C/G, pixels)."""
@@ -91,16 +95,19 @@ class IterNorm(nn.Module):
 class SwitchableWhitening(IterNorm):
     """Whiten groups of channels by a mixture of the batch's and the instance's statistics.
 
-    Entries besides IterNorm's: sw_mean_weight and sw_var_weight (2,); softmax shares of batch, instance.
+    In the state_dict besides IterNorm's: sw_mean_weight and sw_var_weight (2,). Their softmax weighs the
+    batch's and the instance's statistics, in that order.
     """
 
     def add_mixture(self) -> None:
+        """Register equal weights of batch and instance."""
         self.sw_mean_weight = nn.Parameter(torch.ones(2))
         self.sw_var_weight = nn.Parameter(torch.ones(2))
 
     def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mixture of both means and of both covariances."""
         instance_mean, instance_covariance = mean_and_covariance(x)
         batch_mean, batch_covariance = self.batch_statistics(x)
-        mean_share, covariance_share = self.sw_mean_weight.softmax(0), self.sw_var_weight.softmax(0)
-        mean = mean_share[0] * batch_mean + mean_share[1] * instance_mean
-        return mean, covariance_share[0] * batch_covariance + covariance_share[1] * instance_covariance
+        mean_weight, covariance_weight = self.sw_mean_weight.softmax(0), self.sw_var_weight.softmax(0)
+        mean = mean_weight[0] * batch_mean + mean_weight[1] * instance_mean
+        return mean, covariance_weight[0] * batch_covariance + covariance_weight[1] * instance_covariance

@@ -1,37 +1,13 @@
 """Checkpoints: written so that a crash cannot spoil one, read without executing anything."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from torch import nn
 
+from utils.errors import UserError
 from utils.files import load_torch, replacing
 
 VERSION = 1
-
-
-class LoadReport(NamedTuple):
-    """How the entries of a checkpoint met those of a network."""
-
-    loaded: list[str]
-    missing: list[str]  # in the network alone
-    unexpected: list[str]  # in the checkpoint alone
-    mismatched: list[str]  # in both, of different shapes
-
-    @property
-    def whole(self) -> bool:
-        """Whether nothing is left over on either side."""
-        return not (self.missing or self.unexpected or self.mismatched)
-
-    def __str__(self) -> str:
-        parts = [f"{len(self.loaded)} entries loaded"]
-        for kind in ("missing", "unexpected", "mismatched"):
-            if names := getattr(self, kind):
-                parts.append(
-                    f"{len(names)} {kind}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
-                )
-        return "; ".join(parts)
 
 
 def save(path: Path, state: dict) -> None:
@@ -47,7 +23,7 @@ def load(path: str | Path) -> dict:
     """
     state = load_torch(path, "checkpoint")
     if not isinstance(state, dict) or "state_dict" not in state:
-        raise ValueError(
+        raise UserError(
             f"{path} holds no state_dict; expected a checkpoint of this project or the published code"
         )
     return state
@@ -64,26 +40,3 @@ def check_settings(state: dict, settings: dict) -> None:
     if other:
         texts = [f"{key} {recorded[key]}, not {value}" for key, value in other.items()]
         raise ValueError(f"the checkpoint was trained with {'; '.join(texts)}")
-
-
-def load_weights(
-    net: nn.Module, state_dict: dict[str, torch.Tensor], allow_partial: bool = False
-) -> LoadReport:
-    """Fill `net` from `state_dict` (a `module.` prefix is dropped) and report how the entries met.
-
-    Raises ValueError when nothing matches and, unless `allow_partial`, when anything is left over.
-    """
-    own = net.state_dict()
-    given = {key.removeprefix("module."): value for key, value in state_dict.items()}
-    shared = [key for key in given if key in own]
-    mismatched = [key for key in shared if given[key].shape != own[key].shape]
-    loaded = [key for key in shared if key not in set(mismatched)]
-    report = LoadReport(
-        loaded, [key for key in own if key not in given], [key for key in given if key not in own], mismatched
-    )
-    if not loaded:
-        raise ValueError(f"the checkpoint fits no entry of this network ({report}); check --arch")
-    if not (allow_partial or report.whole):
-        raise ValueError(f"the checkpoint does not fit this network ({report}); check --arch and --wt_layer")
-    net.load_state_dict({key: given[key] for key in loaded}, strict=False)
-    return report

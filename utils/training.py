@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from network.weights import load_weights
 from utils import checkpoint, distributed
 from utils.logging import logger
 from utils.metrics import Summary
@@ -70,7 +71,7 @@ class Training:
                 "--restore_optimizer to start from its weights"
             )
         checkpoint.check_settings(state, self.settings)
-        logger.info("weights: %s", checkpoint.load_weights(self.net, state["state_dict"]))
+        logger.info("weights: %s", load_weights(self.net, state["state_dict"]))
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from datasets import DATASETS
 from network import SegOutput, get_net
 from network.folding import PRECISIONS, Folded
+from network.weights import load_weights
 from scripts.benchmark.streets import street
 from scripts.benchmark.timing import Timing, timing
 from transforms import presets
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     size, crop, batch = ((1024, 2048), 1024, 4) if cuda else ((32, 64), 32, 2)
     net = get_net(args)
     if args.snapshot:
-        checkpoint.load_weights(net, checkpoint.load(args.snapshot)["state_dict"])
+        load_weights(net, checkpoint.load(args.snapshot)["state_dict"])
     net.to(device).eval()
     images = eval_images(size, batch, args.images)
     name = torch.cuda.get_device_name() if cuda else f"CPU with {torch.get_num_threads()} threads"

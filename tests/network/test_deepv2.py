@@ -5,11 +5,13 @@ import torch
 from torch import nn
 from torchvision import models
 
-from network import ARCHS
+from network import ARCHS, vgg
 from network.deepv2 import DeepLabV2
+from network.fcn8s import FCN8s
 from network.instance_whitening import Whitening
 from network.pretrained import load_pretrained
-from network.vgg import FULLY_CONNECTED, FCN8s, build, dilated
+from utils.errors import UserError
+from utils.norms import NO_NORMS
 
 
 @pytest.mark.parametrize(
@@ -43,17 +45,17 @@ def test_strides_and_dilations():
     assert sizes(net, image) == [16, 16, 8, 8, 8]
     assert {block.conv2.dilation for block in net.layer4} == {(4, 4)}
     assert [branch.dilation for branch in net.branches] == [(6, 6), (12, 12), (18, 18), (24, 24)]
-    net = DeepLabV2(dilated((0,) * 7), 3).eval()
+    net = DeepLabV2(vgg.build("vgg16_bn", NO_NORMS, 8), 3).eval()
     assert sizes(net, image) == [32, 16, 8, 8, 8]
     assert {m.dilation for m in net.layer4 if isinstance(m, nn.Conv2d)} == {(2, 2)}
     with torch.device("meta"):
-        net = FCN8s(build((0,) * 7), 3)
+        net = FCN8s(vgg.build("vgg16_bn", NO_NORMS, 32), 3)
     assert sizes(net, image.to("meta")) == [32, 16, 8, 4, 2]
 
 
 def test_a_constant_map_through_the_head():
     """Far from the border each branch sums nine weights times the value, plus its bias."""
-    net = DeepLabV2(dilated((0,) * 7), 1).eval()
+    net = DeepLabV2(vgg.build("vgg16_bn", NO_NORMS, 8), 1).eval()
     x = torch.ones(1, 512, 51, 51)
     expected = sum(branch.weight.sum() + branch.bias for branch in net.branches)
     middle = sum(branch(x) for branch in net.branches)[0, 0, 25, 25]
@@ -69,7 +71,7 @@ def test_a_whitened_deeplab_v2():
 
 @pytest.mark.parametrize("arch", ["DeepVGG16V2", "VGG16FCN8s"])
 def test_vgg_has_no_place_for_other_norms(arch):
-    with pytest.raises(ValueError, match=r"no place for the norms of wt_layer \[0, 0, 2"):
+    with pytest.raises(UserError, match=r"--wt_layer \[0, 0, 2, 2, 2, 0, 0\]"):
         ARCHS[arch](wt_layer=(0, 0, 2, 2, 2, 0, 0))
 
 
@@ -91,6 +93,6 @@ def test_fully_connected_layers_become_convolutions(tmp_path):
     """A linear layer on a flattened 4 x 7 x 7 map is a 7 x 7 convolution."""
     linear, net = nn.Linear(4 * 7 * 7, 3), nn.ModuleDict({"fc6": nn.Conv2d(4, 3, 7)})
     torch.save({f"classifier.0.{k}": v for k, v in linear.state_dict().items()}, tmp_path / "vgg.pth")
-    load_pretrained(net, "vgg16_bn", str(tmp_path / "vgg.pth"), FULLY_CONNECTED)
+    load_pretrained(net, "vgg16_bn", str(tmp_path / "vgg.pth"), vgg.FULLY_CONNECTED)
     x = torch.randn(1, 4, 7, 7)
     torch.testing.assert_close(net["fc6"](x).flatten(1), linear(x.flatten(1)), rtol=1e-4, atol=1e-4)

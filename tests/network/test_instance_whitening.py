@@ -186,7 +186,7 @@ def test_mixed_codes_make_one_mask_per_whitened_map():
 
 @pytest.mark.parametrize("clusters", [1, 257])
 def test_numbers_of_clusters_that_make_no_sense_are_refused(clusters):
-    with pytest.raises(ValueError, match=f"into 2 to 256 --clusters, not {clusters}"):
+    with pytest.raises(ValueError, match=f"2 to 256 --clusters.* {clusters}"):
         selective_whitening(clusters=clusters)
 
 

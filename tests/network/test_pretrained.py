@@ -7,8 +7,10 @@ import pytest
 import torch
 from torchvision.models import get_model, get_model_weights, resnet18
 
-from network import ARCHS, deepv3, mnasnet, mobilenet, resnet, shufflenet
+from network import ARCHS, DeepV3Plus, mnasnet, mobilenet, resnet, shufflenet
+from network.archs import builder
 from network.pretrained import RECIPE, imagenet_state, renamed
+from network.weights import load_weights
 from tests.utils.test_checkpoint import Payload, rename_in_pickle
 from utils import checkpoint
 
@@ -26,7 +28,7 @@ TRUNKS = [
 def test_torchvisions_entries_are_those_of_the_stages(family, name):
     """All but the classifier's, with equal shapes; and torchvision offers weights of the recipe."""
     with torch.device("meta"):
-        trunk, net = get_model(name).state_dict(), deepv3.deeplab(name, 16, family)()
+        trunk, net = get_model(name).state_dict(), builder(DeepV3Plus, family.build, name, 16)()
         prefixes = family.build(name, (0,) * 7, 16).prefixes
     theirs = {renamed(key, prefixes): value.shape for key, value in trunk.items()}
     ours = {key: value.shape for key, value in net.state_dict().items() if key.startswith("layer")}
@@ -66,8 +68,8 @@ def test_published_checkpoints_load_strictly(case, tmp_path):
     torch.save({"state_dict": state, "optimizer": {}, **scalars}, path)
     rename_in_pickle(path, b"numpy._core.multiarray", b"numpy.core.multiarray")
     net = build(wt_layer=codes)
-    report = checkpoint.load_weights(net, checkpoint.load(path)["state_dict"])
-    assert report.whole and len(report.loaded) == len(entries)
+    report = load_weights(net, checkpoint.load(path)["state_dict"])
+    assert report.complete and len(report.loaded) == len(entries)
     again = build(wt_layer=codes, pretrained=str(path))
     for value in (*net.parameters(), *again.parameters()):
         assert (value == 0.5).all()

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from network.deepv3 import SegOutput
-from network.mean_teacher import (
+from network import SegOutput
+from network.adaptation import (
     BETA,
     ClassPrior,
     NormAdaptation,
@@ -181,7 +181,7 @@ def two_steps(rank, world, views, published, device="cpu"):
         loss = training.losses(net, part)["target"]
         net.zero_grad()
         loss.backward()
-        kept = world * (training.taught["label"] != 255).sum()
+        kept = world * (training.labelled_views["pseudo_label"] != 255).sum()
         results += [loss.detach(), net.conv.weight.grad.clone(), training.class_prior.prior.clone(), kept]
     return [value.float().cpu() for value in results]
 
@@ -233,7 +233,7 @@ def test_thresholds_are_those_of_the_prior_after_the_batch():
     probs = torch.tensor([[0.9, 0.6], [0.1, 0.4]]).view(1, 2, 1, 2)
     same, valid = IDENTITY[None], torch.ones(1, 1, 2, dtype=torch.bool)
     views = {"student": probs, "teacher": probs, "matrix": same, "inverse": same, "valid": valid}
-    assert training.label(views)["label"].tolist() == [[[0, 255]]]
+    assert training.label_views(views)["pseudo_label"].tolist() == [[[0, 255]]]
     torch.testing.assert_close(training.class_prior.prior, torch.tensor([0.75, 0.25]).double())
 
 

@@ -196,10 +196,8 @@ def log_step(training: Training, run: Run, running: RunningMeans, step: int, ste
 
 def log_self_training(args, training: Training, run: Run, picture: bool) -> None:
     """Log the class prior, the share of each class's pixels that had a pseudo label, and a picture."""
-    prior, kept = (
-        training.adaptation.class_prior.prior.tolist(),
-        training.adaptation.labelled_share().tolist(),
-    )
+    prior = training.adaptation.class_prior.prior.tolist()
+    kept = training.adaptation.labelled_share().tolist()
     for name, share, taught in zip(TRAIN_ID_NAMES, prior, kept, strict=True):
         run.writer.add_scalar(f"prior/{name}", share, training.iteration)
         run.writer.add_scalar(f"kept/{name}", taught, training.iteration)

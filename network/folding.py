@@ -111,7 +111,7 @@ def fold(net: StagedNet, dtype: torch.dtype, epilogues: bool) -> None:
 def fold_children(module: nn.Module, dtype: torch.dtype, epilogues: bool) -> None:
     """Fold each batch norm that follows a convolution among the children of `module`."""
     for (name, conv), (norm_name, norm) in pairwise(list(module.named_children())):
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and can_fold(conv, norm):
             setattr(module, name, FoldedConv(conv, norm, dtype, epilogues))
             setattr(module, norm_name, nn.Identity())
     if isinstance(module, nn.Sequential):
@@ -120,6 +120,12 @@ def fold_children(module: nn.Module, dtype: torch.dtype, epilogues: bool) -> Non
             if isinstance(conv, FoldedConv) and isinstance(norm, nn.Identity) and type(relu) is nn.ReLU:
                 conv.relu = True
                 module[i + 2] = nn.Identity()
+
+
+def can_fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
+    """Whether `norm` in eval mode is a fixed scale and shift, and `conv` pads zeros by a number of px."""
+    fixed = norm.running_mean is not None and norm.affine
+    return fixed and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
 
 
 @cache
@@ -136,8 +142,8 @@ class FoldedConv(nn.Module):
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, dtype: torch.dtype, epilogue: bool) -> None:
         super().__init__()
-        if norm.running_mean is None or norm.running_var is None:
-            raise ValueError("a batch norm without running statistics cannot be folded")
+        if norm.running_mean is None or norm.running_var is None or isinstance(conv.padding, str):
+            raise TypeError("folding needs running statistics and a padding in px")
         mean, var = norm.running_mean.double(), norm.running_var.double()
         scale, shift = norm.weight.double(), norm.bias.double()
         bias = None if conv.bias is None else conv.bias.double()
@@ -145,8 +151,6 @@ class FoldedConv(nn.Module):
         stored = conv.weight.dtype if dtype == torch.float32 else dtype
         self.register_buffer("weight", weight.detach().to(stored))
         self.register_buffer("bias", bias.detach().to(stored))
-        if isinstance(conv.padding, str):
-            raise ValueError(f"a convolution with padding {conv.padding!r} cannot be folded")
         self.geometry = conv.stride, conv.padding, conv.dilation, conv.groups
         self.epilogue, self.relu = epilogue, False
 

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+import network.deepv3
 from loss import aux_cross_entropy, cross_entropy
-from network import ARCHS, DeepV3Plus, get_net
+from network import ARCHS, DeepV3Plus, get_net, mobilenet
+from network.archs import builder
 from network.instance_whitening import Whitening, covariance
 from utils.errors import UserError
 
@@ -302,6 +304,21 @@ def test_a_later_convolution_of_a_mobile_backbone_stays_undilated():
     for stage, dilation in ((net.layer2, 2), (net.layer3, 4)):
         dilations = [m.dilation[0] for m in stage.modules() if isinstance(m, torch.nn.Conv2d)]
         assert sorted(set(dilations)) == [1, dilation] and dilations.count(dilation) == 1
+
+
+def test_callers_find_every_name_in_deepv3():
+    with torch.device("meta"):
+        net = network.deepv3.DeepR50V3PlusD(num_classes=5, wt_layer=(0,) * 7, pretrained=None)
+    assert isinstance(net, DeepV3Plus) and net.final2[0].out_channels == 5
+    for name in NAMES:
+        assert getattr(network.deepv3, name) is ARCHS[name]
+
+
+def test_a_new_architecture_is_one_line_under_any_name(monkeypatch):
+    monkeypatch.setitem(ARCHS, "tiny", builder(DeepV3Plus, mobilenet.build, "mobilenet_v2", 8))
+    args = Args()
+    args.arch = "tiny"
+    assert isinstance(get_net(args, num_classes=7), DeepV3Plus)
 
 
 class Args:

@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from network import ARCHS
+from network.backbone import Backbone
 from network.folding import Folded, FoldedConv
+from network.segmentation import SegOutput, StagedNet, resize
 
 PLAIN, MIXED, OTHERS = (0,) * 7, (0, 0, 2, 1, 3, 4, 5), (1, 4, 6, 0, 0, 2, 3)
 CASES = [("DeepResNext50V3PlusD", PLAIN), ("DeepR101V3PlusD", OTHERS)]
@@ -61,3 +63,66 @@ def test_bfloat16_scores_are_float32_and_near():
         expected, scores = net(image).logits, Folded(net, "bf16")(image).logits
     assert scores.dtype == torch.float32
     assert (scores - expected).abs().mean() < 0.05 * expected.std()
+
+
+class PreActivation(nn.Module):
+    """A convolution whose batch norm is declared after it but applied before it."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels)
+
+    def forward(self, x):
+        return x + self.conv(self.norm(x).relu())
+
+
+class SmallNet(StagedNet):
+    classifiers = ("head",)
+
+    def __init__(self, block):
+        stages = (nn.Conv2d(3, 8, 3, stride=2, padding=1), *(nn.Sequential(block(8)) for _ in range(4)))
+        super().__init__(Backbone(stages, (8,) * 5, {}, 2))
+        self.head = nn.Conv2d(8, 4, 1)
+
+    def forward(self, image):
+        x = self.layer4(self.layer3(self.layer2(self.layer1(self.layer0(image)))))
+        return SegOutput(resize(self.head(x), image.shape[-2:]), None, ())
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_pre_activation_block_runs_unfolded(precision, caplog):
+    """Folded in the order of declaration it would compute norm(conv(relu(x))), something else."""
+    torch.manual_seed(0)
+    net = SmallNet(PreActivation).eval()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(0.5, 1.5)
+    with caplog.at_level("WARNING", "robustnet"):
+        folded = Folded(net, precision)
+    (record,) = caplog.records
+    assert record.args[0] > 0.01 and f"{record.args[0]:.2g}" in record.getMessage()
+    assert not any(isinstance(module, FoldedConv) for module in folded.modules())
+    image = torch.randn(1, 3, 32, 32)
+    with torch.inference_mode():
+        scores, expected = folded(image).logits, net(image).logits
+    assert (scores - expected).norm() <= (0.02 if precision == "bf16" else 1e-6) * expected.norm()
+
+
+def test_the_self_check_accepts_the_declared_order_and_draws_nothing(caplog):
+    """The same two layers applied in the order of their declaration fold."""
+    net = SmallNet(lambda channels: nn.Sequential(nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels)))
+    before = torch.get_rng_state()
+    with caplog.at_level("WARNING", "robustnet"):
+        folded = Folded(net)
+    assert torch.equal(torch.get_rng_state(), before) and not caplog.records
+    assert sum(isinstance(module, FoldedConv) for module in folded.modules()) == 4
+
+
+@pytest.mark.parametrize(
+    ("arch", "codes"),
+    [(arch, codes) for arch in FAMILIES for codes in (PLAIN, MIXED, OTHERS, (0, 0, 2, 2, 2, 2, 2))],
+)
+def test_rounding_in_float32_is_no_reason_to_warn(arch, codes, caplog):
+    with caplog.at_level("WARNING", "robustnet"):
+        Folded(trained(arch, codes).float())
+    assert "folding" not in caplog.text

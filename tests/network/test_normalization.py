@@ -3,8 +3,9 @@ import copy
 import torch
 from torch import nn
 
-from network.normalization import synchronize_batch_norm
+from network.normalization import NORMS, GlooSyncBatchNorm, check_codes, synchronize_batch_norm
 from tests.processes import run_processes
+from utils.norms import Norm
 
 
 def small_net():
@@ -40,3 +41,21 @@ def test_eval_mode_is_plain_batch_norm():
     net.eval()
     synchronized = synchronize_batch_norm(copy.deepcopy(net))
     torch.testing.assert_close(synchronized(joint_batch()), net(joint_batch()))
+
+
+def test_a_synchronized_norm_shares_parameters_and_names():
+    """An optimizer made before sees the same parameters; momentum and eps are those of the norm."""
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, eps=1e-3, momentum=0.3)).eval()
+    parameters, state = list(net.parameters()), net.state_dict()
+    synchronize_batch_norm(net)
+    assert type(net[1]) is GlooSyncBatchNorm and not net[1].training
+    assert (net[1].eps, net[1].momentum) == (1e-3, 0.3)
+    assert all(a is b for a, b in zip(net.parameters(), parameters, strict=True))
+    assert [(k, v.data_ptr()) for k, v in net.state_dict().items()] == [
+        (k, v.data_ptr()) for k, v in state.items()
+    ]
+
+
+def test_every_norm_has_a_module_and_a_name():
+    assert set(NORMS) == set(Norm) - {Norm.NONE}
+    assert check_codes([0, 1, 2, 3, 4, 5, 6]) == tuple(Norm)

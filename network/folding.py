@@ -18,10 +18,10 @@ from network.shufflenet import ReplacedNorm
 logger = logging.getLogger("robustnet")
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
-# The self check: how far, relative to the plain network's logits (root mean square), folding may move them.
-# TF32 is what convolutions in float32 use on a GPU.
+# The self check: the largest change of the logits by folding, relative to them (root mean square). Rounding
+# changes them by up to 5e-6 in float32, and by 6e-3 in TF32, which float32 convolutions use on a GPU.
 CHECK_SIZE = 64  # px; enough that whitened maps of stride 32 have more than one pixel
-TOLERANCE = {"double": 1e-6, "float32": 1e-3, "tf32": 5e-2}
+TOLERANCE = {"double": 1e-6, "float32": 1e-3, "tf32": 3e-2}
 
 
 class Folded(nn.Module):
@@ -84,9 +84,8 @@ def logits_of(net: nn.Module, image: Tensor) -> Tensor:
 
 
 def relative_error(logits: Tensor, expected: Tensor) -> float:
-    """Return the root mean square of the difference, divided by that of `expected`; 0 if both are equal."""
-    difference = (logits - expected).norm().item()
-    return difference / expected.norm().item() if difference else 0.0
+    """Return the root mean square of the difference, divided by that of `expected`."""
+    return ((logits - expected).norm() / expected.norm().clamp(min=1e-30)).item()
 
 
 def tolerance(image: Tensor) -> float:
@@ -192,7 +191,7 @@ class FoldedBlock(nn.Module):
 
     @staticmethod
     def fits(block: resnet.Bottleneck | resnet.BasicBlock) -> bool:
-        """Whether the convolutions of `block` are folded and no norm stands between the sum and the ReLU."""
+        """Whether the convolutions of `block` are folded and no norm is between the sum and the ReLU."""
         folded = any(isinstance(child, FoldedConv) for child in block.children())
         return folded and type(block.instance_norm_layer) is nn.Identity
 

@@ -1,4 +1,4 @@
-"""The rules of augmentation consistency, by hand; golden/sac.json: a teacher update of the published code."""
+"""The rules of DA-SAC on examples by hand; golden/sac.json holds a teacher update of the published code."""
 
 import json
 import math
@@ -32,7 +32,7 @@ RIGHT, RIGHT_BACK = torch.tensor([[2.0, 0, -1], [0, 2, 0]]), torch.tensor([[0.5,
 
 
 class Net(nn.Module):
-    """A tiny segmentation network with everything that has to be averaged."""
+    """A tiny segmentation network with parameters, running statistics and a count."""
 
     def __init__(self, classes=3):
         super().__init__()
@@ -55,12 +55,12 @@ def test_a_published_teacher_update():
 
 
 def one_hot(classes, count=3):
-    """(H, W) class ids -> (1, K, H, W)."""
+    """Return class ids (H, W) as (1, K, H, W)."""
     return F.one_hot(torch.tensor(classes), count).permute(2, 0, 1)[None].float()
 
 
 def test_mirrored_views_are_averaged_in_the_reference():
-    """View 1 is a mirror image. In the reference it says classes (1, 0); view 0 says (0, 0)."""
+    """View 1 is a mirror image. In the reference its classes are (1, 0); those of view 0 are (0, 0)."""
     probs = torch.cat([one_hot([[0, 0]]), one_hot([[0, 1]])])
     fused = fuse(probs, torch.stack([IDENTITY, MIRROR]), torch.stack([IDENTITY, MIRROR]), views=2)
     assert fused[0, :, 0].T.tolist() == [[0.5, 0.5, 0], [1, 0, 0]]
@@ -71,13 +71,13 @@ def test_only_views_that_see_a_pixel_count():
     """A zoomed view of class 1 covers columns 4 to 7 and rows 1 and 2 of the reference, which is class 0."""
     probs = torch.cat([one_hot([[0] * 8] * 4), one_hot([[1] * 8] * 4)])
     fused = fuse(probs, torch.stack([IDENTITY, RIGHT]), torch.stack([IDENTITY, RIGHT_BACK]), views=2)
-    torch.testing.assert_close(fused[0, :2, 0, 0], torch.tensor([1.0, 0]))  # seen by view 0 alone
+    torch.testing.assert_close(fused[0, :2, 0, 0], torch.tensor([1.0, 0]))  # only view 0 sees it
     torch.testing.assert_close(fused[0, :2, 1, 5], torch.tensor([0.5, 0.5]))
     torch.testing.assert_close(fused[1, :2, 1:3, 2:-1], torch.full((2, 2, 5), 0.5))
 
 
 def test_padding_does_not_count_and_stays_empty():
-    """Column 0 is padding in both views, column 1 in the first: nothing, the second's own, then both."""
+    """Column 0 is padding in both views, column 1 only in the first, so that the second's class counts."""
     probs = torch.cat([one_hot([[0, 0, 0]]), one_hot([[1, 1, 1]])])
     probs *= torch.tensor([[[0.0, 0, 1]], [[0, 1, 1]]])[:, None]
     fused = fuse(probs, IDENTITY.expand(2, 2, 3), IDENTITY.expand(2, 2, 3), views=2)
@@ -85,7 +85,7 @@ def test_padding_does_not_count_and_stays_empty():
 
 
 def test_a_faint_sum_is_not_blown_up():
-    """Probabilities that add up to 0.05 are divided by 0.1, the least."""
+    """Probabilities that add up to 0.05 are divided by 0.1, the smallest divisor."""
     probs = torch.tensor([0.03, 0.02]).view(1, 2, 1, 1)
     fused = fuse(probs, IDENTITY[None], IDENTITY[None], views=1)
     torch.testing.assert_close(fused.flatten(), torch.tensor([0.3, 0.2]))
@@ -98,10 +98,10 @@ def test_groups_do_not_mix():
 
 
 def test_the_prior_by_hand():
-    """What the first batch shows takes its mean; later every class moves by a hundredth of the way.
+    """A class in the first batch is set to its mean; later every class moves by a hundredth of the way.
 
     Second prior: class 0 from 0.6 towards 0.2, class 1 stays at 0.4, and class 2, absent from the first
-    batch, is at 0.99 BETA when it is first seen, with 0.4: it does not take that mean.
+    batch, is at 0.99 BETA when it is first seen, with mean 0.4: it is not set to that mean.
     """
     prior = ClassPrior(3)
     assert prior.prior.tolist() == [BETA] * 3
@@ -115,7 +115,7 @@ def test_the_prior_by_hand():
 
 
 def test_thresholds_by_hand():
-    """Frequent class: 0.75 of its peak; prior beta: 1 - 1/e of that; lower ones: 0.2."""
+    """0.75 of the peak for a frequent class, 1 - 1/e of that for a prior of BETA, never below 0.2."""
     best = torch.tensor([[[0, 0, 1, 2]], [[0, 0, 0, 0]]])
     confidence = torch.tensor([[[0.9, 0.8, 0.8, 0.5]], [[0.4, 0.4, 0.4, 0.4]]])
     prior = torch.tensor([0.5, BETA, 1e-9])
@@ -125,7 +125,7 @@ def test_thresholds_by_hand():
 
 
 def test_pseudo_labels_by_hand():
-    """Peaks 0.8 and 0.6 of classes 0 and 1: 0.6 and 0.45 must be exceeded; 0.6 is not; padding is none."""
+    """Peaks 0.8 and 0.6 give thresholds 0.6 and 0.45. 0.6 does not exceed 0.6; padding has no label."""
     first = torch.tensor([0.8, 0.6, 0.61, 0.4, 0.6, 0.8])
     probs = torch.stack([first, 1 - first])[None, :, None]
     valid = torch.tensor([[[True] * 5 + [False]]])
@@ -144,7 +144,7 @@ def test_the_loss_by_hand():
 
 
 def test_the_published_loss_pairs_all_views():
-    """The product of (N, H, W) and (N, 1, H, W), whose mean it was."""
+    """The mean of the product of (N, H, W) and (N, 1, H, W), which broadcasting makes (N, N, H, W)."""
     logits, label = torch.randn(3, 5, 4, 6), torch.randint(0, 5, (3, 4, 6))
     confidence, prior = torch.rand(3, 4, 6), torch.rand(5)
     cross_entropy = F.cross_entropy(logits, label, (1 - prior) ** 3, reduction="none")
@@ -176,13 +176,13 @@ def two_steps(rank, world, views, published, device="cpu"):
     training.prepare(net.train())
     results = []
     for seed in (0, 1):
-        share = slice(rank * 8 // world, (rank + 1) * 8 // world)
-        part = {key: value[share].to(device) for key, value in batch(seed=seed).items()}
+        part_of = slice(rank * 8 // world, (rank + 1) * 8 // world)
+        part = {key: value[part_of].to(device) for key, value in batch(seed=seed).items()}
         loss = training.losses(net, part)["target"]
         net.zero_grad()
         loss.backward()
-        kept = world * (training.labelled_views["pseudo_label"] != 255).sum()
-        results += [loss.detach(), net.conv.weight.grad.clone(), training.class_prior.prior.clone(), kept]
+        labelled = world * (training.labelled_views["pseudo_label"] != 255).sum()
+        results += [loss.detach(), net.conv.weight.grad.clone(), training.class_prior.prior.clone(), labelled]
     return [value.float().cpu() for value in results]
 
 
@@ -194,10 +194,10 @@ def in_all_settings(rank=0, world=1):
 
 
 def test_two_processes_share_a_batch_and_even_a_group():
-    """The means over processes of losses, gradients and priors are what one process has."""
-    alone, shares = in_all_settings(), run_processes(in_all_settings, 2)
-    assert len(alone) == 4 * len(SETTINGS) * 2 and min(alone[3::4]) > 0
-    for expected, *values in zip(alone, *shares, strict=True):
+    """The means over processes of losses, gradients and priors equal those of one process."""
+    single, shares = in_all_settings(), run_processes(in_all_settings, 2)
+    assert len(single) == 4 * len(SETTINGS) * 2 and min(single[3::4]) > 0
+    for expected, *values in zip(single, *shares, strict=True):
         torch.testing.assert_close(torch.stack(values).mean(0), expected)
     assert not torch.equal(shares[0][0], shares[1][0])
 
@@ -205,7 +205,7 @@ def test_two_processes_share_a_batch_and_even_a_group():
 @pytest.mark.gpu
 @pytest.mark.parametrize("published", [False, True])
 def test_a_gpu_computes_the_same(published):
-    """But for pixels whose confidence is at the threshold to the last digits."""
+    """Except pixels whose confidence equals the threshold up to rounding."""
     on_cpu, on_gpu = (two_steps(0, 1, 4, published, device) for device in ("cpu", "cuda"))
     for expected, value in zip(on_cpu, on_gpu, strict=True):
         torch.testing.assert_close(value, expected, rtol=2e-2, atol=2e-3)

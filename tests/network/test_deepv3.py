@@ -17,7 +17,7 @@ SMALL = "DeepR18V3PlusD"
 
 
 def published_entries(arch, wt_layer):
-    """Entries (name: shape) of the published network; code 0 in full, other settings as a difference."""
+    """Return {name: shape} of the published network; other codes are stored as a difference to code 0."""
     plain = PUBLISHED[arch]["0 0 0 0 0 0 0"]
     if wt_layer == "0 0 0 0 0 0 0":
         return plain
@@ -105,7 +105,7 @@ def test_two_steps_with_a_finite_loss_and_a_gradient_everywhere(arch, codes):
 
 
 def outputs_and_state(net, image):
-    """Return what one pass in train mode and one in eval mode give, and the entries they leave."""
+    """Return the outputs of a pass in train mode and of one in eval mode, and the state_dict after them."""
     outputs = []
     for mode in (True, False):
         torch.manual_seed(0)  # of the dropout
@@ -116,7 +116,7 @@ def outputs_and_state(net, image):
 
 @pytest.mark.parametrize(("arch", "codes"), matrix([(0, 0, 2, 2, 2, 0, 0), MIXED], quick=()))
 def test_compiled_forward_and_backward_equal_eager_ones(arch, codes):
-    """One graph, or `fullgraph` raises; maps that layers keep until the network takes them are in it."""
+    """One graph includes the maps that layers hold until they are taken; a break raises by `fullgraph`."""
     torch.compiler.reset()
     torch.manual_seed(0)
     net = ARCHS[arch](wt_layer=codes)
@@ -170,7 +170,7 @@ def test_channels_last_gives_the_same(arch, codes):
 )
 def test_strides_and_rates(arch, strides, rates):
     x, sizes = torch.empty(1, 3, 64, 64, device="meta"), []
-    with torch.device("meta"):  # sizes alone
+    with torch.device("meta"):  # only sizes are computed
         net = ARCHS[arch]().eval()
     for stage in (net.layer0, net.layer1, net.layer2, net.layer3, net.layer4):
         x = stage(x)
@@ -207,7 +207,7 @@ def test_a_single_image_cannot_be_trained_on():
 @pytest.mark.parametrize("mode", [True, False])
 @pytest.mark.parametrize(("code", "message"), [(1, "1 x 1"), (2, "1 x 1"), (3, "spatial element")])
 def test_maps_of_one_pixel_cannot_be_whitened(code, message, mode):
-    """32 px at output stride 32 leave layer4 with one."""
+    """32 px at output stride 32 are one pixel in layer4."""
     net = ARCHS[SMALL](wt_layer=(0, 0, 0, 0, 0, 0, code)).train(mode)
     with pytest.raises(ValueError, match=message):
         net(torch.randn(2, 3, 32, 32))
@@ -215,7 +215,7 @@ def test_maps_of_one_pixel_cannot_be_whitened(code, message, mode):
 
 @pytest.mark.parametrize("code", [0, 5, 6])
 def test_maps_of_one_pixel_otherwise_train(code):
-    """Batch norm and the norms that whiten over the batch have the values of all images."""
+    """Batch norm and the norms that whiten over the batch use the values of all images."""
     output = ARCHS[SMALL](wt_layer=(0, 0, 0, 0, 0, 0, code))(torch.randn(2, 3, 32, 32))
     assert output.logits.isfinite().all()
 
@@ -223,7 +223,7 @@ def test_maps_of_one_pixel_otherwise_train(code):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("arch", [SMALL, "DeepMobileNetV3PlusD"])
 def test_autocast_keeps_covariance_and_whitening_loss_in_float32(arch, dtype):
-    """Also within autocast; the loss is that of the same maps in float64, up to float32's rounding."""
+    """The loss equals that of the same maps in float64, up to rounding in float32."""
     torch.manual_seed(0)
     net = ARCHS[arch](wt_layer=(0, 0, 1, 1, 1, 0, 0))
     whitening = Whitening.for_network(net, clusters=3, relax_denom=0)
@@ -299,7 +299,7 @@ def test_shufflenets_replaced_norms_stay_but_are_not_trained():
 
 
 def test_a_later_convolution_of_a_mobile_backbone_stays_undilated():
-    """Only those whose stride was 2 change (DESIGN, point 6)."""
+    """Only those whose stride was 2 change."""
     net = ARCHS["DeepMobileNetV3PlusD_OS8"]()
     for stage, dilation in ((net.layer2, 2), (net.layer3, 4)):
         dilations = [m.dilation[0] for m in stage.modules() if isinstance(m, torch.nn.Conv2d)]

@@ -29,7 +29,7 @@ def trained(arch, codes):
 
 @pytest.mark.parametrize(("arch", "codes"), CASES)
 def test_scores_are_the_networks(arch, codes):
-    """In float64 folding changes nothing but the order of roundings, whatever norms stand between."""
+    """In float64 folding changes nothing but the order of roundings, with any norms in between."""
     net, image = trained(arch, codes), torch.randn(2, 3, 32, 48, dtype=torch.float64)
     with torch.inference_mode():
         expected = net(image).logits

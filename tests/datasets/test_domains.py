@@ -13,9 +13,10 @@ from small_data import SIZE, TRAIN, VAL, no_transform, save, write_camvid
 
 from datasets import DATASETS, get_dataset_class
 from datasets.kitti import VAL_SPLITS
-from datasets.labels import CITYSCAPES, PALETTE
+from datasets.labels import CITYSCAPES_LABELS
 from datasets.synthia import SYNTHIA, first_channel
 from datasets.toy_city import write_png16
+from utils.errors import UserError
 
 TOWN = ("cityscapes", "gtav", "synthia", "bdd100k", "mapillary")
 
@@ -94,7 +95,7 @@ def test_gtav_follows_colours_not_indices(gtav):
 
 
 def test_gtav_reads_every_colour_of_the_table(gtav):
-    rows = [label for label in CITYSCAPES if label.name != "polegroup"]
+    rows = [label for label in CITYSCAPES_LABELS if label.name != "polegroup"]
     rgb = np.array([[row.color for row in rows]], np.uint8)
     assert gtav.decode_label(Image.fromarray(rgb)).tolist() == [[row.train_id for row in rows]]
 
@@ -142,7 +143,7 @@ def test_synthia_rejects_other_files(toy):
         first_channel((toy / "synthia/RGB/train/0000000.png").read_bytes())
     with pytest.raises(ValueError, match="not a PNG"):
         first_channel(path.read_bytes()[1:])
-    with pytest.raises((ValueError, zlib.error)):
+    with pytest.raises(UserError):
         first_channel(path.read_bytes()[:300])
 
 
@@ -378,14 +379,6 @@ def test_unknown_id(tmp_path):
         camvid(tmp_path, [[0, 77]])[0]
 
 
-@pytest.mark.parametrize("name", ["gtav", "cityscapes", "bdd100k", "synthia", "mapillary"])
-def test_ids_turn_into_the_train_ids(toy, name):
-    dataset = DATASETS[name](toy / name, "train", no_transform)
-    path = dataset.samples[0].label
-    ids, to_train_ids = dataset.read_ids(path)
-    assert to_train_ids(ids).tolist() == dataset.read_label(path).tolist()
-
-
 def test_label_of_three_channels(tmp_path):
     dataset = camvid(tmp_path, [[0, 1]])
     save(tmp_path / "trainannot/000.png", np.zeros((1, 2, 3)))
@@ -403,13 +396,7 @@ def test_truncated_file(tmp_path, folder, kind):
         dataset[0]
     if kind == "label":
         with pytest.raises(ValueError, match=r"label .*trainannot/000.png cannot be read"):
-            dataset.read_ids(path)
-
-
-def test_palette_is_pil_ready():
-    image = Image.new("P", (1, 1), 13)
-    image.putpalette(PALETTE)
-    assert image.convert("RGB").getpixel((0, 0)) == (0, 0, 142)
+            dataset.read_label(path)
 
 
 def test_a_list_of_images(tmp_path):

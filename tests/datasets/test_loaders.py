@@ -8,6 +8,7 @@ import pytest
 import torch
 from small_data import SIZE, TRAIN, VAL, no_transform, save, write_camvid
 
+from config import Roots
 from datasets import DATASETS
 from datasets.loaders import endless, setup_eval_loader, setup_loaders
 from datasets.multi_source import ConcatSources, OnePerDomain, collate
@@ -56,7 +57,7 @@ def make_args(toy):
             "split_index": 0,
             "split_count": 1,
         }
-        roots = {name: toy / name for name in DATASETS}
+        roots = Roots(toy)
         return Namespace(**{"roots": roots, **data, **batch, **crop, **look, **uniform, **scored, **changes})
 
     return make
@@ -83,7 +84,7 @@ def more(toy, tmp_path_factory):
 @pytest.mark.parametrize("uniform", [0, 0.5])
 def test_every_dataset_in_every_form(make_args, toy, more, name, uniform):
     """Plain and class-uniform training, validation, photometric pairs; a folder has train and val in one."""
-    roots = {name: (more if name in ("kitti", "camvid", "folder") else toy) / name}
+    roots = Roots(more if name in ("kitti", "camvid", "folder") else toy)
     names = {"dataset": [name], "val_dataset": [name], "covstat_val_dataset": [name]}
     loaders = setup_loaders(make_args(**names, roots=roots, class_uniform_pct=uniform))
     train, val = (TRAIN + VAL, TRAIN + VAL) if name == "folder" else (TRAIN, VAL)
@@ -130,7 +131,7 @@ def test_drawing_samples_leaves_the_global_generators_alone(make_args):
 def test_test_mode_validates_twelve_images(make_args, tmp_path):
     write_camvid(tmp_path, [np.zeros((2, 2))] * 14, "val")
     args = make_args(val_dataset=["camvid"], test_mode=True)
-    args.roots = args.roots | {"camvid": tmp_path}
+    args.roots.folders["camvid"] = tmp_path
     assert len(setup_loaders(args).val["camvid"]) == 12
     assert len(setup_eval_loader(args, "camvid")) == 12
     args.test_mode = False
@@ -178,7 +179,7 @@ def test_images_without_labels(make_args, tmp_path, caplog):
     for name in "ab":
         save(tmp_path / f"{name}/x.png", np.full((40, 50, 3), 9))
     names = {"dataset": ["folder"], "val_dataset": ["folder"], "covstat_val_dataset": ["folder"]}
-    args = make_args(**names, roots={"folder": tmp_path})
+    args = make_args(**names, roots=Roots(folders={"folder": tmp_path}))
     loaders = setup_loaders(args)
     (batch,) = loaders.train
     assert sorted(batch["name"]) == ["a/x", "b/x"] and (batch["label"] == 255).all()
@@ -205,7 +206,7 @@ def test_coarse_classes_and_video_frames(make_args, tmp_path):
         dataset=["cityscapes"],
         val_dataset=[],
         covstat_val_dataset=["cityscapes"],
-        roots={"cityscapes": tmp_path},
+        roots=Roots(folders={"cityscapes": tmp_path}),
         class_uniform_pct=1,
         boost_classes=(3,),
         maxSkip=1,
@@ -214,7 +215,7 @@ def test_coarse_classes_and_video_frames(make_args, tmp_path):
     dataset = loaders.train.dataset
     names = [dataset.base.name_of(sample) for sample in dataset.base.samples]
     assert names == ["a_000000_000019", "a_000001_000019", "a_000000_000020"]
-    assert dataset.classes.tolist() == [0, 3]
+    assert dataset.present.tolist() == [0, 3]
     assert {item["label"].unique().tolist()[0] for item in dataset} == {0, 3}
     assert len(loaders.statistics["cityscapes"].dataset) == 2  # annotated images alone
 

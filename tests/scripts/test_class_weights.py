@@ -22,7 +22,7 @@ def run(monkeypatch, *argv):
 def test_shares_by_hand():
     """Class 0 has 3 + 1 pixels, class 18 only 2 in the second image; 255 counts nowhere."""
     labels = [("a", np.array([[0, 0, 0, 255]])), ("b", np.array([[0, 18, 18, 255]]))]
-    assert class_weights.shares(labels) == {"a": {"0": 0.75}, "b": {"0": 0.25, "18": 1.0}}
+    assert class_weights.shares(labels, 19) == {"a": {"0": 0.75}, "b": {"0": 0.25, "18": 1.0}}
 
 
 def test_predictions(tmp_path, monkeypatch):

@@ -178,7 +178,7 @@ def test_a_damaged_archive_leaves_no_file(download, tmp_path):
 @pytest.fixture
 def camvid(tmp_path, monkeypatch):
     """A root DIR/camvid that is fine: one image in train, val and test, all road."""
-    monkeypatch.setitem(prepare_data.PUBLISHED, "camvid", {"train": 1, "val": 1, "test": 1})
+    monkeypatch.setattr(DATASETS["camvid"], "published", {"train": 1, "val": 1, "test": 1})
     for split in ("train", "val", "test"):
         write_image(tmp_path / f"camvid/{split}/a.png")
         write_label(tmp_path / f"camvid/{split}annot/a.png", "camvid")
@@ -277,6 +277,7 @@ def test_both_ways_to_run(command, tmp_path):
     assert done.returncode == 1 and "no dataset is there" in done.stdout, done.stderr
 
 
-def test_every_dataset_has_rules_and_counts():
-    assert set(prepare_data.RULES) == set(DATASETS) - {"folder", "null"}
-    assert set(prepare_data.PUBLISHED) == set(DATASETS) - {"null"}
+def test_every_dataset_but_null_and_folder_can_be_arranged_and_has_counts():
+    for name, dataset in DATASETS.items():
+        assert bool(dataset.download) == bool(dataset.published) == (name not in ("folder", "null"))
+    assert prepare_data.checkable() == [name for name in DATASETS if name != "null"]

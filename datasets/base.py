@@ -57,7 +57,6 @@ class SegmentationDataset(ListedDataset, Dataset):
     def decode_label(self, image: Image.Image) -> np.ndarray:
         """Return the train ids or 255 of an opened label file, uint8 (H, W); UserError for an unknown one."""
         if image.mode in ("L", "P"):
-            values = np.asarray(image)
             train_ids = np.asarray(image.point(self.table.tolist()))
             unknown = train_ids == INVALID
         elif image.mode[0] == "I":
@@ -68,7 +67,8 @@ class SegmentationDataset(ListedDataset, Dataset):
             raise UserError(f"a label has one channel of class ids, this one is a {image.mode} image")
         if unknown.any():
             known = as_ranges(np.flatnonzero(self.table != INVALID))
-            raise UserError(f"class id {values[unknown][0]} is not one of {self.name}'s: {known}")
+            value = np.asarray(image)[unknown][0]
+            raise UserError(f"class id {value} is not one of {self.name}'s: {known}")
         return train_ids
 
     def label_content(self, content: bytes) -> bytes:

@@ -9,7 +9,7 @@ from utils.errors import UserError
 
 __all__ = ["DATASETS", "common_classes", "get_dataset_class"]
 
-_CLASSES = (  # file.Class
+DATASET_CLASSES = (  # file.Class
     "cityscapes.Cityscapes",
     "gtav.GTAV",
     "synthia.SYNTHIA",
@@ -27,7 +27,9 @@ def _load(entry: str) -> type[SegmentationDataset]:
     return getattr(import_module(f"datasets.{file}"), class_name)
 
 
-DATASETS: dict[str, type[SegmentationDataset]] = {dataset.name: dataset for dataset in map(_load, _CLASSES)}
+DATASETS: dict[str, type[SegmentationDataset]] = {
+    dataset.name: dataset for dataset in map(_load, DATASET_CLASSES)
+}
 
 
 def get_dataset_class(name: str) -> type[SegmentationDataset]:

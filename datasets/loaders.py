@@ -54,19 +54,27 @@ class Names(NamedTuple):
     target: list[str]  # one or none
 
 
-def setup_loaders(args: Namespace) -> Loaders:
-    """Build train.py's loaders.
+def setup_classes(args: Namespace) -> ClassTable:
+    """Return the classes of all datasets that train.py's flags name. No file is read.
 
-    The dataset without images (null) has no loader. Raises UserError for unknown datasets and splits, for
-    datasets whose classes differ, and for fewer training images than a batch. Names, splits and classes are
-    checked before any file is read.
+    Raises UserError for unknown datasets and splits, and for datasets whose classes differ.
     """
     names = _names(args)
     classes = common_classes([name for group in names for name in group])
-    for group, split in zip(names, ("train", "val", "train", "train"), strict=True):
-        for name in group:
-            chosen = _train_split(name, args.city_mode) if split == "train" else split
-            get_dataset_class(name).check_split(chosen, args.cv)
+    for name in names.val:
+        get_dataset_class(name).check_split("val", args.cv)
+    for name in (*names.sources, *names.statistics, *names.target):
+        get_dataset_class(name).check_split(_train_split(name, args.city_mode), args.cv)
+    return classes
+
+
+def setup_loaders(args: Namespace) -> Loaders:
+    """Build train.py's loaders.
+
+    The dataset without images (null) has no loader. Raises UserError where `setup_classes` does, before any
+    file is read, and for fewer training images than a batch.
+    """
+    names, classes = _names(args), setup_classes(args)
     augment = presets.train(
         args.crop_size,
         scale_min=args.scale_min,

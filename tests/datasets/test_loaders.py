@@ -10,11 +10,14 @@ from small_data import SIZE, TRAIN, VAL, no_transform, save, write_camvid
 
 from config import Roots
 from datasets import DATASETS
-from datasets.loaders import endless, setup_eval_loader, setup_loaders
+from datasets.labels import lookup_table
+from datasets.loaders import endless, setup_classes, setup_eval_loader, setup_loaders
 from datasets.multi_source import ConcatSources, OnePerDomain, collate
 from datasets.views import PhotometricPairs
 from tests.towns import add_datasets
 from transforms import presets
+from utils.classes import CITYSCAPES, ClassTable
+from utils.errors import UserError
 
 CROP = 32
 
@@ -289,6 +292,45 @@ def test_training_set_smaller_than_a_batch(make_args):
 def test_unknown_dataset(make_args, flag):
     with pytest.raises(ValueError, match="unknown dataset 'gta', choose from cityscapes, gtav"):
         setup_loaders(make_args(**{flag: ["gta"]}))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"val_dataset": ["camvid", "gta"]}, "'gta'"),
+        ({"covstat_val_dataset": ["own"]}, r"gtav \(19.* own \(1"),
+        ({"adapt_dataset": "own"}, r"gtav \(19.* own \(1"),
+        ({"dataset": ["cityscapes"], "city_mode": "trian"}, "cityscapes has no split 'trian'"),
+        ({"val_dataset": ["kitti"], "cv": 7}, "cv 7"),
+        ({"bblur": True, "aug_device": "gpu"}, "--bblur"),
+        ({"covstat_val_dataset": []}, "--covstat_val_dataset"),
+    ],
+)
+def test_cheap_mistakes_are_found_before_any_file_is_read(flags, message, make_args, tmp_path, monkeypatch):
+    """The roots do not exist, which listing would report."""
+    own = type("Own", (DATASETS["camvid"],), {"classes": ClassTable(("a",), ((0, 0, 0),))})
+    monkeypatch.setitem(DATASETS, "own", own)
+    with pytest.raises(UserError, match=message):
+        setup_loaders(make_args(roots=Roots(tmp_path / "nowhere"), **flags))
+
+
+def test_classes_of_ones_own(make_args, tmp_path, monkeypatch, caplog):
+    """Three classes; value 3 is class 2, 8 is class 1 and class 0 does not occur."""
+    classes = ClassTable(("ash", "birch", "oak"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
+    own = type("Own", (DATASETS["camvid"],), {"name": "own", "classes": classes})
+    own.table = lookup_table({3: 2, 8: 1, 11: 255})
+    monkeypatch.setitem(DATASETS, "own", own)
+    write_camvid(tmp_path, [np.full((40, 40), value) for value in (3, 8)])
+    write_camvid(tmp_path, [np.full((40, 40), 3)], "val")
+    roots = Roots(folders={"own": tmp_path})
+    with caplog.at_level("INFO", "robustnet"):
+        loaders = setup_loaders(
+            make_args(dataset=["own"], val_dataset=["own"], covstat_val_dataset=["own"], roots=roots)
+        )
+    assert loaders.classes is classes and "never occur: ash" in caplog.text
+    assert loaders.train.dataset.present.tolist() == [1, 2]
+    assert next(iter(loaders.val["own"]))["label"].unique().tolist() == [2]
+    assert setup_classes(make_args()) == CITYSCAPES
 
 
 def test_no_dataset(make_args):

@@ -1,4 +1,4 @@
-"""Class-uniform sampling: a share of every epoch is crops around pixels of classes drawn evenly."""
+"""Class-uniform sampling: part of every epoch is crops around pixels of classes that are drawn evenly."""
 
 import hashlib
 import json

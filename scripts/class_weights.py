@@ -19,6 +19,7 @@ from tqdm import tqdm
 import config
 from datasets import common_classes, get_dataset_class
 from datasets.labels import lookup_table
+from datasets.lazy import damage_names
 from utils.classes import IGNORE_LABEL, ClassTable
 from utils.errors import MissingFile, UserError
 from utils.files import write_text
@@ -43,7 +44,9 @@ def predictions(folder: Path, classes: ClassTable) -> Iterable[tuple[str, np.nda
         raise MissingFile(f"no predictions NAME.png in {folder}; eval.py --dump_images writes them")
     for file in tqdm(files):
         name = file.relative_to(folder).with_suffix("").as_posix()
-        yield name, train_ids[np.asarray(Image.open(file))]
+        with damage_names(f"prediction {file}"), Image.open(file) as image:
+            ids = np.asarray(image)
+        yield name, train_ids[ids]
 
 
 def main() -> None:

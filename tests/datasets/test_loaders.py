@@ -220,7 +220,7 @@ def test_coarse_classes_and_video_frames(make_args, tmp_path):
     assert names == ["a_000000_000019", "a_000001_000019", "a_000000_000020"]
     assert dataset.present.tolist() == [0, 3]
     assert {item["label"].unique().tolist()[0] for item in dataset} == {0, 3}
-    assert len(loaders.statistics["cityscapes"].dataset) == 2  # annotated images alone
+    assert len(loaders.statistics["cityscapes"].dataset) == 2  # only annotated images
 
 
 @pytest.mark.parametrize(

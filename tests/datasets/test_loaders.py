@@ -173,7 +173,7 @@ def test_null_takes_no_part(make_args):
     assert loaders.val == {} and loaders.steps_per_batch == 2 and len(next(iter(loaders.train))["name"]) == 4
     assert list(setup_loaders(make_args(dataset=["null"])).train) == []
     assert list(setup_eval_loader(make_args(), "null")) == []
-    with pytest.raises(ValueError, match="ISW, whose statistics need a --covstat_val_dataset"):
+    with pytest.raises(UserError, match="ISW.*--covstat_val_dataset"):
         setup_loaders(make_args(covstat_val_dataset=["null"]))
 
 
@@ -284,13 +284,13 @@ def test_eval_slices_cover_the_split(make_args):
 
 
 def test_training_set_smaller_than_a_batch(make_args):
-    with pytest.raises(ValueError, match="gtav has 5 training images, fewer than one batch of 6 on"):
+    with pytest.raises(UserError, match="gtav has 5 .* 6 "):
         setup_loaders(make_args(bs_mult=6))
 
 
 @pytest.mark.parametrize("flag", ["dataset", "val_dataset", "covstat_val_dataset"])
 def test_unknown_dataset(make_args, flag):
-    with pytest.raises(ValueError, match="unknown dataset 'gta', choose from cityscapes, gtav"):
+    with pytest.raises(UserError, match="'gta'.* cityscapes, gtav"):
         setup_loaders(make_args(**{flag: ["gta"]}))
 
 
@@ -334,13 +334,13 @@ def test_classes_of_ones_own(make_args, tmp_path, monkeypatch, caplog):
 
 
 def test_no_dataset(make_args):
-    with pytest.raises(ValueError, match="--dataset names no source domain"):
+    with pytest.raises(UserError, match="--dataset"):
         setup_loaders(make_args(dataset=[]))
 
 
 def test_batch_of_different_sizes():
     items = [{"image": torch.zeros(3, 2, width), "name": name} for width, name in ((4, "a"), (5, "b"))]
-    with pytest.raises(ValueError, match="one size: a 4x2, b 5x2; use --bs_mult_val 1"):
+    with pytest.raises(UserError, match="a 4x2, b 5x2.*--bs_mult_val 1"):
         collate(items)
 
 
@@ -357,5 +357,5 @@ def test_target_views_come_without_end(make_args):
     again.sampler.load_state_dict({"epoch": 1, "position": 2})
     for expected, batch in zip(batches[3:], endless(again), strict=False):
         assert batch["name"] == expected["name"] and torch.equal(batch["student"], expected["student"])
-    with pytest.raises(ValueError, match="cityscapes has 5 training images, fewer than --sac_images 6"):
+    with pytest.raises(UserError, match="cityscapes has 5 .*--sac_images 6"):
         setup_loaders(make_args(**more | {"sac_images": 6}))

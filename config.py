@@ -8,11 +8,14 @@ import math
 import os
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from utils.norms import CODES, Norm
 
 # Dataset roots. An environment variable of the same name overrides each, --data_root DIR all (DIR/NAME).
+# A dataset without a line here is at data/NAME.
 CITYSCAPES_DIR = "data/cityscapes"
 GTAV_DIR = "data/gtav"
 BDD_DIR = "data/bdd100k"
@@ -21,20 +24,39 @@ MAPILLARY_DIR = "data/mapillary"
 CAMVID_DIR = "data/camvid"
 KITTI_DIR = "data/kitti"
 FOLDER_DIR = "data/folder"
-ROOTS = {
-    "cityscapes": "CITYSCAPES_DIR",
-    "gtav": "GTAV_DIR",
-    "bdd100k": "BDD_DIR",
-    "synthia": "SYNTHIA_DIR",
-    "mapillary": "MAPILLARY_DIR",
-    "camvid": "CAMVID_DIR",
-    "kitti": "KITTI_DIR",
-    "folder": "FOLDER_DIR",
-}
 
 NUM_CLASSES = 19
 INFERENCE_MODES = ("sliding", "pooling", "whole")
 NO_EFFECT = "accepted, no effect"
+
+
+class HasRoot(Protocol):
+    """A dataset class: its name, and the name of the environment variable or constant with its root."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def root_variable(self) -> str: ...
+
+
+class Roots:
+    """The folders of the datasets; `roots(dataset)` is that of one dataset class.
+
+    It is the first of: `folders[NAME]`, DATA_ROOT/NAME, the environment variable `root_variable`, the
+    constant of that name in this file, data/NAME.
+    """
+
+    def __init__(self, data_root: str | Path | None = None, folders: Mapping[str, Path] | None = None):
+        self.data_root, self.folders = data_root, dict(folders or {})
+
+    def __call__(self, dataset: HasRoot) -> Path:
+        name, variable = dataset.name, dataset.root_variable
+        if name in self.folders:
+            return self.folders[name]
+        if self.data_root:
+            return Path(self.data_root, name)
+        return Path(os.environ.get(variable) or globals().get(variable) or f"data/{name}")
 
 
 def parse_train_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -175,7 +197,7 @@ def parse_eval_args(argv: list[str] | None = None) -> argparse.Namespace:
             raise ValueError(
                 f"--dataset_dir is the root of one dataset, but {len(args.val_dataset)} are evaluated"
             )
-        args.roots[args.val_dataset[0]] = Path(args.dataset_dir)
+        args.roots.folders[args.val_dataset[0]] = Path(args.dataset_dir)
     _warn_of_idle_inference(args)
     try:
         args.scales = [1.0] if args.single_scale else [float(scale) for scale in args.scales.split(",")]
@@ -224,13 +246,6 @@ def _warn_of_idle_inference(args: argparse.Namespace) -> None:
                 warnings.warn(f"--{name} has no effect with {cause}", stacklevel=3)
 
 
-def dataset_roots(data_root: str | None) -> dict[str, Path]:
-    """Return every dataset's folder: DATA_ROOT/NAME, else its environment variable, else the constant."""
-    if data_root:
-        return {name: Path(data_root, name) for name in ROOTS}
-    return {name: Path(os.environ.get(constant) or globals()[constant]) for name, constant in ROOTS.items()}
-
-
 def _parse(program: str, argv: list[str] | None) -> argparse.Namespace:
     parser = get_parser(program)
     args = parser.parse_args(argv)
@@ -240,7 +255,7 @@ def _parse(program: str, argv: list[str] | None) -> argparse.Namespace:
         ]
         if set_flags and group.title == NO_EFFECT:
             warnings.warn(f"no effect: {', '.join(set_flags)}", stacklevel=3)
-    args.roots = dataset_roots(args.data_root)
+    args.roots = Roots(args.data_root)
     return args
 
 

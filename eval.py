@@ -18,19 +18,14 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import config
-from datasets.labels import (
-    CLASS_SUBSETS,
-    IGNORE_LABEL,
-    NUM_CLASSES,
-    TRAIN_ID_COLORS,
-    TRAIN_ID_NAMES,
-    TRAIN_ID_TO_ID,
-)
+from datasets import DATASETS
+from datasets.labels import lookup_table
 from datasets.loaders import setup_eval_loader
 from network import get_net
 from network.folding import Folded
 from network.weights import load_weights
 from utils import checkpoint, distributed, report, visualize
+from utils.classes import CITYSCAPES, IGNORE_LABEL
 from utils.files import sha256 as sha256_of
 from utils.inference import Windows, out_of_memory, predictions, windows_within
 from utils.logging import exit_cleanly, logger, setup
@@ -38,6 +33,9 @@ from utils.metrics import count_pixels
 from utils.records import Background, Records, check_writable, merged
 from utils.results import Domain, prune_pictures, score_domain
 
+NUM_CLASSES, TRAIN_ID_NAMES, TRAIN_ID_COLORS = len(CITYSCAPES), CITYSCAPES.names, CITYSCAPES.colors
+TRAIN_ID_TO_ID = lookup_table(dict(enumerate(CITYSCAPES.ids)), default=0)
+CLASS_SUBSETS = {name: dataset.subsets for name, dataset in DATASETS.items()}
 ASPP_POOL_WINDOW = 105  # px of the feature map, with --fixed_aspp_pool
 PICTURES = ("pred", "rgb", "compose", "diff")
 

@@ -16,8 +16,6 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import config
-from datasets import NUM_CLASSES
-from datasets.labels import TRAIN_ID_COLORS, TRAIN_ID_NAMES
 from datasets.loaders import Loaders, endless, setup_loaders
 from loss import CLASS_WEIGHTS, MainLoss, aux_cross_entropy, cross_entropy
 from network import get_adaptation, get_net
@@ -26,11 +24,13 @@ from network.normalization import synchronize_batch_norm
 from network.weights import load_weights
 from optimizer import get_optimizer
 from utils import checkpoint, distributed, visualize
+from utils.classes import CITYSCAPES
 from utils.inference import predictions
 from utils.logging import Run, RunningMeans, exit_cleanly, logger, setup
 from utils.metrics import ConfusionMatrix, Summary
 from utils.training import Training, save
 
+NUM_CLASSES, TRAIN_ID_NAMES, TRAIN_ID_COLORS = len(CITYSCAPES), CITYSCAPES.names, CITYSCAPES.colors
 LOG_EVERY = 50  # iterations
 AUX_WEIGHT = 0.4
 TEST_MODE_ITERATIONS = 7

@@ -1,26 +1,55 @@
-"""The domains: DATASETS maps the name used on the command line to its class."""
+"""The datasets. DATASETS maps the name used on the command line to the class."""
 
-from datasets.bdd100k import BDD100K
-from datasets.camvid import CamVid
-from datasets.cityscapes import Cityscapes
-from datasets.folder import Folder
-from datasets.gtav import GTAV
-from datasets.kitti import KITTI
-from datasets.labels import IGNORE_LABEL, NUM_CLASSES
-from datasets.mapillary import Mapillary
-from datasets.null import Null
-from datasets.synthia import SYNTHIA
+from collections.abc import Iterable
+from importlib import import_module
 
-DATASETS = {
-    dataset.name: dataset
-    for dataset in (Cityscapes, GTAV, SYNTHIA, BDD100K, Mapillary, CamVid, KITTI, Folder, Null)
+from datasets.base import SegmentationDataset
+from utils.classes import CITYSCAPES, ClassTable
+from utils.errors import UserError
+
+__all__ = ["DATASETS", "common_classes", "get_dataset_class"]
+
+DATASET_CLASSES = (  # file.Class
+    "cityscapes.Cityscapes",
+    "gtav.GTAV",
+    "synthia.SYNTHIA",
+    "bdd100k.BDD100K",
+    "mapillary.Mapillary",
+    "camvid.CamVid",
+    "kitti.KITTI",
+    "folder.Folder",
+    "null.Null",
+)
+
+
+def _load(entry: str) -> type[SegmentationDataset]:
+    file, _, class_name = entry.partition(".")
+    return getattr(import_module(f"datasets.{file}"), class_name)
+
+
+DATASETS: dict[str, type[SegmentationDataset]] = {
+    dataset.name: dataset for dataset in map(_load, DATASET_CLASSES)
 }
 
-__all__ = ["DATASETS", "IGNORE_LABEL", "NUM_CLASSES", "get_dataset_class"]
 
-
-def get_dataset_class(name: str) -> type:
-    """Return the class of the dataset called `name`; ValueError listing the names if there is none."""
+def get_dataset_class(name: str) -> type[SegmentationDataset]:
+    """Return the class of the dataset called `name`; UserError listing the names if there is none."""
     if name not in DATASETS:
-        raise ValueError(f"unknown dataset {name!r}, choose from {', '.join(DATASETS)}")
+        raise UserError(f"unknown dataset {name!r}, choose from {', '.join(DATASETS)}")
     return DATASETS[name]
+
+
+def common_classes(names: Iterable[str]) -> ClassTable:
+    """Return the class table that all named datasets have; UserError naming two that differ.
+
+    Datasets without labels go with every table. If no dataset has labels, the table is Cityscapes'.
+    """
+    tables = {name: classes for name in names if (classes := get_dataset_class(name).classes) is not None}
+    first = next(iter(tables), "")
+    for name, classes in tables.items():
+        if classes != tables[first]:
+            one, other = (
+                f"{n} ({len(tables[n])}: {', '.join(tables[n].names[:3])}, ...)" for n in (first, name)
+            )
+            raise UserError(f"{one} and {other} differ in their classes; the datasets of a run must not")
+    return tables.get(first, CITYSCAPES)

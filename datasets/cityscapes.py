@@ -1,7 +1,12 @@
 """Cityscapes, fine and coarse annotations and video (Cordts et al., CVPR 2016, arXiv 1604.01685)."""
 
-from datasets.base import Layout, Sample, SegmentationDataset, found_in
+from pathlib import Path
+from typing import Any
+
+from datasets.base import Layout, Sample, SegmentationDataset, Transform
 from datasets.labels import ID_TO_TRAIN_ID
+from datasets.listing import found_in
+from utils.errors import MissingFile
 
 IMAGE_SUFFIX = "_leftImg8bit.png"
 FINE, COARSE = (
@@ -14,25 +19,45 @@ FINE, COARSE = (
         ("gtCoarse", "trainextra", "gtCoarse/gtCoarse"),
     )
 )
+CITY = r"/[^/]+/[^/]+"  # CITY/FILE, in the patterns of `download`
 VIDEO = "leftImg8bit_sequence_trainvaltest/leftImg8bit_sequence", "leftImg8bit_sequence"
 
 
 class Cityscapes(SegmentationDataset):
     """Cityscapes with labelIds PNGs; the split train_extra is the coarse set.
 
-    `cv` 0 is the official split. 1 and 2 redistribute its train and val cities: with the val cities first,
-    both sorted, and n cities in all, split k validates on as many cities as val has, from number k * n // 3
-    on. `max_skip` N > 0 adds to each image of train and trainval the video frames N before and N after it,
-    with that image's label, as frames of their own have none; frames that are not there are left out.
+    `cv` 0 is the official split. 1 and 2 redistribute the cities of train and val. The list of n cities has
+    the val cities first, then those of train, both sorted. Split k validates on as many cities as val has,
+    starting at number k * n // 3 of the list.
+
+    `max_skip` N > 0 adds to each image of train and trainval the video frames N before and N after it. Frames
+    have no label and get that of the image. Frames that are not there are left out.
     """
 
     name = "cityscapes"
+    root_variable = "CITYSCAPES_DIR"
     splits = ("train", "val", "test", "trainval", "train_extra")
     layouts = FINE
     table = ID_TO_TRAIN_ID
     cv_splits = 3
+    published = {"train": 2975, "val": 500, "test": 1525, "train_extra": 19998}
+    download = (
+        (
+            rf"leftImg8bit/((train|val|test){CITY}_leftImg8bit\.png)",
+            r"leftImg8bit_trainvaltest/leftImg8bit/\1",
+        ),
+        (rf"gtFine/((train|val|test){CITY}_gtFine_labelIds\.png)", r"gtFine_trainvaltest/gtFine/\1"),
+        (rf"leftImg8bit/(train_extra{CITY}_leftImg8bit\.png)", r"leftImg8bit_trainextra/leftImg8bit/\1"),
+        (rf"gtCoarse/(train_extra{CITY}_gtCoarse_labelIds\.png)", r"gtCoarse/gtCoarse/\1"),
+        (
+            rf"leftImg8bit_sequence/((train|val|test){CITY}_leftImg8bit\.png)",
+            r"leftImg8bit_sequence_trainvaltest/leftImg8bit_sequence/\1",
+        ),
+    )
 
-    def __init__(self, root, split, transform, *, max_skip: int = 0, **options):
+    def __init__(
+        self, root: str | Path, split: str, transform: Transform | None, *, max_skip: int = 0, **options: Any
+    ):
         self.max_skip = max_skip if split in ("train", "trainval") else 0
         super().__init__(root, split, transform, **options)
 
@@ -57,8 +82,8 @@ class Cityscapes(SegmentationDataset):
         """Return the video frames `max_skip` before and after each of `samples`, CITY_SEQUENCE_FRAME_..."""
         video = next((self.root / folder for folder in VIDEO if (self.root / folder).is_dir()), None)
         if video is None:
-            wanted = " or ".join(VIDEO)
-            raise FileNotFoundError(f"no video frames: expected {wanted}; found: {found_in(self.root)}")
+            expected = " or ".join(VIDEO)
+            raise MissingFile(f"no video frames: expected {expected}; found: {found_in(self.root)}")
         frames = []
         for sample in samples:
             place, _, frame = self.name_of(sample).rpartition("_")

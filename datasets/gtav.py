@@ -9,19 +9,24 @@ import numpy as np
 from PIL import Image
 
 from datasets.base import Layout, Sample, SegmentationDataset
-from datasets.labels import GTAV_COLOR_TO_TRAIN_ID, IGNORE_LABEL, INVALID, UNSCORED_COLORS
+from datasets.labels import CITYSCAPES_LABELS, INVALID
+from utils.classes import IGNORE_LABEL
+from utils.errors import UserError
 
 
 class GTAV(SegmentationDataset):
     """GTAV, whose labels are palette images in Cityscapes' colours; copies in plain RGB are read too.
 
-    Classes follow the colours, never the palette's indices. A flat download is split by split_data/. Pairs of
-    different sizes, of which the release has some, are left out when listing.
+    The colour decides the class, never the palette's index. A flat download is split by split_data/. Listing
+    leaves out pairs of different sizes, of which the release has some.
     """
 
     name = "gtav"
+    root_variable = "GTAV_DIR"
     folders = {"val": "valid"}
     layouts = (Layout("images/{split}", "labels/{split}"), Layout("images", "labels", flat=True))
+    published = {"train": 12388, "val": 6382, "test": 6181}
+    download = ((r"(images|labels)/(?P<number>\d+)\.png", r"\1/{split}/{part}/\g<number>.png"),)
 
     def find_samples(self) -> list[Sample]:
         samples = super().find_samples()
@@ -30,15 +35,14 @@ class GTAV(SegmentationDataset):
         differ = {
             sample: f"{sample.image} is {image}, {sample.label} {label}"
             for sample, (image, label) in zip(samples, sizes, strict=True)
-            if image and label and image != label  # a damaged header is named when the file is read
+            if image and label and image != label  # reading the file names a damaged header
         }
         self.skip(list(differ.values()), "image and label differ in size")
         return [sample for sample in samples if sample not in differ]
 
-    def label_ids(self, image: Image.Image) -> np.ndarray:
-        """Return train ids already, as indices mean what the file's own palette says."""
+    def decode_label(self, image: Image.Image) -> np.ndarray:
         if image.mode not in ("P", "RGB", "RGBA"):
-            raise ValueError(f"a GTAV label is a palette or RGB image, this one is {image.mode}")
+            raise UserError(f"a GTAV label is a palette or RGB image, this one is {image.mode}")
         if image.mode == "P":
             colors = np.array(image.getpalette("RGB")).reshape(-1, 3)
             table = np.full(256, INVALID, np.uint8)
@@ -51,13 +55,10 @@ class GTAV(SegmentationDataset):
         if unknown.any():
             value = np.asarray(image)[unknown][0]
             if image.mode == "P" and value >= len(colors):
-                raise ValueError(f"it uses index {value}, which its palette does not have")
+                raise UserError(f"it uses index {value}, which its palette does not have")
             color = colors[value] if image.mode == "P" else value
-            raise ValueError(f"colour {color.tolist()} is not one of the Cityscapes table")
+            raise UserError(f"colour {color.tolist()} is not one of the Cityscapes table")
         return label
-
-    def train_ids(self, values: np.ndarray) -> np.ndarray:
-        return values
 
 
 def pack(colors: np.ndarray) -> np.ndarray:
@@ -67,15 +68,17 @@ def pack(colors: np.ndarray) -> np.ndarray:
 
 @cache
 def color_table() -> np.ndarray:
-    """Return uint8 (2^24,): 24-bit colour -> train id, 255 if unscored, INVALID if no class has it."""
+    """Return uint8 (2^24,): 24-bit colour -> train id, 255 if not scored, INVALID if unknown."""
     table = np.full(1 << 24, INVALID, np.uint8)
-    table[pack(np.array(sorted(UNSCORED_COLORS)))] = IGNORE_LABEL
-    table[pack(np.array(list(GTAV_COLOR_TO_TRAIN_ID)))] = list(GTAV_COLOR_TO_TRAIN_ID.values())
+    for scored in (False, True):  # a colour that both have is that of a class
+        for label in CITYSCAPES_LABELS:
+            if (label.train_id != IGNORE_LABEL) == scored:
+                table[pack(np.array(label.color))] = label.train_id
     return table
 
 
 def png_size(path: Path | None) -> str:
-    """Return "WIDTHxHEIGHT" px from a PNG's first bytes, "" where there is no PNG."""
+    """Return "WIDTHxHEIGHT" px from a PNG's first bytes, "" for other files."""
     head = b""
     if path:
         with path.open("rb") as file:

@@ -2,6 +2,7 @@
 
 from datasets.base import Layout, Sample, SegmentationDataset
 from datasets.labels import ID_TO_TRAIN_ID
+from utils.errors import UserError
 
 # fmt: off
 VAL_SPLITS = (  # image numbers
@@ -16,6 +17,7 @@ class KITTI(SegmentationDataset):
     """KITTI, 200 labelled images in Cityscapes ids; `cv` chooses which 21 of them are the val split."""
 
     name = "kitti"
+    root_variable = "KITTI_DIR"
     splits = ("train", "val", "test", "trainval")
     folders = {"train": "training", "val": "training", "trainval": "training", "test": "testing"}
     layouts = tuple(
@@ -24,6 +26,8 @@ class KITTI(SegmentationDataset):
     )
     table = ID_TO_TRAIN_ID
     cv_splits = len(VAL_SPLITS)
+    published = {"train": 179, "val": 21, "test": 200}
+    download = ((r"((training|testing)/(image_2|semantic)/\d+_10\.png)", r"\1"),)
 
     def find_samples(self) -> list[Sample]:
         samples = self.list_split(self.split)
@@ -33,6 +37,7 @@ class KITTI(SegmentationDataset):
         return [sample for sample in samples if (self.number(sample) in held_out) == (self.split == "val")]
 
     def number(self, sample: Sample) -> int:
+        """Return the number in an image's name."""
         if not self.name_of(sample).isdecimal():
-            raise ValueError(f"an image of kitti is called NNNNNN_10.png, this one is not: {sample.image}")
+            raise UserError(f"an image of kitti is called NNNNNN_10.png, this one is not: {sample.image}")
         return int(self.name_of(sample))

@@ -1,49 +1,71 @@
-"""Image files of which a crop decodes no more rows than it needs."""
+"""Image files that are decoded where they are used, and only as many rows as a crop needs."""
 
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-PNG_HEADER = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
-# Width, height, 5 bytes of which the last is interlacing, and a checksum follow it.
+from utils.errors import MissingFile, UserError
+
+PNG_HEADER = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"  # then width, height, 5 bytes (the last: interlacing)
 PNG_END = b"IEND\xaeB`\x82"
+# What Pillow and the libraries below it raise for damaged files.
+DAMAGE = (
+    OSError,
+    SyntaxError,  # Pillow's word for a broken PNG
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+Decoder = Callable[[Image.Image], Image.Image | np.ndarray]
 
 
 class LazyImage:
-    """An opened file that stands in for a PIL image where that is cropped first or turned into an array.
+    """A file's content that stands in for a PIL image, to be cropped or turned into an array.
 
-    `size` is (width, height) px. Every use decodes anew, so that nothing is kept.
+    `decode` turns the cropped image into what the file stands for. `size` is (width, height) px. Every use
+    decodes again; nothing is kept.
+
+    Raises UserError that begins with `file` for damaged content, now or where it is decoded, and for every
+    UserError of `decode`. All other errors of `decode` are errors of the program and keep their traceback.
     """
 
-    def __init__(self, data: bytes, decode: Callable[[Image.Image], Image.Image | np.ndarray], file: str):
-        """Take the file's content and `decode(part of it) -> what it stands for`, an image or its pixels.
-
-        Whatever goes wrong in decoding, now or later, is a ValueError that begins with `file`.
-        """
+    def __init__(self, data: bytes, decode: Decoder, file: str):
         self.data, self.decode, self.file = data, decode, file
-        with naming(file), Image.open(io.BytesIO(data)) as image:
+        with damage_names(file), Image.open(io.BytesIO(data)) as image:
             self.size = self.width, self.height = image.size
 
     def crop(self, box: tuple[int, int, int, int]) -> Image.Image | np.ndarray:
-        """Return the part (left, top, right, bottom), end exclusive, which lies inside."""
-        with naming(self.file), Image.open(io.BytesIO(first_rows(self.data, box[3]))) as image:
-            return self.decode(image.crop(box))
+        """Return the part (left, top, right, bottom), end exclusive, which lies inside the image."""
+        with damage_names(self.file), Image.open(io.BytesIO(first_rows(self.data, box[3]))) as image:
+            part = image.crop(box)
+        return self._decoded(part)
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        with naming(self.file), Image.open(io.BytesIO(self.data)) as image:
-            return np.array(self.decode(image), dtype, copy=copy)
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        with damage_names(self.file), Image.open(io.BytesIO(self.data)) as image:
+            image.load()
+        return np.array(self._decoded(image), dtype, copy=copy)
+
+    def _decoded(self, image: Image.Image) -> Image.Image | np.ndarray:
+        with user_errors_name(self.file):
+            return self.decode(image)
 
 
 def first_rows(data: bytes, rows: int) -> bytes:
-    """Return a PNG whose header promises the first `rows` rows alone, so that decoding stops after them.
+    """Return a PNG with a header that promises only the first `rows` rows, so that decoding stops there.
 
-    What is no whole PNG, is interlaced (its rows are not in order) or has no more rows is returned as it is.
+    Other files, cut or interlaced PNGs (their rows are not in order) and PNGs without more rows are returned
+    unchanged.
     """
     width, height, kind = struct.unpack_from(">II5s", data.ljust(29), len(PNG_HEADER))
     whole = data.startswith(PNG_HEADER) and data.endswith(PNG_END)
@@ -53,14 +75,33 @@ def first_rows(data: bytes, rows: int) -> bytes:
     return b"".join((data[:12], header, struct.pack(">I", zlib.crc32(header)), memoryview(data)[33:]))
 
 
+def read_content(path: Path, file: str) -> bytes:
+    """Return a file's bytes. Errors begin with `file`."""
+    with damage_names(file):
+        return path.read_bytes()
+
+
 @contextmanager
-def naming(file: Path | str):
-    """Turn whatever decoders raise on damaged files into a ValueError naming the file."""
+def damage_names(file: str) -> Iterator[None]:
+    """Turn what reading a missing or damaged file raises into a UserError that begins with `file`.
+
+    Only reading and Pillow's own decoding belong inside.
+    """
     try:
         yield
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        raise MissingFile(f"{file} is not there") from error
     except UnidentifiedImageError as error:
-        raise ValueError(f"{file} cannot be read: it is no image of a known format, or damaged") from error
-    except Exception as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
+        text = "it is damaged or not an image of a known format"
+        raise UserError(f"{file} cannot be read: {text}") from error
+    except DAMAGE as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+
+
+@contextmanager
+def user_errors_name(file: str) -> Iterator[None]:
+    """Let every UserError begin with `file`."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{file} cannot be read: {error}") from error

@@ -2,26 +2,31 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from datasets import NUM_CLASSES, get_dataset_class
-from datasets.base import SegmentationDataset
+from datasets import common_classes, get_dataset_class
+from datasets.base import SegmentationDataset, Transform
 from datasets.cache import CachedImages
 from datasets.cityscapes import Cityscapes
 from datasets.class_uniform import ClassUniform
 from datasets.mapillary import Mapillary
 from datasets.multi_source import ConcatSources, OnePerDomain, collate
 from datasets.null import Null
-from datasets.samplers import EvalSampler, ImportanceSampler, StatisticsSampler, TrainSampler, process_place
+from datasets.samplers import EvalSampler, ImportanceSampler, StatisticsSampler, TrainSampler
 from datasets.views import PhotometricPairs, TargetViews
+from datasets.wrapper import LabelledSource
 from transforms import presets
 from transforms.photometric import Photometric
+from utils import distributed
+from utils.classes import ClassTable
+from utils.errors import MissingFile, UserError
 from utils.norms import Norm
 
 logger = logging.getLogger("robustnet")
@@ -32,20 +37,44 @@ class Loaders(NamedTuple):
     """Call `set_epoch` of a loader's dataset and sampler before iterating (statistics: the trial)."""
 
     train: DataLoader
-    steps_per_batch: int  # optimizer steps; step i of n takes images i, i + n, .. of a batch
-    val: dict[str, DataLoader]  # by the domain's name
-    statistics: dict[str, DataLoader]  # PhotometricPairs; none unless --wt_layer asks for ISW
+    steps_per_batch: int  # optimizer steps; step i of n uses images i, i + n, .. of a batch
+    val: dict[str, DataLoader]  # by the name of the dataset
+    statistics: dict[str, DataLoader]  # PhotometricPairs; empty unless --wt_layer asks for ISW
     photometric: Photometric | None  # what training's batches still need, with --aug_device gpu
     target: DataLoader | None  # TargetViews of --adapt_dataset; see `endless`
+    classes: ClassTable  # of all datasets above
 
 
-def setup_loaders(args) -> Loaders:
-    """Build train.py's loaders; ValueError for an unknown dataset or fewer training images than a batch.
+class Names(NamedTuple):
+    """The datasets that a training run reads, without the dataset of nothing."""
 
-    A dataset without images (null) takes no part.
+    sources: list[str]
+    val: list[str]
+    statistics: list[str]
+    target: list[str]  # one or none
+
+
+def setup_classes(args: Namespace) -> ClassTable:
+    """Return the classes of all datasets that train.py's flags name. No file is read.
+
+    Raises UserError for unknown datasets and splits, and for datasets whose classes differ.
     """
-    if not args.dataset:
-        raise ValueError("--dataset names no source domain")
+    names = _names(args)
+    classes = common_classes([name for group in names for name in group])
+    for name in names.val:
+        get_dataset_class(name).check_split("val", args.cv)
+    for name in (*names.sources, *names.statistics, *names.target):
+        get_dataset_class(name).check_split(_train_split(name, args.city_mode), args.cv)
+    return classes
+
+
+def setup_loaders(args: Namespace) -> Loaders:
+    """Build train.py's loaders.
+
+    The dataset without images (null) has no loader. Raises UserError where `setup_classes` does, before any
+    file is read, and for fewer training images than a batch.
+    """
+    names, classes = _names(args), setup_classes(args)
     augment = presets.train(
         args.crop_size,
         scale_min=args.scale_min,
@@ -59,137 +88,174 @@ def setup_loaders(args) -> Loaders:
         image_in=args.image_in,
         aug_device=args.aug_device,
     )
-    sources = [_train_dataset(args, name, augment, max_skip=args.maxSkip) for name in _wanted(args.dataset)]
+    opened = [_open_train(args, name, augment, args.maxSkip) for name in names.sources]
+    sources: list[LabelledSource] = [*opened]
     if args.cache_images:
-        sources = [CachedImages(source, args.cache_images) for source in sources]
-    val = {name: _val_loader(args, name) for name in _wanted(args.val_dataset)}
-    covstat = _wanted(args.covstat_val_dataset) if Norm.ISW in args.wt_layer else ()
-    if Norm.ISW in args.wt_layer and not covstat:
-        raise ValueError("--wt_layer asks for ISW, whose statistics need a --covstat_val_dataset")
-    statistics = {name: _statistics_loader(args, name) for name in covstat}
+        sources = [CachedImages(source, args.cache_images) for source in opened]
+    val = {name: _val_loader(args, name) for name in names.val}
+    statistics = {name: _statistics_loader(args, name) for name in names.statistics}
     if args.class_uniform_pct > 0:
-        sources = [_class_uniform(args, source, augment) for source in sources]
+        sources = [_class_uniform(args, source) for source in sources]
     for source in sources:
         if source.samples and all(sample.label is None for sample in source.samples):
             logger.warning("nothing is learnt from %s: its training images have no labels", source.name)
-    dataset, steps_per_batch = sources[0] if sources else Null("", "train", augment), 1
+    dataset: Any = sources[0] if sources else Null("", "train", augment)
+    steps_per_batch = 1
     if len(sources) > 1:
         dataset = (ConcatSources if args.image_uniform_sampling else OnePerDomain)(sources, seed=args.seed)
         if args.domain_steps == "separate" and not args.image_uniform_sampling:
             steps_per_batch = len(sources)
     sampler = TrainSampler(len(dataset), seed=args.seed)
     if sources and len(sampler) < args.bs_mult:
-        raise ValueError(
+        raise UserError(
             f"{' + '.join(args.dataset)} has {len(dataset)} training images, fewer than one batch of "
             f"{args.bs_mult} on each of {sampler.world_size} processes; "
             "lower --bs_mult or --global_batch_size"
         )
-    train = _loader(args, dataset, sampler, args.bs_mult, seed=args.seed, drop_last=True)
-    photometric = augment.photometric if args.aug_device == "gpu" else None
-    target = _target_loader(args) if args.adapt_dataset else None
-    return Loaders(train, steps_per_batch, val, statistics, photometric, target)
+    train = _loader(dataset, sampler, args.bs_mult, args.num_workers, seed=args.seed, drop_last=True)
+    photometric = augment.photometric if isinstance(augment, presets.DevicePreset) else None
+    target = _target_loader(args, names.target[0], len(classes)) if names.target else None
+    return Loaders(train, steps_per_batch, val, statistics, photometric, target, classes)
 
 
-def endless(loader: DataLoader) -> Iterator[dict]:
-    """Yield batches epoch after epoch, from where the sampler stands, which is moved past each."""
-    while True:
-        loader.dataset.set_epoch(loader.sampler.epoch)
-        for batch in loader:
-            loader.sampler.advance(loader.batch_size)
-            yield batch
-        loader.sampler.set_epoch(loader.sampler.epoch + 1)
-
-
-def setup_eval_loader(args, name: str) -> DataLoader:
+def setup_eval_loader(args: Namespace, name: str) -> DataLoader:
     """Build eval.py's loader of one whole image at a time, slice split_index of split_count of the split."""
-    dataset = _dataset(args, name, args.split, _val_transform(args, name), cv=args.cv_split or 0)
+    transform = _val_transform(name, args.image_in, args.mapillary_protocol)
+    dataset = _open(args, name, args.split, transform, cv=args.cv_split or 0)
     indices = np.array_split(np.arange(len(dataset)), args.split_count)[args.split_index].tolist()
-    return _loader(args, dataset, EvalSampler(_limit(args, indices)), 1)
+    return _loader(dataset, EvalSampler(_limited(indices, args.test_mode)), 1, args.num_workers)
 
 
-def _wanted(names: list[str]) -> list[str]:
-    """Return `names` without the dataset of nothing."""
-    return [name for name in names if name != Null.name]
+def endless(loader: DataLoader) -> Iterator[dict[str, Any]]:
+    """Yield batches epoch after epoch. Starts where the sampler is and advances it after each batch."""
+    dataset: Any = loader.dataset
+    sampler: Any = loader.sampler
+    while True:
+        dataset.set_epoch(sampler.epoch)
+        for batch in loader:
+            sampler.advance(loader.batch_size)
+            yield batch
+        sampler.set_epoch(sampler.epoch + 1)
 
 
-def _dataset(args, name: str, split: str, transform, **options) -> SegmentationDataset:
-    root = args.roots.get(name, "")  # null has none
-    return get_dataset_class(name)(root, split, transform, strict=args.strict_data, **options)
+def _names(args: Namespace) -> Names:
+    if not args.dataset:
+        raise UserError("--dataset names no source domain")
+    selective = Norm.ISW in args.wt_layer
+    statistics = args.covstat_val_dataset if selective else []
+    groups = (args.dataset, args.val_dataset, statistics)
+    sources, val, statistics = ([name for name in group if name != Null.name] for group in groups)
+    names = Names(sources, val, statistics, [args.adapt_dataset] if args.adapt_dataset else [])
+    if selective and not names.statistics:
+        raise UserError("--wt_layer asks for ISW, whose statistics need a --covstat_val_dataset")
+    return names
 
 
-def _train_dataset(args, name: str, transform, *, max_skip: int = 0, **options) -> SegmentationDataset:
-    options |= {"cv": args.cv, "seed": args.seed}
+def _train_split(name: str, city_mode: str) -> str:
+    return city_mode if name == Cityscapes.name else "train"
+
+
+def _open(
+    args: Namespace, name: str, split: str, transform: Transform | None, **options: Any
+) -> SegmentationDataset:
+    dataset = get_dataset_class(name)
+    return dataset(args.roots(dataset), split, transform, strict=args.strict_data, **options)
+
+
+def _open_train(
+    args: Namespace, name: str, transform: Transform | None, max_skip: int = 0, **options: Any
+) -> SegmentationDataset:
     if name == Cityscapes.name:
-        return _dataset(args, name, args.city_mode, transform, max_skip=max_skip, **options)
-    return _dataset(args, name, "train", transform, **options)
+        options["max_skip"] = max_skip
+    split = _train_split(name, args.city_mode)
+    return _open(args, name, split, transform, cv=args.cv, seed=args.seed, **options)
 
 
-def _class_uniform(args, source: SegmentationDataset, transform) -> ClassUniform:
+def _class_uniform(args: Namespace, source: LabelledSource) -> ClassUniform:
     tile, boost = args.class_uniform_tile, None
     if args.boost_classes and source.name == Cityscapes.name:
-        coarse = _dataset(args, source.name, "train_extra", transform, seed=args.seed)
+        coarse = _open(args, source.name, "train_extra", None, seed=args.seed)
         boost = ClassUniform(coarse, 0, tile, cache_dir=args.cache_dir), args.boost_classes
     options = {"max_epoch": args.max_cu_epoch, "cache_dir": args.cache_dir, "boost": boost}
     return ClassUniform(source, args.class_uniform_pct, tile, **options)
 
 
-def _val_transform(args, name: str):
-    return presets.val(args.image_in, args.mapillary_protocol if name == Mapillary.name else "full")
+def _val_loader(args: Namespace, name: str) -> DataLoader:
+    transform = _val_transform(name, args.image_in, args.mapillary_protocol)
+    dataset = _open(args, name, "val", transform, cv=args.cv)
+    sampler = EvalSampler(_limited(range(len(dataset)), args.test_mode))
+    return _loader(dataset, sampler, args.bs_mult_val, args.num_workers)
 
 
-def _limit(args, indices):
-    return indices[:TEST_MODE_IMAGES] if args.test_mode else indices
+def _statistics_loader(args: Namespace, name: str) -> DataLoader:
+    base = _open_train(args, name, presets.statistics(args.image_in))
+    sampler = StatisticsSampler(len(base), seed=args.seed)
+    return _loader(PhotometricPairs(base), sampler, 1, args.num_workers)
+
+
+def _target_loader(args: Namespace, name: str, num_classes: int) -> DataLoader:
+    """Load what this process has of sac_images groups of views: whole groups, or a part of one."""
+    rank, world_size = distributed.rank(), distributed.world_size()
+    own_views = args.sac_images * args.sac_views // world_size
+    parts, images = max(1, args.sac_views // own_views), max(1, own_views // args.sac_views)
+    base = _open_train(args, name, None, labelled=False)
+    preset = presets.target_views(tuple(args.sac_crop), args.image_in)
+    views = TargetViews(base, preset, args.sac_views, (rank % parts, parts))
+    options = {"seed": args.seed, "rank": rank // parts, "world_size": world_size // parts}
+    if args.sac_weights:
+        sampler: TrainSampler = ImportanceSampler(
+            _class_shares(args.sac_weights, base, num_classes), **options
+        )
+    else:
+        sampler = TrainSampler(len(views), **options)
+    if len(sampler) < images:
+        raise UserError(
+            f"{base.name} has {len(views)} training images, fewer than --sac_images {args.sac_images}"
+        )
+    return _loader(
+        views, sampler, images, args.num_workers, seed=args.seed, drop_last=True, collate=default_collate
+    )
+
+
+def _class_shares(file: str, dataset: SegmentationDataset, num_classes: int) -> np.ndarray:
+    """Read shares (K, images) of scripts.class_weights; UserError if an image is not in the file."""
+    if not Path(file).is_file():
+        raise MissingFile(f"no class shares at {file}; scripts.class_weights writes them")
+    try:
+        table = json.loads(Path(file).read_text())
+    except ValueError as error:
+        raise UserError(f"{file} is not a file of scripts.class_weights: {error}") from error
+    names = [dataset.name_of(sample) for sample in dataset.samples]
+    if missing := [name for name in names if name not in table]:
+        raise UserError(f"{len(missing)} of {len(names)} images are not in {file}: {missing[0]}")
+    return np.array([[table[name].get(str(c), 0.0) for name in names] for c in range(num_classes)])
+
+
+def _val_transform(name: str, image_in: bool, mapillary_protocol: str) -> Transform:
+    return presets.val(image_in, mapillary_protocol if name == Mapillary.name else "full")
+
+
+def _limited(indices: Sequence[int], test_mode: bool) -> Sequence[int]:
+    return indices[:TEST_MODE_IMAGES] if test_mode else indices
 
 
 def _loader(
-    args, dataset, sampler, batch_size: int, *, seed: int = 0, drop_last: bool = False, collate=collate
+    dataset: Dataset,
+    sampler: Sampler,
+    batch_size: int,
+    num_workers: int,
+    *,
+    seed: int = 0,
+    drop_last: bool = False,
+    collate: Callable[[list], Any] = collate,
 ) -> DataLoader:
     return DataLoader(
         dataset,
         batch_size,
         sampler=sampler,
-        num_workers=args.num_workers,  # not persistent: they are started by iter(), so they see set_epoch
+        num_workers=num_workers,  # not persistent: iter() starts them, so they see set_epoch
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         drop_last=drop_last,
         generator=torch.Generator().manual_seed(seed),  # of the workers' seeds
     )
-
-
-def _val_loader(args, name: str) -> DataLoader:
-    dataset = _dataset(args, name, "val", _val_transform(args, name), cv=args.cv)
-    return _loader(args, dataset, EvalSampler(_limit(args, range(len(dataset)))), args.bs_mult_val)
-
-
-def _statistics_loader(args, name: str) -> DataLoader:
-    base = _train_dataset(args, name, presets.statistics(args.image_in))
-    return _loader(args, PhotometricPairs(base), StatisticsSampler(len(base), seed=args.seed), 1)
-
-
-def _target_loader(args) -> DataLoader:
-    """Load this process's share of sac_images groups of views: whole groups, or a part of one."""
-    rank, world_size = process_place(None, None)
-    share = args.sac_images * args.sac_views // world_size
-    parts, images = max(1, args.sac_views // share), max(1, share // args.sac_views)
-    base = _train_dataset(args, args.adapt_dataset, None, labelled=False)
-    preset = presets.target_views(tuple(args.sac_crop), args.image_in)
-    views = TargetViews(base, preset, args.sac_views, (rank % parts, parts))
-    place = {"rank": rank // parts, "world_size": world_size // parts}
-    if args.sac_weights:
-        sampler = ImportanceSampler(_class_shares(args.sac_weights, base), seed=args.seed, **place)
-    else:
-        sampler = TrainSampler(len(views), seed=args.seed, **place)
-    if len(sampler) < images:
-        raise ValueError(
-            f"{base.name} has {len(views)} training images, fewer than --sac_images {args.sac_images}"
-        )
-    return _loader(args, views, sampler, images, seed=args.seed, drop_last=True, collate=default_collate)
-
-
-def _class_shares(file: str, dataset: SegmentationDataset) -> np.ndarray:
-    """Read shares (K, images) of scripts.class_weights; ValueError if an image is not in the file."""
-    table = json.loads(Path(file).read_text())
-    names = [dataset.name_of(sample) for sample in dataset.samples]
-    if missing := [name for name in names if name not in table]:
-        raise ValueError(f"{len(missing)} of {len(names)} images are not in {file}: {missing[0]}")
-    return np.array([[table[name].get(str(c), 0.0) for name in names] for c in range(NUM_CLASSES)])

@@ -1,12 +1,13 @@
-"""No images: stands where a dataset must be named and none is wanted."""
+"""The dataset without images, for where the command line wants a name and no dataset is wanted."""
 
 from datasets.base import Sample, SegmentationDataset
 
 
 class Null(SegmentationDataset):
-    """A dataset of nothing, which needs no files; --val_dataset null is training without validation."""
+    """No images, and no files are needed. --val_dataset null trains without validation."""
 
     name = "null"
+    classes = None
 
     def find_samples(self) -> list[Sample]:
         return []

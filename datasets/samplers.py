@@ -1,43 +1,41 @@
 """Which process sees which images. `rank` and `world_size` default to those of torch.distributed."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Sampler
 
 from utils import distributed
-
-
-def process_place(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """Return (rank, world_size), with None replaced by torch.distributed's."""
-    rank = distributed.rank() if rank is None else rank
-    return rank, distributed.world_size() if world_size is None else world_size
+from utils.errors import UserError
 
 
 class TrainSampler(Sampler[int]):
-    """Equal, disjoint shards of a permutation that depends on (seed, epoch); a remainder is dropped.
+    """Equal, disjoint shards of a permutation that depends on (seed, epoch). The remainder is dropped.
 
-    Loader workers fetch ahead, so the sampler cannot know what training has used: call `advance` with the
-    number of indices this process has trained on after each step. `state_dict` is the same on all processes
-    and may be loaded under another world size; iteration then starts behind what was used. The length stays
-    that of the whole epoch.
+    Loader workers fetch ahead, so the sampler cannot know what training has used: after each step, call
+    `advance` with the number of indices that this process has trained on. `state_dict` is the same on all
+    processes and may be loaded with another number of processes. Iteration then starts after the used
+    indices. The length stays that of the whole epoch.
     """
 
     def __init__(self, length: int, *, seed: int = 0, rank: int | None = None, world_size: int | None = None):
         self.length, self.seed = length, seed
-        self.rank, self.world_size = process_place(rank, world_size)
+        self.rank = distributed.rank() if rank is None else rank
+        self.world_size = world_size or distributed.world_size()
         self.epoch, self.position = 0, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Start `epoch` from its beginning, or where it was left if it is the current one."""
+        """Start `epoch` at its beginning. The current epoch continues where it is."""
         if epoch != self.epoch:
             self.epoch, self.position = epoch, 0
 
     def advance(self, count: int) -> None:
+        """Record that each process has used `count` more indices."""
         self.position += count * self.world_size
 
     def steps_done(self, batch_size: int) -> int:
-        """Return how many batches of this process the epoch's used indices were."""
+        """Return how many batches of this process have been used in this epoch."""
         return self.position // self.world_size // batch_size
 
     def state_dict(self) -> dict[str, int]:
@@ -61,18 +59,18 @@ class TrainSampler(Sampler[int]):
 
 
 class ImportanceSampler(TrainSampler):
-    """Classes in turn, and for each an image with the more probability the more of the class it holds.
+    """Cycle through the classes; for each, draw an image that is the likelier the more of the class it has.
 
-    shares (K, length) are each image's shares of the pixels of each class; an image is drawn with probability
-    (1 - `uniform`) * share + uniform / length, so it may come again in an epoch: image i as index i, i +
-    length, i + 2 length, ... Classes that occur nowhere are left out.
+    `shares` (K, length) holds each image's part of all pixels of each class. An image is drawn with
+    probability (1 - `uniform`) * share + uniform / length, so it may repeat in an epoch: image i comes as
+    index i, i + length, i + 2 length, ... Classes that do not occur in any image are left out.
     """
 
-    def __init__(self, shares: np.ndarray, *, uniform: float = 0.25, **place):
-        super().__init__(shares.shape[1], **place)
+    def __init__(self, shares: np.ndarray, *, uniform: float = 0.25, **options: Any):
+        super().__init__(shares.shape[1], **options)
         totals = shares.sum(1, keepdims=True)
         if not totals.any():
-            raise ValueError("no class occurs in any image: there is nothing to draw by")
+            raise UserError("no class occurs in any image, so images cannot be drawn by their classes")
         shares = (shares / np.where(totals, totals, 1))[totals[:, 0] > 0]
         self.cumulative = ((1 - uniform) * shares + uniform / self.length).cumsum(1)
 
@@ -80,11 +78,11 @@ class ImportanceSampler(TrainSampler):
         first = self.epoch * self.length
         classes = np.arange(first, first + self.length) % len(self.cumulative)
         draws = np.random.default_rng((self.seed, self.epoch)).random(self.length)
-        drawn = [np.searchsorted(self.cumulative[c], x, "right") for c, x in zip(classes, draws, strict=True)]
-        drawn = np.minimum(drawn, self.length - 1)  # the last sum may be rounded below 1
+        found = [np.searchsorted(self.cumulative[c], x, "right") for c, x in zip(classes, draws, strict=True)]
+        drawn = np.minimum(found, self.length - 1)  # the last sum may be rounded below 1
         times = np.zeros(self.length, int)
-        for place, image in enumerate(drawn):
-            drawn[place] += self.length * times[image]
+        for position, image in enumerate(drawn):
+            drawn[position] += self.length * times[image]
             times[image] += 1
         return drawn
 
@@ -93,8 +91,8 @@ class EvalSampler(Sampler[int]):
     """Every one of `indices` exactly once over all processes; shards may differ in length by one."""
 
     def __init__(self, indices: Sequence[int], *, rank: int | None = None, world_size: int | None = None):
-        rank, world_size = process_place(rank, world_size)
-        self.indices = list(indices)[rank::world_size]
+        first = distributed.rank() if rank is None else rank
+        self.indices = list(indices)[first :: world_size or distributed.world_size()]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -104,13 +102,23 @@ class EvalSampler(Sampler[int]):
 
 
 class StatisticsSampler(Sampler[int]):
-    """At most `limit` images drawn from (seed, trial), spread over the processes."""
+    """At most `limit` images, drawn from (seed, trial) and divided among the processes."""
 
-    def __init__(self, length: int, *, seed: int = 0, limit: int = 500, rank=None, world_size=None):
+    def __init__(
+        self,
+        length: int,
+        *,
+        seed: int = 0,
+        limit: int = 500,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ):
         self.length, self.limit, self.seed, self.trial = length, limit, seed, 0
-        self.rank, self.world_size = process_place(rank, world_size)
+        self.rank = distributed.rank() if rank is None else rank
+        self.world_size = world_size or distributed.world_size()
 
     def set_epoch(self, trial: int) -> None:
+        """Draw the images of `trial`."""
         self.trial = trial
 
     def __len__(self) -> int:

@@ -16,7 +16,7 @@ import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 from zipfile import BadZipFile, ZipFile
 
@@ -25,61 +25,25 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # also run as python scripts/prepare_data.py
 import config
-from datasets import DATASETS, NUM_CLASSES
-from datasets.base import Sample, SegmentationDataset, files_below, found_in, sample_rng, without_label
-from datasets.labels import TRAIN_ID_NAMES
+from datasets import DATASETS
+from datasets.base import SegmentationDataset, sample_rng
+from datasets.listing import NoImages, Sample, files_below, found_in
 from datasets.splits import read_split, split_names
 from utils import report
+from utils.classes import CITYSCAPES
+from utils.errors import MissingFile, UserError
 from utils.logging import exit_cleanly
 
-CITY = r"/[^/]+/[^/]+"
-# What is wanted of a download: the end of a path in it -> the path below the root. {split} and {part} (2500
-# images, as GTAV's archives have) follow from the number of the image.
-RULES = {
-    "cityscapes": (
-        (
-            rf"leftImg8bit/((train|val|test){CITY}_leftImg8bit\.png)",
-            r"leftImg8bit_trainvaltest/leftImg8bit/\1",
-        ),
-        (rf"gtFine/((train|val|test){CITY}_gtFine_labelIds\.png)", r"gtFine_trainvaltest/gtFine/\1"),
-        (rf"leftImg8bit/(train_extra{CITY}_leftImg8bit\.png)", r"leftImg8bit_trainextra/leftImg8bit/\1"),
-        (rf"gtCoarse/(train_extra{CITY}_gtCoarse_labelIds\.png)", r"gtCoarse/gtCoarse/\1"),
-        (
-            rf"leftImg8bit_sequence/((train|val|test){CITY}_leftImg8bit\.png)",
-            r"leftImg8bit_sequence_trainvaltest/leftImg8bit_sequence/\1",
-        ),
-    ),
-    "gtav": ((r"(images|labels)/(?P<number>\d+)\.png", r"\1/{split}/{part}/\g<number>.png"),),
-    "synthia": ((r"(RGB|GT/LABELS)/(?P<number>\d+)\.png", r"\1/{split}/\g<number>.png"),),
-    "bdd100k": (
-        (r"seg/(images/(train|val|test)/[^/]+\.jpg)", r"\1"),
-        (r"seg/(labels/(train|val)/[^/]+_train_id\.png)", r"\1"),
-        (r"(images/10k/(train|val|test)/[^/]+\.jpg)", r"\1"),
-        (r"(labels/sem_seg/masks/(train|val)/[^/]+\.png)", r"\1"),
-    ),
-    "mapillary": (
-        (r"((training|validation)/images/[^/]+\.jpg)", r"\1"),
-        (r"(training|validation)/(?:v1\.2/)?labels/([^/]+\.png)", r"\1/labels/\2"),
-    ),
-    "camvid": ((r"((train|val|test)(annot)?/[^/]+\.png)", r"\1"),),
-    "kitti": ((r"((training|testing)/(image_2|semantic)/\d+_10\.png)", r"\1"),),
-}
 OTHER_ARCHIVES = (".rar", ".tar", ".tar.gz", ".tgz", ".7z")
-PUBLISHED = {  # images
-    "cityscapes": {"train": 2975, "val": 500, "test": 1525, "train_extra": 19998},
-    "gtav": {"train": 12388, "val": 6382, "test": 6181},
-    "synthia": {"train": 6580, "val": 2820},
-    "bdd100k": {"train": 7000, "val": 1000},
-    "mapillary": {"train": 18000, "val": 2000},
-    "camvid": {"train": 367, "val": 101, "test": 233},
-    "kitti": {"train": 179, "val": 21, "test": 200},
-    "folder": {},
-}
-NEEDED = ("train", "val")  # splits; the others need not be there
+NEEDED = ("train", "val")  # the other splits need not be there
+UNION = "trainval"  # a split whose files are those of train and val
 SHOWN = 20  # problems of a split that are printed
+PER_PART = 2500  # images in one of GTAV's archives
 
 
-class Source(NamedTuple):
+class Download(NamedTuple):
+    """A file of a download, or a member of an archive."""
+
     file: Path
     member: str | None  # of the archive `file`
     size: int  # bytes
@@ -88,11 +52,11 @@ class Source(NamedTuple):
         return f"{self.file}:{self.member}" if self.member else str(self.file)
 
 
-def list_sources(src: Path, dst: Path) -> list[Source]:
+def list_downloads(src: Path, dst: Path) -> list[Download]:
     """Return the files below the folder `src` (or in the archive `src`), those in zip archives last."""
     files = [src] if src.is_file() else files_below(src, "")
     found = [
-        Source(file.absolute(), None, file.stat().st_size)
+        Download(file.absolute(), None, file.stat().st_size)
         for file in files
         if file.suffix.lower() != ".zip" and dst.absolute() not in file.absolute().parents
     ]
@@ -102,134 +66,138 @@ def list_sources(src: Path, dst: Path) -> list[Source]:
                 with ZipFile(file) as archive:
                     members = archive.infolist()
             except BadZipFile as error:
-                raise ValueError(f"archive {file} cannot be read: {error}; download it again") from error
-            found += [Source(file, info.filename, info.file_size) for info in members if not info.is_dir()]
+                raise UserError(f"archive {file} cannot be read: {error}; download it again") from error
+            found += [Download(file, info.filename, info.file_size) for info in members if not info.is_dir()]
     return found
 
 
-def plan(name: str, sources: list[Source]) -> tuple[dict[str, Source], list[Source]]:
-    """Return (path below the root -> source, sources of no published split); other files are not wanted."""
+def plan(name: str, downloads: list[Download]) -> tuple[dict[str, Download], list[Download]]:
+    """Return {path below the root: download} of what is wanted, and images of no published split."""
     lists = {entry.removeprefix(f"{name}_"): read_split(entry) for entry in split_names(name)}
-    wanted, strange = {}, []
-    for source in sources:
-        path = f"/{source.member or source.file.as_posix()}"
-        for pattern, template in RULES[name]:
+    wanted: dict[str, Download] = {}
+    strange: list[Download] = []
+    for download in downloads:
+        path = f"/{download.member or download.file.as_posix()}"
+        for pattern, template in DATASETS[name].download:
             if match := re.search(f"/{pattern}$", path):
                 target = match.expand(template)
                 if "{split}" in target:
                     number = int(match["number"])
                     split = next((split for split, numbers in lists.items() if number in numbers), None)
                     if split in (None, "left_out"):
-                        strange += [source] if split is None else []
+                        strange += [download] if split is None else []
                         break
                     folder = DATASETS[name].folders.get(split, split)
-                    target = target.format(split=folder, part=f"{(number - 1) // 2500 + 1:02d}")
-                wanted.setdefault(target, source)
+                    target = target.format(split=folder, part=f"{(number - 1) // PER_PART + 1:02d}")
+                wanted.setdefault(target, download)
                 break
     return wanted, strange
 
 
-def place(source: Source, target: Path, copy: bool) -> bool:
-    """Link, copy or extract a file and return True; False if it was there. ValueError if another one is."""
+def place(download: Download, target: Path, copy: bool) -> bool:
+    """Link, copy or extract a file and return True; False if it was there. UserError if another file is."""
     if target.exists():
-        if target.stat().st_size != source.size:
-            raise ValueError(
-                f"{target} is there with {target.stat().st_size} bytes, but {source} has {source.size}; "
+        if target.stat().st_size != download.size:
+            raise UserError(
+                f"{target} is there with {target.stat().st_size} bytes, but {download} has {download.size}; "
                 "remove the wrong one"
             )
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid4().hex}.tmp")
     try:
-        if source.member:
-            with ZipFile(source.file) as archive, archive.open(source.member) as data:
+        if download.member:
+            with ZipFile(download.file) as archive, archive.open(download.member) as data:
                 with temporary.open("xb") as file:
                     shutil.copyfileobj(data, file)
         elif copy:
-            shutil.copyfile(source.file, temporary)
+            shutil.copyfile(download.file, temporary)
         else:
-            temporary.symlink_to(source.file)
+            temporary.symlink_to(download.file)
         os.replace(temporary, target)
     except BadZipFile as error:
-        raise ValueError(f"archive member {source} cannot be read: {error}; download it again") from error
+        raise UserError(f"archive member {download} cannot be read: {error}; download it again") from error
     finally:
         temporary.unlink(missing_ok=True)
     return True
 
 
 def arrange(name: str, src: Path, dst: Path, copy: bool = False) -> None:
-    """Place the wanted files of a download below `dst`; FileNotFoundError if there are none."""
+    """Place the wanted files of a download below `dst`; MissingFile if there are none."""
     if not src.exists():
-        raise FileNotFoundError(f"--src {src}: {found_in(src)}")
-    sources = list_sources(src, dst)
-    wanted, strange = plan(name, sources)
+        raise MissingFile(f"--src {src}: {found_in(src)}")
+    downloads = list_downloads(src, dst)
+    wanted, strange = plan(name, downloads)
     if not wanted:
-        packed = [str(s.file) for s in sources if not s.member and s.file.name.endswith(OTHER_ARCHIVES)]
+        packed = [str(s.file) for s in downloads if not s.member and s.file.name.endswith(OTHER_ARCHIVES)]
         hint = f"; extract {', '.join(packed)} first" if packed else ""
-        patterns = " or ".join(pattern for pattern, _ in RULES[name])
-        raise FileNotFoundError(
-            f"nothing of {name} in {src}: expected {patterns}; found: {found_in(src)}{hint}"
-        )
+        patterns = " or ".join(pattern for pattern, _ in DATASETS[name].download)
+        raise MissingFile(f"nothing of {name} in {src}: expected {patterns}; found: {found_in(src)}{hint}")
     bar = tqdm(wanted.items(), name, unit="file")
-    placed = sum(place(source, dst / target, copy) for target, source in bar)
-    for source in strange[:SHOWN]:
-        print(f"in no published split, not placed: {source}")
+    placed = sum(place(download, dst / target, copy) for target, download in bar)
+    for download in strange[:SHOWN]:
+        print(f"in no published split, not placed: {download}")
     print(
         f"{name}: {placed} files placed in {dst}, {len(wanted) - placed} were there; "
-        f"{len(strange)} in no split, {len(sources) - len(wanted) - len(strange)} others not wanted\n"
+        f"{len(strange)} in no split, {len(downloads) - len(wanted) - len(strange)} others not wanted\n"
         f"now run: python -m scripts.prepare_data check {name}"
     )
 
 
-def unchanged(image, label, centroid, rng):
+def unchanged(image: Any, label: Any, centroid: Any, rng: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Return image and label as arrays (H, W, 3) and (H, W) or None; a transform."""
     return np.asarray(image), None if label is None else np.asarray(label)
 
 
-def inspect(dataset, workers: int) -> tuple[list[str], np.ndarray]:
-    """Read all files of a split; return what is wrong and the pixels (20,) of each class, unscored last."""
+def inspect(dataset: SegmentationDataset, num_classes: int, workers: int) -> tuple[list[str], np.ndarray]:
+    """Read all files of a split; return what is wrong and the pixels of each class, not scored ones last."""
 
-    def read(sample):
+    def read(sample: Sample) -> tuple[str | None, np.ndarray]:
+        none = np.zeros(num_classes + 1, np.int64)
         try:
             label = dataset.load(sample, sample_rng(0))["label"]
-        except (ValueError, FileNotFoundError) as error:
-            return str(error), 0
+        except UserError as error:
+            return str(error), none
         if sample.label is None:
-            return None, 0
-        return None, np.bincount(np.minimum(label, NUM_CLASSES).ravel(), minlength=NUM_CLASSES + 1)
+            return None, none
+        return None, np.bincount(np.minimum(label, num_classes).ravel(), minlength=num_classes + 1)
 
     title = f"{dataset.name} {dataset.split}"
     with ThreadPoolExecutor(workers) as pool:
         results = tqdm(pool.map(read, dataset.samples), title, len(dataset), unit="image", leave=False)
         errors, pixels = zip(*results, strict=True)
-    return [error for error in errors if error], sum(pixels, np.zeros(NUM_CLASSES + 1, np.int64))
-
-
-def note(dataset: SegmentationDataset, samples: list[Sample]) -> None:
-    """Leave out samples whose labels are not there, as a problem of the dataset."""
-    dataset.skipped += map(without_label, samples)
+    return [error for error in errors if error], sum(pixels)
 
 
 def check(name: str, root: Path, workers: int) -> bool:
     """Print counts, problems, class shares and a verdict for one dataset; return whether all is well."""
     print(f"\n{name}: {root}")
-    dataset_class, published = type(name, (DATASETS[name],), {"without_labels": note}), PUBLISHED[name]
-    count, pixels = 0, np.zeros(NUM_CLASSES + 1, np.int64)
-    for split in ("val",) if name == "folder" else dataset_class.splits:
-        if split == "trainval":
+    dataset_class = DATASETS[name]
+    class_names = (dataset_class.classes or CITYSCAPES).names
+    count, pixels = 0, np.zeros(len(class_names) + 1, np.int64)
+    splits = (
+        dataset_class.splits if dataset_class.layouts else ("val",)
+    )  # a folder is the same in every split
+    for split in splits:
+        if split == UNION:
             continue
         try:
-            dataset = dataset_class(root, split, unchanged)
-        except (ValueError, FileNotFoundError) as error:
-            if split in NEEDED or not str(error).startswith(f"no {split} images"):
+            dataset = dataset_class(root, split, unchanged, skip_unlabelled=True)
+        except NoImages as error:
+            if split in NEEDED:
                 print(f"  {split}: {error}")
                 count += 1
             continue
-        problems, found = inspect(dataset, workers)
+        except UserError as error:
+            print(f"  {split}: {error}")
+            count += 1
+            continue
+        problems, found = inspect(dataset, len(class_names), workers)
         problems = dataset.skipped + problems
-        if published.get(split, len(dataset)) != len(dataset):
-            problems.insert(0, f"{len(dataset)} images, published {published[split]}")
-        print(f"  {split}: {len(dataset)} images (published: {published.get(split, 'no number')})")
+        published = dataset_class.published.get(split)
+        if published not in (None, len(dataset)):
+            problems.insert(0, f"{len(dataset)} images, published {published}")
+        print(f"  {split}: {len(dataset)} images (published: {published or 'no number'})")
         for problem in problems[:SHOWN]:
             print(f"    {problem}")
         if len(problems) > SHOWN:
@@ -237,8 +205,8 @@ def check(name: str, root: Path, workers: int) -> bool:
         count, pixels = count + len(problems), pixels + found
     if pixels.any():
         shares = 100 * pixels / pixels.sum()
-        rows = zip((*TRAIN_ID_NAMES, "(unscored)"), pixels, shares, strict=True)
-        rows = [[class_name, str(n), f"{share:.3f}"] for class_name, n, share in rows]
+        columns = zip((*class_names, "(not scored)"), pixels, shares, strict=True)
+        rows = [[class_name, str(number), f"{share:.3f}"] for class_name, number, share in columns]
         print(report.text_table([["class", "pixels", "%"], *rows]))
     print(f"{name}: {'fine' if not count else f'NOT fine, {count} problems'}")
     return not count
@@ -247,16 +215,22 @@ def check(name: str, root: Path, workers: int) -> bool:
 def check_all(names: list[str], data_root: str | None, workers: int) -> bool:
     """Check the named datasets, or all whose root is there; return whether all is well."""
     logging.getLogger("robustnet").setLevel(logging.ERROR)  # what is left out is printed with the rest
-    roots = config.dataset_roots(data_root)
+    roots = config.Roots(data_root)
     results = []
-    for name in names or roots:
-        if names or roots[name].is_dir():
-            results.append(check(name, roots[name], workers))
+    for name in names or checkable():
+        root = roots(DATASETS[name])
+        if names or root.is_dir():
+            results.append(check(name, root, workers))
         else:
-            print(f"\n{name}: {roots[name]} is not there")
+            print(f"\n{name}: {root} is not there")
     if not results:
         print("\nno dataset is there")
     return bool(results) and all(results)
+
+
+def checkable() -> list[str]:
+    """Return the names of the datasets that have files."""
+    return [name for name, dataset in DATASETS.items() if dataset.root_variable]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -264,7 +238,7 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="DATASET|check")
-    for name in RULES:
+    for name in (name for name, dataset in DATASETS.items() if dataset.download):
         command = commands.add_parser(name, help=f"arrange {name}")
         command.add_argument(
             "--src", type=Path, required=True, help="folder of the download, or one zip archive"
@@ -281,8 +255,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.command != "check":
         arrange(args.command, args.src, args.dst, args.copy)
         return
-    if unknown := sorted(set(args.names) - set(PUBLISHED)):
-        raise ValueError(f"unknown dataset {', '.join(unknown)}, choose from {', '.join(PUBLISHED)}")
+    if unknown := sorted(set(args.names) - set(checkable())):
+        raise UserError(f"unknown dataset {', '.join(unknown)}, choose from {', '.join(checkable())}")
     if not check_all(args.names, args.data_root, args.workers):
         raise SystemExit(1)
 

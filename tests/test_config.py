@@ -4,6 +4,7 @@ import argparse
 import json
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ import config
 GOLDEN = Path(__file__).parent / "golden"
 FLAGS = json.loads((GOLDEN / "flags.json").read_text())
 SCRIPTS = json.loads((GOLDEN / "scripts.json").read_text())
+GTAV = SimpleNamespace(name="gtav", root_variable="GTAV_DIR")
 DEPARTURES = {"--arch"}  # the published default, DeepWV3Plus, does not exist
 
 
@@ -56,15 +58,18 @@ def test_both_spellings_of_the_launchers_flag(spelling):
 def test_roots_come_from_data_root_then_environment_then_constants(monkeypatch):
     monkeypatch.setenv("GTAV_DIR", "elsewhere/gta")
     roots = config.parse_train_args([]).roots
-    assert roots["gtav"] == Path("elsewhere/gta")
-    assert roots["cityscapes"] == Path(config.CITYSCAPES_DIR)
-    assert config.parse_train_args(["--data_root", "town"]).roots["gtav"] == Path("town/gtav")
+    assert roots(GTAV) == Path("elsewhere/gta")
+    assert roots(SimpleNamespace(name="cityscapes", root_variable="CITYSCAPES_DIR")) == Path(
+        config.CITYSCAPES_DIR
+    )
+    assert roots(SimpleNamespace(name="acme", root_variable="ACME_DIR")) == Path("data/acme")
+    assert config.parse_train_args(["--data_root", "town"]).roots(GTAV) == Path("town/gtav")
 
 
 def test_dataset_dir_is_the_root_of_one_dataset():
     needed = ["--arch", "a", "--snapshot", "s/c.pth"]
     args = config.parse_eval_args([*needed, "--dataset", "gtav", "--dataset_dir", "here"])
-    assert args.roots["gtav"] == Path("here")
+    assert args.roots(GTAV) == Path("here")
     assert (args.ckpt_path, args.exp_name, args.scales) == ("s", "eval_gtav", [0.5, 1.0, 2.0])
     teacher = ["--arch", "a", "--snapshot", "s/ema_gtav-teacher_epoch_3_mean-iu_0.5.pth", "--dataset", "gtav"]
     assert config.parse_eval_args(teacher).exp_name == "eval_gtav_ema_gtav-teacher"

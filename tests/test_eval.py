@@ -14,12 +14,15 @@ from torch import nn
 import config
 import eval as evaluation
 from datasets import DATASETS
-from datasets.labels import TRAIN_ID_COLORS, TRAIN_ID_NAMES, TRAIN_ID_TO_ID
+from datasets.labels import lookup_table
 from tests.processes import run_processes
 from utils import checkpoint
+from utils.classes import CITYSCAPES
 from utils.logging import exit_cleanly
 from utils.pixels import IMAGENET_MEAN, IMAGENET_STD
 
+TRAIN_ID_NAMES, TRAIN_ID_COLORS = CITYSCAPES.names, CITYSCAPES.colors
+TRAIN_ID_TO_ID = lookup_table(dict(enumerate(CITYSCAPES.ids)), default=0)
 Output = namedtuple("Output", "logits")
 
 
@@ -158,7 +161,7 @@ def test_several_datasets_have_a_folder_each_and_a_table(town, capsys):
     loader = evaluation.setup_eval_loader
 
     def same_images(args, name):
-        args.roots["cityscapes"] = town / "data"
+        args.roots.folders["cityscapes"] = town / "data"
         return loader(args, "cityscapes")
 
     with pytest.MonkeyPatch.context() as patch:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from datasets import DATASETS
 from datasets.kitti import VAL_SPLITS
-from datasets.labels import CAMVID_TO_TRAIN_ID, ID_TO_TRAIN_ID
+from datasets.labels import ID_TO_TRAIN_ID
 
 
 def copy(source: Path, target: Path) -> None:
@@ -19,7 +19,7 @@ def copy(source: Path, target: Path) -> None:
 def write_camvid_label(source: Path, target: Path) -> None:
     """Write a Cityscapes label with CamVid's 11 classes, the others unlabelled (11)."""
     ids = np.full(256, 11, np.uint8)
-    ids[CAMVID_TO_TRAIN_ID[:11]] = range(11)
+    ids[DATASETS["camvid"].table[:11]] = range(11)
     target.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(ids[ID_TO_TRAIN_ID[np.asarray(Image.open(source))]]).save(target)
 

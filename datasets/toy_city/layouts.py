@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from datasets.labels import CITYSCAPES, IGNORE_LABEL, TRAIN_ID_TO_ID
+from datasets.labels import CITYSCAPES_LABELS
+from utils.classes import CITYSCAPES, IGNORE_LABEL
 
 CITIES = {
     "train": "aachen bochum bremen cologne darmstadt dusseldorf erfurt hamburg hanover jena krefeld "
@@ -22,14 +23,14 @@ def encoding(ids: Sequence[int] | np.ndarray, void: int) -> np.ndarray:
 
 
 ENCODINGS = {  # void is static, static, void, 255 and unlabeled
-    "cityscapes": encoding(TRAIN_ID_TO_ID[:19], 4),
-    "gtav": encoding(TRAIN_ID_TO_ID[:19], 4),
+    "cityscapes": encoding(CITYSCAPES.ids, 4),
+    "gtav": encoding(CITYSCAPES.ids, 4),
     "synthia": encoding((3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11), 0),
     "bdd100k": encoding(range(19), IGNORE_LABEL),
     "mapillary": encoding((13, 15, 17, 6, 3, 45, 48, 50, 30, 29, 27, 19, 20, 55, 61, 54, 58, 57, 52), 65),
 }
 CITYSCAPES_ID_PALETTE = np.zeros((256, 3), np.uint8)
-for entry in CITYSCAPES:
+for entry in CITYSCAPES_LABELS:
     if entry.id >= 0:
         CITYSCAPES_ID_PALETTE[entry.id] = entry.color
 

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from datasets.labels import IGNORE_LABEL, TRAIN_ID_NAMES
 from datasets.toy_city.materials import MATERIAL_NUMBERS
 from datasets.toy_city.shapes import SHAPES, Point
+from utils.classes import CITYSCAPES, IGNORE_LABEL
 
-LABELS = {name: train_id for train_id, name in enumerate(TRAIN_ID_NAMES)} | {"void": IGNORE_LABEL}
+LABELS = {name: train_id for train_id, name in enumerate(CITYSCAPES.names)} | {"void": IGNORE_LABEL}
 WorldPoint = tuple[float, float, float]
 
 

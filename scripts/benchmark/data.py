@@ -93,8 +93,7 @@ def measure_centroids(dataset: Any, count: int, decoder: Executor) -> Cost:
     samples = [dataset.samples[i % len(dataset)] for i in range(count)]
 
     def centroids(path: Path) -> None:
-        label, to_train_ids = dataset.read_ids(path)
-        tile_centroids(label, TILE, to_train_ids=to_train_ids)
+        tile_centroids(dataset.read_label(path), TILE)
 
     works = [partial(centroids, sample.label) for sample in samples]
     return mean_cost(works, [sample.image for sample in samples], decoder)

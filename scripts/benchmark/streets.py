@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.labels import CITYSCAPES
+from datasets.labels import CITYSCAPES_LABELS
 
 SIZES = {"cityscapes": (1024, 2048), "gtav": (1052, 1914)}  # (height, width)
 IMAGES = 4  # per dataset
@@ -34,7 +34,7 @@ def segments(rng: np.random.Generator, height: int, width: int) -> Image.Image:
 def write_streets(root: Path, sizes: Mapping[str, tuple[int, int]] = SIZES) -> None:
     """Write IMAGES training pairs of Cityscapes and of GTAV, of `sizes`, in their layouts and encodings."""
     rng = np.random.default_rng(0)
-    palette = [value for row in sorted(CITYSCAPES, key=lambda row: row.id)[1:] for value in row.color]
+    palette = [value for row in sorted(CITYSCAPES_LABELS, key=lambda row: row.id)[1:] for value in row.color]
     for number in range(IMAGES):
         name = f"aachen_{number:06}_000019"
         files = {

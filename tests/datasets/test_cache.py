@@ -13,6 +13,7 @@ from datasets.cache import CachedImages
 from datasets.class_uniform import ClassUniform
 from tests.processes import run_processes
 from transforms import presets
+from utils.errors import UserError
 
 
 def gtav(root):
@@ -42,7 +43,7 @@ def test_under_class_uniform_sampling(toy, tmp_path):
 def test_files_are_decoded_once(toy, tmp_path, monkeypatch):
     CachedImages(gtav(toy), tmp_path)
     base = gtav(toy)
-    for name in ("open", "read_ids"):
+    for name in ("open", "read_label"):
         monkeypatch.setattr(base, name, None)  # any reading would fail
     cached = CachedImages(base, tmp_path)
     cached[0]
@@ -53,7 +54,7 @@ def test_a_damaged_file_is_named(toy, tmp_path):
     cached = CachedImages(gtav(toy), tmp_path)
     path, _ = cached.files[cached.samples[0].image]
     path.write_bytes(path.read_bytes()[:-100])
-    damaged = pytest.raises(ValueError, match=f"cached file {path} is damaged: delete it and start again")
+    damaged = pytest.raises(UserError, match=f"cached file {path} is damaged")
     with damaged:
         cached[0]
     for content in (b"", b"garbage" * 100):
@@ -79,7 +80,7 @@ def test_copies_of_a_dataset_keep_apart(toy, tmp_path):
 
 def test_a_folder_that_cannot_be_filled(toy, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=f"--cache_images {tmp_path / 'file'} cannot be filled"):
+    with pytest.raises(UserError, match=f"--cache_images {tmp_path / 'file'} "):
         CachedImages(gtav(toy), tmp_path / "file")
 
 

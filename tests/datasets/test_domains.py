@@ -13,9 +13,10 @@ from small_data import SIZE, TRAIN, VAL, no_transform, save, write_camvid
 
 from datasets import DATASETS, get_dataset_class
 from datasets.kitti import VAL_SPLITS
-from datasets.labels import CITYSCAPES, PALETTE
+from datasets.labels import CITYSCAPES_LABELS
 from datasets.synthia import SYNTHIA, first_channel
 from datasets.toy_city import write_png16
+from utils.errors import MissingFile, UserError
 
 TOWN = ("cityscapes", "gtav", "synthia", "bdd100k", "mapillary")
 
@@ -52,7 +53,7 @@ def test_cityscapes_plain_layout_trainval_and_cv(tmp_path):
     # six cities a..f, two held out, from number 6 * cv / 3 on
     assert (names("train", cv=1), names("val", cv=1)) == ("abef", "cd")
     assert (names("train", cv=2), names("val", cv=2)) == ("abcd", "ef")
-    with pytest.raises(ValueError, match=r"cv 3 .* 0\.\.2"):
+    with pytest.raises(UserError, match=r"cv 3 .* 0\.\.2"):
         names("val", cv=3)
 
 
@@ -94,19 +95,19 @@ def test_gtav_follows_colours_not_indices(gtav):
 
 
 def test_gtav_reads_every_colour_of_the_table(gtav):
-    rows = [label for label in CITYSCAPES if label.name != "polegroup"]
+    rows = [label for label in CITYSCAPES_LABELS if label.name != "polegroup"]
     rgb = np.array([[row.color for row in rows]], np.uint8)
     assert gtav.decode_label(Image.fromarray(rgb)).tolist() == [[row.train_id for row in rows]]
 
 
 def test_gtav_rejects_other_colours(gtav):
-    with pytest.raises(ValueError, match=r"colour \[1, 2, 3\]"):
+    with pytest.raises(UserError, match=r"colour \[1, 2, 3\]"):
         gtav.decode_label(palette_image([[0]], [(1, 2, 3)]))
-    with pytest.raises(ValueError, match=r"colour \[1, 2, 3\]"):
+    with pytest.raises(UserError, match=r"colour \[1, 2, 3\]"):
         gtav.decode_label(Image.new("RGB", (2, 2), (1, 2, 3)))
-    with pytest.raises(ValueError, match="palette or RGB image, this one is L"):
+    with pytest.raises(UserError, match="GTAV label .* L"):
         gtav[0]
-    with pytest.raises(ValueError, match="index 7, which its palette does not have"):
+    with pytest.raises(UserError, match="index 7"):
         gtav.decode_label(palette_image([[7]], [(0, 0, 142)]))
 
 
@@ -138,11 +139,11 @@ def test_synthia_reads_every_png_filter():
 
 def test_synthia_rejects_other_files(toy):
     path = toy / "synthia/GT/LABELS/train/0000000.png"
-    with pytest.raises(ValueError, match="RGB PNG .* of 16 bits, this one has colour type 2, 8 bits"):
+    with pytest.raises(UserError, match="colour type 2, 8 bits"):
         first_channel((toy / "synthia/RGB/train/0000000.png").read_bytes())
-    with pytest.raises(ValueError, match="not a PNG"):
+    with pytest.raises(UserError, match="not a PNG"):
         first_channel(path.read_bytes()[1:])
-    with pytest.raises((ValueError, zlib.error)):
+    with pytest.raises(UserError):
         first_channel(path.read_bytes()[:300])
 
 
@@ -157,21 +158,21 @@ def test_synthia_reads_both_bytes(tmp_path):
     dataset = SYNTHIA(tmp_path, "train", no_transform)
     assert dataset[0]["label"].tolist() == [[13, 0, 255], [255, 10, 3]]
     write_png16(path, label + [256, 0, 0])
-    with pytest.raises(ValueError, match=r"0.png cannot be read: class id 264 is not one of synthia's: 0-22"):
+    with pytest.raises(UserError, match=r"0.png .*264 .*synthia.*0-22"):
         dataset[0]
 
 
 def test_missing_and_empty_roots(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"expected images/train/.*\.png with labels/train.*nowhere"):
+    with pytest.raises(MissingFile, match=r"expected images/train/.*\.png with labels/train.*nowhere"):
         DATASETS["gtav"](tmp_path / "nowhere", "train", no_transform)
-    with pytest.raises(FileNotFoundError, match="holds nothing"):
+    with pytest.raises(MissingFile, match="holds nothing"):
         DATASETS["gtav"](tmp_path, "train", no_transform)
 
 
 def test_other_layout_is_described(tmp_path):
     for number in range(7):
         save(tmp_path / f"images/0000{number}.png", np.zeros((1, 1)))
-    with pytest.raises(FileNotFoundError, match=r"images holds 00000.png, .*\(7 entries\)"):
+    with pytest.raises(MissingFile, match=r"images holds 00000.png, .*\(7 entries\)"):
         DATASETS["bdd100k"](tmp_path, "train", no_transform)
 
 
@@ -191,11 +192,11 @@ def test_kitti_splits_by_number(tmp_path):
     assert [numbers("train", cv) for cv in range(3)] == [[0, 2, 3], [1, 2, 3], [0, 1, 2]]
     assert (numbers("trainval"), numbers("test")) == ([0, 1, 2, 3], [0])
     assert DATASETS["kitti"](tmp_path, "val", no_transform)[0]["label"].tolist() == [[13]]
-    with pytest.raises(ValueError, match=r"cv 3 is not a cross-validation split of kitti, 0\.\.2 are"):
+    with pytest.raises(UserError, match=r"cv 3 .*kitti.* 0\.\.2"):
         numbers("val", 3)
     for folder in ("image_2", "semantic"):
         save(tmp_path / f"training/{folder}/x_10.png", np.zeros((1, 1)))
-    with pytest.raises(ValueError, match="is called NNNNNN_10.png, this one is not: .*x_10.png"):
+    with pytest.raises(UserError, match="kitti .*NNNNNN_10.png.*/x_10.png"):
         numbers("train")
 
 
@@ -212,11 +213,9 @@ def test_folder_finds_images_at_any_depth(tmp_path):
     assert [dataset[i]["name"] for i in range(3)] == ["a/x", "b", "c/d/x"] and len(dataset) == 3
     assert dataset[0]["label"].tolist() == [[255] * 3] * 2
     save(tmp_path / "a/x.png", np.zeros((2, 3, 3)))
-    with pytest.raises(ValueError, match=r"two images of one name: .*/a/x.JPG and .*/a/x.png"):
+    with pytest.raises(UserError, match=r"/a/x.JPG .*/a/x.png"):
         DATASETS["folder"](tmp_path, "val", no_transform)
-    with pytest.raises(
-        FileNotFoundError, match=r"no images in .*: expected files \*.png, \*.jpg.*holds nothing"
-    ):
+    with pytest.raises(MissingFile, match=r"empty.* \*.png, \*.jpg.*nothing"):
         (tmp_path / "empty").mkdir()
         DATASETS["folder"](tmp_path / "empty", "val", no_transform)
 
@@ -255,16 +254,14 @@ def test_cityscapes_video_frames(tmp_path, folder, caplog):
     names = ["0_000019", "1_000019", "0_000017", "0_000021", "1_000017"]
     assert [item["name"] for item in dataset] == [f"a_00000{name}" for name in names]
     assert [item["label"].tolist() for item in dataset] == [[[13]]] * 5
-    assert re.search("frames that are not there: .*a_000001_000021_leftImg8bit.png$", caplog.messages[-1])
-    with pytest.raises(ValueError, match="not there: .*without --strict_data"):
+    assert re.search("a_000001_000021_leftImg8bit.png$", caplog.messages[-1])
+    with pytest.raises(UserError, match="a_000001_000021.*--strict_data"):
         DATASETS["cityscapes"](tmp_path, "train", no_transform, max_skip=2, strict=True)
 
 
 def test_cityscapes_without_video(tmp_path):
     write_cityscapes(tmp_path, ["a_000000_000019"])
-    with pytest.raises(
-        FileNotFoundError, match="no video frames: expected leftImg8bit_sequence_trainvaltest"
-    ):
+    with pytest.raises(MissingFile, match="leftImg8bit_sequence_trainvaltest"):
         DATASETS["cityscapes"](tmp_path, "train", no_transform, max_skip=2)
 
 
@@ -276,22 +273,22 @@ def test_gtav_pairs_of_different_sizes_are_left_out(gtav, caplog):
     dataset = DATASETS["gtav"](root, "train", no_transform)
     assert [dataset.name_of(sample) for sample in dataset.samples] == ["00001", "00003"]
     (text,) = dataset.skipped
-    assert text in caplog.text and re.search(r"differ in size: \S+00002.png is 5x4, \S+00002.png 2x1$", text)
-    with pytest.raises(ValueError, match=r"differ in size: \S+00002.png is 5x4.*--strict_data"):
+    assert text in caplog.text and re.search(r"\S+00002.png is 5x4, \S+00002.png 2x1$", text)
+    with pytest.raises(UserError, match=r"\S+00002.png is 5x4.*--strict_data"):
         DATASETS["gtav"](root, "train", no_transform, strict=True)
 
 
 def test_gtav_lists_a_pair_whose_header_is_damaged(gtav):
     path = gtav.root / "images/train/folder/00001.png"
     path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(ValueError, match="00001.png cannot be read"):
+    with pytest.raises(UserError, match="00001.png"):
         DATASETS["gtav"](gtav.root, "train", no_transform)[0]
 
 
 def test_two_images_of_one_name(gtav):
     for kind in ("images", "labels"):
         save(gtav.root / kind / "train/other/00001.png", np.zeros((1, 2, 3)))
-    with pytest.raises(ValueError, match=r"one name: \S+/folder/00001.png and \S+/other/00001.png"):
+    with pytest.raises(UserError, match=r"/folder/00001.png .*/other/00001.png"):
         DATASETS["gtav"](gtav.root, "train", no_transform)
 
 
@@ -299,8 +296,8 @@ def test_label_without_its_image(tmp_path, caplog):
     camvid(tmp_path, [[0]])
     save(tmp_path / "trainannot/001.png", [[0]])
     assert len(DATASETS["camvid"](tmp_path, "train", no_transform)) == 1
-    assert re.search(r"labels without their image: \S+trainannot/001.png", caplog.text)
-    with pytest.raises(ValueError, match="labels without their image"):
+    assert re.search(r"labels without \S+ image: \S+trainannot/001.png", caplog.text)
+    with pytest.raises(UserError, match="labels without .*001.png"):
         DATASETS["camvid"](tmp_path, "train", no_transform, strict=True)
 
 
@@ -323,7 +320,7 @@ def test_unreadable_folder(tmp_path, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", forbid)
-    with pytest.raises(ValueError, match="folder .*trainannot cannot be read: Permission denied"):
+    with pytest.raises(UserError, match="trainannot .*Permission denied"):
         DATASETS["camvid"](tmp_path, "train", no_transform)
 
 
@@ -332,9 +329,7 @@ def test_image_of_more_than_8_bits(tmp_path, values):
     dataset = camvid(tmp_path, [[0]])
     path = tmp_path / "train/000.png"
     Image.fromarray(values).save(path, format="TIFF")
-    with pytest.raises(
-        ValueError, match=r"000.png cannot be read: an image has 8 bits per channel, this one is"
-    ):
+    with pytest.raises(UserError, match=r"000.png .*8 bits per channel"):
         dataset[0]
 
 
@@ -350,46 +345,38 @@ def test_grey_and_palette_images_are_read_as_rgb(tmp_path):
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match="unknown dataset 'kity', choose from cityscapes, gtav"):
+    with pytest.raises(UserError, match="'kity'.* cityscapes, gtav"):
         get_dataset_class("kity")
 
 
 def test_unknown_split(tmp_path):
-    with pytest.raises(ValueError, match="mapillary has no split 'test', it has train, val"):
+    with pytest.raises(UserError, match="mapillary .*'test'.* train, val"):
         DATASETS["mapillary"](tmp_path, "test", no_transform)
 
 
 def test_image_without_label(tmp_path):
     camvid(tmp_path, [[0]])
     save(tmp_path / "train/001.png", np.zeros((1, 1, 3)))
-    with pytest.raises(FileNotFoundError, match=r"train/001.png needs .*trainannot/001.png"):
+    with pytest.raises(MissingFile, match=r"train/001.png needs .*trainannot/001.png"):
         DATASETS["camvid"](tmp_path, "train", no_transform)
 
 
 def test_sizes_that_differ(tmp_path):
     dataset = camvid(tmp_path, np.zeros((2, 3)))
     save(tmp_path / "train/000.png", np.zeros((4, 5, 3)))
-    with pytest.raises(ValueError, match=r"train/000.png is 5x4, .*trainannot/000.png is 3x2"):
+    with pytest.raises(UserError, match=r"train/000.png is 5x4, .*trainannot/000.png is 3x2"):
         dataset[0]
 
 
 def test_unknown_id(tmp_path):
-    with pytest.raises(ValueError, match=r"0.png cannot be read: class id 77 is not one of camvid's: 0-11$"):
+    with pytest.raises(UserError, match=r"0.png .*77 .*camvid.*0-11$"):
         camvid(tmp_path, [[0, 77]])[0]
-
-
-@pytest.mark.parametrize("name", ["gtav", "cityscapes", "bdd100k", "synthia", "mapillary"])
-def test_ids_turn_into_the_train_ids(toy, name):
-    dataset = DATASETS[name](toy / name, "train", no_transform)
-    path = dataset.samples[0].label
-    ids, to_train_ids = dataset.read_ids(path)
-    assert to_train_ids(ids).tolist() == dataset.read_label(path).tolist()
 
 
 def test_label_of_three_channels(tmp_path):
     dataset = camvid(tmp_path, [[0, 1]])
     save(tmp_path / "trainannot/000.png", np.zeros((1, 2, 3)))
-    with pytest.raises(ValueError, match="one channel of class ids, this one is a RGB image"):
+    with pytest.raises(UserError, match="one channel .*RGB"):
         dataset[0]
 
 
@@ -399,17 +386,11 @@ def test_truncated_file(tmp_path, folder, kind):
     dataset = camvid(tmp_path, rng.integers(0, 11, (40, 40)))
     path = tmp_path / folder / "000.png"
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ValueError, match=rf"{kind} .*{folder}/000.png cannot be read"):
+    with pytest.raises(UserError, match=rf"{kind} .*{folder}/000.png"):
         dataset[0]
     if kind == "label":
-        with pytest.raises(ValueError, match=r"label .*trainannot/000.png cannot be read"):
-            dataset.read_ids(path)
-
-
-def test_palette_is_pil_ready():
-    image = Image.new("P", (1, 1), 13)
-    image.putpalette(PALETTE)
-    assert image.convert("RGB").getpixel((0, 0)) == (0, 0, 142)
+        with pytest.raises(UserError, match=r"label .*trainannot/000.png"):
+            dataset.read_label(path)
 
 
 def test_a_list_of_images(tmp_path):
@@ -420,8 +401,8 @@ def test_a_list_of_images(tmp_path):
     dataset = DATASETS["folder"](listed, "train", no_transform)
     assert [dataset[i]["name"] for i in range(len(dataset))] == ["b/x", "c"]
     listed.write_text("b/x.png\nd.png\n")
-    with pytest.raises(FileNotFoundError, match="1 images of list .*target.txt are not there: .*d.png"):
+    with pytest.raises(MissingFile, match="1 images .*target.txt .*d.png"):
         DATASETS["folder"](listed, "train", no_transform)
     listed.write_text("\n")
-    with pytest.raises(FileNotFoundError, match="names no image"):
+    with pytest.raises(MissingFile, match="list .*target.txt"):
         DATASETS["folder"](listed, "train", no_transform)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from datasets.lazy import PNG_HEADER, LazyImage, first_rows
+from utils.errors import UserError
 
 
 def content(values: np.ndarray, mode: str, kind: str = "PNG") -> bytes:
@@ -51,13 +52,13 @@ def test_rows_below_are_not_decoded():
     damaged = data[:middle] + bytes(len(data) - middle - 16) + data[-16:]
     image = lazy(damaged)
     np.testing.assert_array_equal(np.asarray(image.crop((0, 0, 64, 16))), values[:16])
-    with pytest.raises(ValueError, match="image some.png cannot be read"):
+    with pytest.raises(UserError, match="image some.png cannot be read"):
         image.crop((0, 48, 64, 64))
 
 
 def test_a_cut_file_is_found_whatever_is_cropped():
     data = content(noise((64, 64, 3)), "RGB")
-    with pytest.raises(ValueError, match="image some.png cannot be read"):
+    with pytest.raises(UserError, match="image some.png cannot be read"):
         lazy(data[: len(data) // 2]).crop((0, 0, 64, 16))
 
 
@@ -74,7 +75,7 @@ def test_what_cannot_be_cut_short_is_left_alone():
 
 
 def test_no_image():
-    with pytest.raises(ValueError, match="image some.png cannot be read"):
+    with pytest.raises(UserError, match="image some.png cannot be read"):
         lazy(b"no image")
 
 

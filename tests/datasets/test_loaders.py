@@ -8,12 +8,16 @@ import pytest
 import torch
 from small_data import SIZE, TRAIN, VAL, no_transform, save, write_camvid
 
+from config import Roots
 from datasets import DATASETS
-from datasets.loaders import endless, setup_eval_loader, setup_loaders
+from datasets.labels import lookup_table
+from datasets.loaders import endless, setup_classes, setup_eval_loader, setup_loaders
 from datasets.multi_source import ConcatSources, OnePerDomain, collate
 from datasets.views import PhotometricPairs
 from tests.towns import add_datasets
 from transforms import presets
+from utils.classes import CITYSCAPES, ClassTable
+from utils.errors import UserError
 
 CROP = 32
 
@@ -56,7 +60,7 @@ def make_args(toy):
             "split_index": 0,
             "split_count": 1,
         }
-        roots = {name: toy / name for name in DATASETS}
+        roots = Roots(toy)
         return Namespace(**{"roots": roots, **data, **batch, **crop, **look, **uniform, **scored, **changes})
 
     return make
@@ -83,7 +87,7 @@ def more(toy, tmp_path_factory):
 @pytest.mark.parametrize("uniform", [0, 0.5])
 def test_every_dataset_in_every_form(make_args, toy, more, name, uniform):
     """Plain and class-uniform training, validation, photometric pairs; a folder has train and val in one."""
-    roots = {name: (more if name in ("kitti", "camvid", "folder") else toy) / name}
+    roots = Roots(more if name in ("kitti", "camvid", "folder") else toy)
     names = {"dataset": [name], "val_dataset": [name], "covstat_val_dataset": [name]}
     loaders = setup_loaders(make_args(**names, roots=roots, class_uniform_pct=uniform))
     train, val = (TRAIN + VAL, TRAIN + VAL) if name == "folder" else (TRAIN, VAL)
@@ -130,7 +134,7 @@ def test_drawing_samples_leaves_the_global_generators_alone(make_args):
 def test_test_mode_validates_twelve_images(make_args, tmp_path):
     write_camvid(tmp_path, [np.zeros((2, 2))] * 14, "val")
     args = make_args(val_dataset=["camvid"], test_mode=True)
-    args.roots = args.roots | {"camvid": tmp_path}
+    args.roots.folders["camvid"] = tmp_path
     assert len(setup_loaders(args).val["camvid"]) == 12
     assert len(setup_eval_loader(args, "camvid")) == 12
     args.test_mode = False
@@ -169,7 +173,7 @@ def test_null_takes_no_part(make_args):
     assert loaders.val == {} and loaders.steps_per_batch == 2 and len(next(iter(loaders.train))["name"]) == 4
     assert list(setup_loaders(make_args(dataset=["null"])).train) == []
     assert list(setup_eval_loader(make_args(), "null")) == []
-    with pytest.raises(ValueError, match="ISW, whose statistics need a --covstat_val_dataset"):
+    with pytest.raises(UserError, match="ISW.*--covstat_val_dataset"):
         setup_loaders(make_args(covstat_val_dataset=["null"]))
 
 
@@ -178,7 +182,7 @@ def test_images_without_labels(make_args, tmp_path, caplog):
     for name in "ab":
         save(tmp_path / f"{name}/x.png", np.full((40, 50, 3), 9))
     names = {"dataset": ["folder"], "val_dataset": ["folder"], "covstat_val_dataset": ["folder"]}
-    args = make_args(**names, roots={"folder": tmp_path})
+    args = make_args(**names, roots=Roots(folders={"folder": tmp_path}))
     loaders = setup_loaders(args)
     (batch,) = loaders.train
     assert sorted(batch["name"]) == ["a/x", "b/x"] and (batch["label"] == 255).all()
@@ -205,7 +209,7 @@ def test_coarse_classes_and_video_frames(make_args, tmp_path):
         dataset=["cityscapes"],
         val_dataset=[],
         covstat_val_dataset=["cityscapes"],
-        roots={"cityscapes": tmp_path},
+        roots=Roots(folders={"cityscapes": tmp_path}),
         class_uniform_pct=1,
         boost_classes=(3,),
         maxSkip=1,
@@ -214,9 +218,9 @@ def test_coarse_classes_and_video_frames(make_args, tmp_path):
     dataset = loaders.train.dataset
     names = [dataset.base.name_of(sample) for sample in dataset.base.samples]
     assert names == ["a_000000_000019", "a_000001_000019", "a_000000_000020"]
-    assert dataset.classes.tolist() == [0, 3]
+    assert dataset.present.tolist() == [0, 3]
     assert {item["label"].unique().tolist()[0] for item in dataset} == {0, 3}
-    assert len(loaders.statistics["cityscapes"].dataset) == 2  # annotated images alone
+    assert len(loaders.statistics["cityscapes"].dataset) == 2  # only annotated images
 
 
 @pytest.mark.parametrize(
@@ -280,24 +284,63 @@ def test_eval_slices_cover_the_split(make_args):
 
 
 def test_training_set_smaller_than_a_batch(make_args):
-    with pytest.raises(ValueError, match="gtav has 5 training images, fewer than one batch of 6 on"):
+    with pytest.raises(UserError, match="gtav has 5 .* 6 "):
         setup_loaders(make_args(bs_mult=6))
 
 
 @pytest.mark.parametrize("flag", ["dataset", "val_dataset", "covstat_val_dataset"])
 def test_unknown_dataset(make_args, flag):
-    with pytest.raises(ValueError, match="unknown dataset 'gta', choose from cityscapes, gtav"):
+    with pytest.raises(UserError, match="'gta'.* cityscapes, gtav"):
         setup_loaders(make_args(**{flag: ["gta"]}))
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"val_dataset": ["camvid", "gta"]}, "'gta'"),
+        ({"covstat_val_dataset": ["own"]}, r"gtav \(19.* own \(1"),
+        ({"adapt_dataset": "own"}, r"gtav \(19.* own \(1"),
+        ({"dataset": ["cityscapes"], "city_mode": "trian"}, "cityscapes has no split 'trian'"),
+        ({"val_dataset": ["kitti"], "cv": 7}, "cv 7"),
+        ({"bblur": True, "aug_device": "gpu"}, "--bblur"),
+        ({"covstat_val_dataset": []}, "--covstat_val_dataset"),
+    ],
+)
+def test_cheap_mistakes_are_found_before_any_file_is_read(flags, message, make_args, tmp_path, monkeypatch):
+    """The roots do not exist, which listing would report."""
+    own = type("Own", (DATASETS["camvid"],), {"classes": ClassTable(("a",), ((0, 0, 0),))})
+    monkeypatch.setitem(DATASETS, "own", own)
+    with pytest.raises(UserError, match=message):
+        setup_loaders(make_args(roots=Roots(tmp_path / "nowhere"), **flags))
+
+
+def test_classes_of_ones_own(make_args, tmp_path, monkeypatch, caplog):
+    """Three classes; value 3 is class 2, 8 is class 1 and class 0 does not occur."""
+    classes = ClassTable(("ash", "birch", "oak"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
+    own = type("Own", (DATASETS["camvid"],), {"name": "own", "classes": classes})
+    own.table = lookup_table({3: 2, 8: 1, 11: 255})
+    monkeypatch.setitem(DATASETS, "own", own)
+    write_camvid(tmp_path, [np.full((40, 40), value) for value in (3, 8)])
+    write_camvid(tmp_path, [np.full((40, 40), 3)], "val")
+    roots = Roots(folders={"own": tmp_path})
+    with caplog.at_level("INFO", "robustnet"):
+        loaders = setup_loaders(
+            make_args(dataset=["own"], val_dataset=["own"], covstat_val_dataset=["own"], roots=roots)
+        )
+    assert loaders.classes is classes and "never occur: ash" in caplog.text
+    assert loaders.train.dataset.present.tolist() == [1, 2]
+    assert next(iter(loaders.val["own"]))["label"].unique().tolist() == [2]
+    assert setup_classes(make_args()) == CITYSCAPES
+
+
 def test_no_dataset(make_args):
-    with pytest.raises(ValueError, match="--dataset names no source domain"):
+    with pytest.raises(UserError, match="--dataset"):
         setup_loaders(make_args(dataset=[]))
 
 
 def test_batch_of_different_sizes():
     items = [{"image": torch.zeros(3, 2, width), "name": name} for width, name in ((4, "a"), (5, "b"))]
-    with pytest.raises(ValueError, match="one size: a 4x2, b 5x2; use --bs_mult_val 1"):
+    with pytest.raises(UserError, match="a 4x2, b 5x2.*--bs_mult_val 1"):
         collate(items)
 
 
@@ -314,5 +357,5 @@ def test_target_views_come_without_end(make_args):
     again.sampler.load_state_dict({"epoch": 1, "position": 2})
     for expected, batch in zip(batches[3:], endless(again), strict=False):
         assert batch["name"] == expected["name"] and torch.equal(batch["student"], expected["student"])
-    with pytest.raises(ValueError, match="cityscapes has 5 training images, fewer than --sac_images 6"):
+    with pytest.raises(UserError, match="cityscapes has 5 .*--sac_images 6"):
         setup_loaders(make_args(**more | {"sac_images": 6}))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from datasets.samplers import EvalSampler, ImportanceSampler, StatisticsSampler, TrainSampler
+from utils.errors import UserError
 
 
 def shards(world_size, length=11, **options):
@@ -102,5 +103,5 @@ def test_importance_is_shared_by_processes():
 
 
 def test_importance_needs_a_class():
-    with pytest.raises(ValueError, match="no class occurs"):
+    with pytest.raises(UserError, match="no class occurs"):
         ImportanceSampler(np.zeros((3, 4)))

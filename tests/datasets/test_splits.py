@@ -9,6 +9,7 @@ from small_data import no_transform, save
 from datasets import DATASETS, splits
 from datasets.splits import as_ranges, read_split, split_names
 from datasets.toy_city import ENCODINGS, write_png16
+from utils.errors import MissingFile, UserError
 
 COUNTS = {
     "gtav": {"train": 12388, "val": 6382, "test": 6181, "left_out": 15},
@@ -39,7 +40,7 @@ def test_known_numbers():
 def test_bad_lists(text, message, tmp_path, monkeypatch):
     monkeypatch.setattr(splits, "FOLDER", tmp_path)
     (tmp_path / "bad.txt").write_text(text)
-    with pytest.raises(ValueError, match=f"bad.txt.*{message}"):
+    with pytest.raises(UserError, match=f"bad.txt.*{message}"):
         read_split.__wrapped__("bad")
 
 
@@ -84,7 +85,7 @@ def test_a_flat_download_is_split_by_the_lists(name, split, found, tmp_path, cap
     assert text in caplog.text and " more" in caplog.text
     assert ("of no published split: " in caplog.text) == ("30000.png" in caplog.text) == (name == "gtav")
     assert "19993" not in caplog.text
-    with pytest.raises(ValueError, match="published.*without --strict_data"):
+    with pytest.raises(UserError, match="published.*--strict_data"):
         DATASETS[name](tmp_path, split, no_transform, strict=True)
 
 
@@ -99,8 +100,5 @@ def test_an_arranged_copy_comes_before_a_flat_one(tmp_path):
 
 def test_no_image_of_the_split(tmp_path):
     write_flat(tmp_path, "gtav", [1, 2])
-    with pytest.raises(
-        FileNotFoundError,
-        match="none of the images of gtav .* is in split val; .*published images are missing",
-    ):
+    with pytest.raises(MissingFile, match="gtav .* split val; .*missing"):
         DATASETS["gtav"](tmp_path, "val", no_transform)

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.labels import CITYSCAPES, MAPILLARY_TO_TRAIN_ID, TRAIN_ID_NAMES
+from datasets import DATASETS
+from datasets.labels import CITYSCAPES_LABELS
 from datasets.toy_city import STYLES, draw_scene, paths, render, write_pair, write_toy_city
 from datasets.toy_city.__main__ import main
+from utils.classes import CITYSCAPES
 
 SIZE, TRAIN = (64, 128), 24
 CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # by train id
@@ -57,12 +59,12 @@ def decode(domain: str, path: Path) -> np.ndarray:
     """Return the train ids (H, W) of a label file, void as 255."""
     if domain == "synthia":
         ids = read_png16(path)[1][..., 0]
-        inverse = {number: TRAIN_ID_NAMES.index(name) for number, name in SYNTHIA_NAMES.items()}
+        inverse = {number: CITYSCAPES.names.index(name) for number, name in SYNTHIA_NAMES.items()}
     else:
         ids = np.asarray(Image.open(path))
         inverse = {
             "bdd100k": {k: k for k in range(19)},
-            "mapillary": {k: int(v) for k, v in enumerate(MAPILLARY_TO_TRAIN_ID[:66]) if v < 19},
+            "mapillary": {k: int(v) for k, v in enumerate(DATASETS["mapillary"].table[:66]) if v < 19},
         }.get(domain, {number: k for k, number in enumerate(CITYSCAPES_IDS)})
     label = np.full(ids.shape, 255, np.uint8)
     for number, train_id in inverse.items():
@@ -130,7 +132,7 @@ def test_gtav_palette_holds_the_cityscapes_colors(town):
     with Image.open(town / "gtav/labels/valid/01/00001.png") as label:
         assert label.mode == "P"
         palette = np.array(label.getpalette()).reshape(-1, 3)
-    for entry in CITYSCAPES:
+    for entry in CITYSCAPES_LABELS:
         if entry.id >= 0:
             assert tuple(palette[entry.id]) == entry.color
 
@@ -145,14 +147,14 @@ def test_void_is_a_real_id_that_is_not_scored(town):
 def test_every_class_in_every_domain(labels):
     for domain, label in labels.items():
         count = np.bincount(label.ravel(), minlength=256)
-        assert (count[:19] >= 40).all(), (domain, dict(zip(TRAIN_ID_NAMES, count, strict=False)))
+        assert (count[:19] >= 40).all(), (domain, dict(zip(CITYSCAPES.names, count, strict=False)))
         assert set(np.flatnonzero(count)) == {*range(19), 255}
 
 
 def test_class_imbalance(labels):
     label = np.stack(list(labels.values()))
     share = np.bincount(label.ravel(), minlength=256) / label.size
-    of = dict(zip(TRAIN_ID_NAMES, share, strict=False))
+    of = dict(zip(CITYSCAPES.names, share, strict=False))
     assert of["road"] > 0.2 and min(of["building"], of["sky"]) > 0.08 and of["vegetation"] > 0.04
     for name in ("pole", "traffic light", "traffic sign", "person", "rider", "motorcycle", "bicycle"):
         assert 0.001 < of[name] < 0.06, name

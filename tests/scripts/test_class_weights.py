@@ -10,6 +10,7 @@ from PIL import Image
 import config
 from datasets.loaders import setup_loaders
 from scripts import class_weights
+from utils.errors import UserError
 from utils.logging import exit_cleanly
 
 
@@ -22,7 +23,7 @@ def run(monkeypatch, *argv):
 def test_shares_by_hand():
     """Class 0 has 3 + 1 pixels, class 18 only 2 in the second image; 255 counts nowhere."""
     labels = [("a", np.array([[0, 0, 0, 255]])), ("b", np.array([[0, 18, 18, 255]]))]
-    assert class_weights.shares(labels) == {"a": {"0": 0.75}, "b": {"0": 0.25, "18": 1.0}}
+    assert class_weights.shares(labels, 19) == {"a": {"0": 0.75}, "b": {"0": 0.25, "18": 1.0}}
 
 
 def test_predictions(tmp_path, monkeypatch):
@@ -43,7 +44,7 @@ def test_labels_decide_what_is_drawn(toy_town, tmp_path, monkeypatch):
     sampler = setup_loaders(config.parse_train_args(flags)).target.sampler
     assert sampler.cumulative.shape[1] == 8 and np.allclose(sampler.cumulative[:, -1], 1)
     (tmp_path / "shares.json").write_text('{"a": {"0": 1.0}}')
-    with pytest.raises(ValueError, match="8 of 8 images are not in .*shares.json: "):
+    with pytest.raises(UserError, match="8 of 8 .*shares.json"):
         setup_loaders(config.parse_train_args(flags))
 
 

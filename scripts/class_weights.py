@@ -19,7 +19,7 @@ from tqdm import tqdm
 import config
 from datasets import NUM_CLASSES, get_dataset_class
 from datasets.labels import ID_TO_TRAIN_ID
-from utils.logging import exit_cleanly
+from utils.exit import exit_cleanly
 
 
 def shares(labels: Iterable[tuple[str, np.ndarray]]) -> dict[str, dict[str, float]]:

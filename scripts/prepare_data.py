@@ -30,7 +30,7 @@ from datasets.base import Sample, SegmentationDataset, files_below, found_in, sa
 from datasets.labels import TRAIN_ID_NAMES
 from datasets.splits import read_split, split_names
 from utils import report
-from utils.logging import exit_cleanly
+from utils.exit import exit_cleanly
 
 CITY = r"/[^/]+/[^/]+"
 # What is wanted of a download: the end of a path in it -> the path below the root. {split} and {part} (2500

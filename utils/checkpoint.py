@@ -1,4 +1,4 @@
-"""Checkpoints: written so that a crash cannot spoil one, read without executing anything."""
+"""Checkpoints: a crash cannot damage one while it is written, and reading one runs no code from it."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -6,22 +6,23 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from utils.errors import UserError
 from utils.files import load_torch, replacing
 
 VERSION = 1
 
 
 class LoadReport(NamedTuple):
-    """How the entries of a checkpoint met those of a network."""
+    """Which entries a checkpoint and a network have in common."""
 
     loaded: list[str]
-    missing: list[str]  # in the network alone
-    unexpected: list[str]  # in the checkpoint alone
+    missing: list[str]  # only in the network
+    unexpected: list[str]  # only in the checkpoint
     mismatched: list[str]  # in both, of different shapes
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is left over on either side."""
+        """Whether checkpoint and network have the same entries."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def __str__(self) -> str:
@@ -35,7 +36,7 @@ class LoadReport(NamedTuple):
 
 
 def save(path: Path, state: dict) -> None:
-    """Write `state` to `path` whole or not at all."""
+    """Write `state` to `path`, whole or not at all."""
     with replacing(path) as temporary:
         torch.save({**state, "version": VERSION}, temporary)
 
@@ -43,35 +44,36 @@ def save(path: Path, state: dict) -> None:
 def load(path: str | Path) -> dict:
     """Return the checkpoint at `path`, on the CPU; tensors, numbers and strings only.
 
-    Raises FileNotFoundError, or ValueError for no checkpoint or one that holds anything that would run code.
+    Raises MissingFile if there is no file, and UserError for a file that is not a checkpoint or that holds
+    anything that would run code.
     """
     state = load_torch(path, "checkpoint")
     if not isinstance(state, dict) or "state_dict" not in state:
-        raise ValueError(
+        raise UserError(
             f"{path} holds no state_dict; expected a checkpoint of this project or the published code"
         )
     return state
 
 
 def check_settings(state: dict, settings: dict) -> None:
-    """Raise ValueError if the run that wrote `state` recorded other values of any of `settings`.
+    """Raise UserError if the run that wrote `state` recorded other values of any of `settings`.
 
-    What has no entries (instance norms without weights) and what is no tensor is told apart only here.
-    Checkpoints of the published code recorded nothing.
+    Some settings leave no trace in the weights, so they are compared here. Checkpoints of the published code
+    recorded nothing.
     """
     recorded = state.get("settings", {})
     other = {key: value for key, value in settings.items() if recorded.get(key, value) != value}
     if other:
         texts = [f"{key} {recorded[key]}, not {value}" for key, value in other.items()]
-        raise ValueError(f"the checkpoint was trained with {'; '.join(texts)}")
+        raise UserError(f"the checkpoint was trained with {'; '.join(texts)}")
 
 
 def load_weights(
     net: nn.Module, state_dict: dict[str, torch.Tensor], allow_partial: bool = False
 ) -> LoadReport:
-    """Fill `net` from `state_dict` (a `module.` prefix is dropped) and report how the entries met.
+    """Fill `net` from `state_dict` (a `module.` prefix is dropped) and report what was loaded.
 
-    Raises ValueError when nothing matches and, unless `allow_partial`, when anything is left over.
+    Raises UserError if nothing matches and, unless `allow_partial`, if any entry does not match.
     """
     own = net.state_dict()
     given = {key.removeprefix("module."): value for key, value in state_dict.items()}
@@ -82,8 +84,8 @@ def load_weights(
         loaded, [key for key in own if key not in given], [key for key in given if key not in own], mismatched
     )
     if not loaded:
-        raise ValueError(f"the checkpoint fits no entry of this network ({report}); check --arch")
+        raise UserError(f"the checkpoint fits no entry of this network ({report}); check --arch")
     if not (allow_partial or report.whole):
-        raise ValueError(f"the checkpoint does not fit this network ({report}); check --arch and --wt_layer")
+        raise UserError(f"the checkpoint does not fit this network ({report}); check --arch and --wt_layer")
     net.load_state_dict({key: given[key] for key in loaded}, strict=False)
     return report

@@ -10,7 +10,7 @@ from PIL import Image
 import config
 from datasets.loaders import setup_loaders
 from scripts import class_weights
-from utils.logging import exit_cleanly
+from utils.exit import exit_cleanly
 
 
 def run(monkeypatch, *argv):

@@ -344,6 +344,8 @@ def _source_data(parser: Parser) -> None:
 
 def _check_source_data(args: argparse.Namespace) -> Idle:
     """Check the data flags and set `boost_classes`."""
+    if not args.dataset:
+        raise UserError("--dataset needs at least one source domain, or null")
     _at_least(args, 1, "class_uniform_tile")
     _at_least(args, 0, "num_workers", "maxSkip", "max_cu_epoch")
     if not 0 <= args.class_uniform_pct <= 1:

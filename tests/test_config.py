@@ -240,6 +240,7 @@ def test_lists_of_classes():
         (["--img_wt_loss", "--cls_wt_loss"], "--cls_wt_loss, --img_wt_loss"),
         (["--bblur", "--aug_device", "gpu"], "--bblur"),
         (["--nonsense"], "--nonsense"),
+        (["--dataset"], "--dataset"),
     ],
 )
 def test_values_that_cannot_work_are_named(argv, message):

@@ -354,7 +354,7 @@ def test_weights_of_another_architecture_start_nothing(finished, toy_town, tmp_p
     assert "arch DeepR18V3PlusD, not DeepMobileNetV3PlusD" in capsys.readouterr().err
 
 
-def test_weights_alone_start_a_run_from_its_first_epoch(finished, toy_town, tmp_path, capsys):
+def test_only_weights_start_a_run_from_its_first_epoch(finished, toy_town, tmp_path, capsys):
     run(flags(toy_town, tmp_path, "--max_epoch", "1", "--snapshot", str(the_checkpoint(finished))))
     # code 0 has a batch norm where the checkpoint has whitening: its 5 entries are missing, and said so
     assert "5 missing: layer0.1.weight" in capsys.readouterr().out

@@ -216,7 +216,10 @@ class Trainer:
                 "--restore_optimizer to start from its weights"
             )
         changes = settings.compare(settings.recorded(state), self.settings)
-        logger.info("weights: %s", checkpoint.load_weights(self.net, state["state_dict"]))
+        try:
+            self.net.load_state_dict({k.removeprefix("module."): v for k, v in state["state_dict"].items()})
+        except RuntimeError as error:
+            raise UserError(f"the weights of the checkpoint do not fit this network: {error}") from error
         self._load_optimizer(state, changes)
         self.scaler.load_state_dict(state["scaler"])
         self.whitening.load_state_dict(state["whitening"])

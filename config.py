@@ -1,6 +1,8 @@
 """The command line: every flag of train.py and eval.py in titled groups, and where the datasets live.
 
 Names, types and defaults are those of the published code wherever it had the flag; see README, "Differences".
+Each group of flags is one function with its flags and, next to it, one with its checks. All are in one file,
+because many checks compare flags of different groups, and so a flag is found in one place.
 """
 
 import argparse
@@ -10,9 +12,11 @@ import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NoReturn, Protocol
 
-from utils.norms import CODES, Norm
+from utils.classes import IGNORE_LABEL
+from utils.errors import UserError
+from utils.norms import CODES, POSITIONS, Norm
 
 # Dataset roots. An environment variable of the same name overrides each, --data_root DIR all (DIR/NAME).
 # A dataset without a line here is at data/NAME.
@@ -25,9 +29,21 @@ CAMVID_DIR = "data/camvid"
 KITTI_DIR = "data/kitti"
 FOLDER_DIR = "data/folder"
 
-NUM_CLASSES = 19
 INFERENCE_MODES = ("sliding", "pooling", "whole")
+NULL_NAMES = ("null", "null_loader")  # of the dataset without images
 NO_EFFECT = "accepted, no effect"
+Idle = dict[str, list[str]]  # flags that have no effect, by the reason: "with --adam" -> ["momentum"]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that accepts no abbreviated flag, and whose errors are UserErrors of one sentence."""
+
+    def __init__(self, **options: Any) -> None:
+        options |= {"allow_abbrev": False, "formatter_class": argparse.ArgumentDefaultsHelpFormatter}
+        super().__init__(**options)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; --help lists the flags")
 
 
 class HasRoot(Protocol):
@@ -60,238 +76,201 @@ class Roots:
 
 
 def parse_train_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parse the flags of train.py and add `roots`, the lists of classes and the batch size per process.
+    """Parse the flags of train.py; see `complete` for what the number of processes decides.
 
-    Raises ValueError for a value that cannot work.
+    Adds `roots`, `given` (names of the flags on the command line), `strict_classes` and `boost_classes`.
+    Raises UserError for a value that cannot work. Flags without effect are listed in one warning.
     """
     args = _parse("train", argv)
-    world_size = int(os.environ.get("WORLD_SIZE", 1))
-    if args.global_batch_size is not None:
-        domains = 1 if args.image_uniform_sampling else max(1, len(args.dataset))
-        shares = world_size * domains
-        if args.global_batch_size < 1 or args.global_batch_size % shares:
-            raise ValueError(
-                f"--global_batch_size {args.global_batch_size} cannot be divided among {world_size} "
-                f"processes with {domains} domains each; take a multiple of {shares}"
-            )
-        args.bs_mult = args.global_batch_size // shares
-    _check_numbers(args)
-    _check_adaptation(args, world_size)
-    _warn_of_idle(args)
-    args.strict_classes = _train_ids("--strict_bdr_cls", args.strict_bdr_cls)
-    args.boost_classes = _train_ids("--coarse_boost_classes", args.coarse_boost_classes or "")
-    if args.boost_classes and (args.class_uniform_pct <= 0 or "cityscapes" not in args.dataset):
-        raise ValueError(
-            "--coarse_boost_classes adds to the class-uniform sampling of cityscapes: it needs "
-            "--class_uniform_pct above 0 and cityscapes in --dataset"
-        )
-    if args.maxSkip and "cityscapes" not in args.dataset:
-        raise ValueError("--maxSkip adds video frames of cityscapes: it needs cityscapes in --dataset")
-    if args.snapshot:
-        args.pretrained = "none"
-    elif args.restore_optimizer:
-        raise ValueError("--restore_optimizer continues a run: name its checkpoint with --snapshot")
-    if args.test_mode:
-        args.max_epoch, args.cov_stat_epoch, args.trials = 2, 0, min(args.trials, 2)
+    checks = (
+        _check_source_data,
+        _check_augmentation,
+        _check_start,
+        _check_whitening,
+        _check_adaptation,
+        _check_main_loss,
+        _check_optimization,
+        _check_train_launch,
+    )
+    idle = []
+    for check in checks:
+        idle.append(check(args))
+    _warn_of_idle(args, idle)
     return args
 
 
-def _check_numbers(args: argparse.Namespace) -> None:
-    for name in (
-        "bs_mult",
-        "bs_mult_val",
-        "crop_size",
-        "pre_size",
-        "max_epoch",
-        "max_iter",
-        "class_uniform_tile",
-    ):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, not {getattr(args, name)}")
-    if not 0 <= args.rrotate <= 180:
-        raise ValueError(f"--rrotate {args.rrotate} is no angle in degrees from 0 to 180")
-    if not 0 < args.scale_min <= args.scale_max:
-        raise ValueError(
-            "scales are drawn from [--scale_min, --scale_max]: "
-            f"0 < {args.scale_min} <= {args.scale_max} fails"
-        )
-    if Norm.ISW in args.wt_layer and min(args.trials, args.clusters - 1) < 1:
-        raise ValueError(
-            "--wt_layer asks for ISW, which needs --trials of at least 1 and --clusters of at least 2, "
-            f"not {args.trials} and {args.clusters}"
-        )
+def complete(args: argparse.Namespace, world_size: int, num_classes: int) -> argparse.Namespace:
+    """Return `args` with what only the started program knows: bs_mult, the images per process and domain.
+
+    Raises UserError if a batch cannot be divided among the processes, or a train id is not a class.
+    """
+    args = argparse.Namespace(**vars(args))
+    if args.global_batch_size is not None:
+        shares = world_size * _domains_per_sample(args)
+        if args.global_batch_size < 1 or args.global_batch_size % shares:
+            raise UserError(
+                f"--global_batch_size {args.global_batch_size} cannot be divided among {world_size} "
+                f"processes with {_domains_per_sample(args)} domains each; use a multiple of {shares}"
+            )
+        args.bs_mult = args.global_batch_size // shares
+    if args.adapt_dataset:
+        views, images = args.sac_views, args.sac_images
+        share, rest = divmod(views * images, world_size)
+        if rest or (share % views and views % share):
+            raise UserError(
+                f"--sac_images {images} of --sac_views {views} cannot be divided among {world_size} "
+                "processes; each process needs whole images, or an equal part of the views of one image"
+            )
+    for flag, ids in (("strict_bdr_cls", args.strict_classes), ("coarse_boost_classes", args.boost_classes)):
+        if beyond := [i for i in ids if i >= num_classes]:
+            raise UserError(f"--{flag} takes train ids 0..{num_classes - 1}, not {beyond[0]}")
+    return args
 
 
-def _check_adaptation(args: argparse.Namespace, world_size: int) -> None:
-    """Check the flags of adaptation and set `select_on` to the datasets whose best checkpoint is kept."""
-    if args.select_on is None:
-        args.select_on = [] if args.adapt_dataset else args.val_dataset
-    if unknown := set(args.select_on) - set(args.val_dataset):
-        raise ValueError(f"--select_on {', '.join(sorted(unknown))} is not in --val_dataset")
-    if not args.adapt_dataset:
-        return
-    views, images = args.sac_views, args.sac_images
-    share, rest = divmod(views * images, world_size)
-    for name, least in (("sac_views", 1), ("sac_images", 1), ("sac_teacher_every", 1), ("sac_weight", 0)):
-        if not getattr(args, name) >= least:
-            raise ValueError(f"--{name} must be at least {least}, not {getattr(args, name)}")
-    if rest or (share % views and views % share):
-        raise ValueError(
-            f"--sac_images {images} of --sac_views {views} cannot be divided among {world_size} processes: "
-            "each takes whole images, or an equal part of the views of one"
-        )
-    if min(args.sac_crop) < 2 or any(side % 2 for side in args.sac_crop):
-        raise ValueError(f"--sac_crop takes an even height and width in px, not {args.sac_crop}")
-    if args.domain_steps == "separate" and len(args.dataset) > 1:
-        raise ValueError("--domain_steps separate does not go with --adapt_dataset: one step has all losses")
-    if args.adapt_dataset in args.dataset:
-        warnings.warn(f"--adapt_dataset {args.adapt_dataset} is a source domain too", stacklevel=3)
-    if args.sac_phase == "sac" and not args.snapshot:
-        raise ValueError("--sac_phase sac starts from trained weights: name their checkpoint with --snapshot")
+def images_per_step(args: argparse.Namespace, world_size: int) -> int:
+    """Return the number of training images of one iteration, over all processes and domains."""
+    return args.bs_mult * world_size * _domains_per_sample(args)
 
 
-def _warn_of_idle(args: argparse.Namespace) -> None:
-    """Warn of flags that others leave without effect."""
-    weighted = args.img_wt_loss or args.jointwtborder
-    whitened = {Norm.IW, Norm.ISW} & set(args.wt_layer)
-    idle = {
-        "amsgrad": (args.amsgrad and not args.adam, "--adam"),
-        "batch_weighting": (args.batch_weighting and not weighted, "--img_wt_loss or --jointwtborder"),
-        "wt_bound": (args.wt_bound != 1 and not weighted, "--img_wt_loss or --jointwtborder"),
-        "strict_bdr_cls": (args.strict_bdr_cls and not args.jointwtborder, "--jointwtborder"),
-        "dynamic": (args.dynamic and Norm.ISW not in args.wt_layer, "code 2 in --wt_layer"),
-        "sac_published_loss": (args.sac_published_loss and args.sac_phase != "sac", "--sac_phase sac"),
-        "wt_reg_weight": (args.wt_reg_weight and not whitened, "code 1 or 2 in --wt_layer"),
-    }
-    if not args.adapt_dataset:
-        defaults = get_parser("train")
-        for name in (name for name in vars(args) if name.startswith("sac_")):
-            idle[name] = getattr(args, name) != defaults.get_default(name), "--adapt_dataset"
-    for name, (is_idle, needed) in idle.items():
-        if is_idle:
-            warnings.warn(f"--{name} has no effect without {needed}", stacklevel=3)
-    if Norm.ISW in args.wt_layer and (unseen := set(args.covstat_val_dataset) - set(args.dataset)):
-        warnings.warn(
-            f"whitening statistics come from domains not trained on: {', '.join(sorted(unseen))}; "
-            "see --covstat_val_dataset",
-            stacklevel=3,
-        )
-
-
-def _train_ids(flag: str, text: str) -> tuple[int, ...]:
-    ids = [entry.strip() for entry in text.split(",") if entry.strip()]
-    if not all(entry.isdecimal() and int(entry) < NUM_CLASSES for entry in ids):
-        raise ValueError(f"{flag} takes train ids 0..{NUM_CLASSES - 1} separated by commas, not {text!r}")
-    return tuple(map(int, ids))
+def _domains_per_sample(args: argparse.Namespace) -> int:
+    """Return how many images one sample has: one per source domain, unless the domains are concatenated."""
+    return 1 if args.image_uniform_sampling else max(1, len(args.dataset))
 
 
 def parse_eval_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the flags of eval.py; `val_dataset` is the list of datasets and `scales` a list of numbers.
 
-    Raises ValueError for a value that cannot work.
+    Adds `roots` and `given` (names of the flags on the command line). Raises UserError for a value that
+    cannot work. Flags without effect are listed in one warning.
     """
     args = _parse("eval", argv)
-    args.val_dataset = [args.dataset] if isinstance(args.dataset, str) else args.dataset
-    if args.dataset_dir:
-        if len(args.val_dataset) != 1:
-            raise ValueError(
-                f"--dataset_dir is the root of one dataset, but {len(args.val_dataset)} are evaluated"
-            )
-        args.roots.folders[args.val_dataset[0]] = Path(args.dataset_dir)
-    _warn_of_idle_inference(args)
-    try:
-        args.scales = [1.0] if args.single_scale else [float(scale) for scale in args.scales.split(",")]
-    except ValueError:
-        raise ValueError(f"--scales takes numbers separated by commas, not {args.scales!r}") from None
-    _check_inference(args)
-    args.ckpt_path = args.ckpt_path or str(Path(args.snapshot).parent)
-    one_name = f"eval_{args.val_dataset[0]}" if len(args.val_dataset) == 1 else "eval"
-    kind = re.match(r"(?:best|ema)_.+?(?=_epoch_)", Path(args.snapshot).name)  # last_... has the plain name
-    args.exp_name = args.exp_name or args.exp or (f"{one_name}_{kind[0]}" if kind else one_name)
+    checks = _check_scored_data, _check_inference, _check_records
+    _warn_of_idle(args, [check(args) for check in checks])
     args.pretrained = "none"
     return args
 
 
-def _check_inference(args: argparse.Namespace) -> None:
-    if args.inference_mode not in INFERENCE_MODES:
-        modes = ", ".join(INFERENCE_MODES)
-        raise ValueError(f"--inference_mode {args.inference_mode!r} is unknown; choose one of {modes}")
-    if impossible := [scale for scale in args.scales if not 0 < scale < math.inf]:
-        raise ValueError(f"scale {impossible[0]} in --scales is no size factor; expected a number above 0")
-    if args.crop_size < 1 or not 0 <= args.sliding_overlap < 1:
-        raise ValueError(
-            f"windows of crop {args.crop_size}, overlap {args.sliding_overlap}: expected --crop_size of at "
-            "least 1 px and 0 <= --sliding_overlap < 1"
-        )
-    if args.max_memory_gb is not None and not args.max_memory_gb > 0:
-        raise ValueError(f"--max_memory_gb {args.max_memory_gb} leaves no memory; expected GiB above 0")
-    if args.split_count < 1:
-        raise ValueError(f"--split_count must be at least 1, not {args.split_count}")
-    if not 0 <= args.split_index < args.split_count:
-        raise ValueError(f"--split_index {args.split_index} is not one of 0..{args.split_count - 1}")
-
-
-def _warn_of_idle_inference(args: argparse.Namespace) -> None:
-    """Warn of flags that the mode of inference, or --single_scale, leaves without effect."""
-    sliding, mode = ["crop_size", "sliding_overlap"], args.inference_mode
-    idle = {
-        "--inference_mode pooling": sliding if mode == "pooling" else [],
-        "--inference_mode whole": [*sliding, "scales", "no_flip"] if mode == "whole" else [],
-        "--single_scale": ["scales"] if args.single_scale else [],
-    }
-    defaults = get_parser("eval")
-    for cause, names in idle.items():
-        for name in names:
-            if getattr(args, name) != defaults.get_default(name):
-                warnings.warn(f"--{name} has no effect with {cause}", stacklevel=3)
-
-
 def _parse(program: str, argv: list[str] | None) -> argparse.Namespace:
-    parser = get_parser(program)
-    args = parser.parse_args(argv)
-    for group in parser._action_groups:
-        set_flags = [
-            a.option_strings[0] for a in group._group_actions if getattr(args, a.dest, a.default) != a.default
-        ]
-        if set_flags and group.title == NO_EFFECT:
-            warnings.warn(f"no effect: {', '.join(set_flags)}", stacklevel=3)
+    args = get_parser(program).parse_args(argv)
+    bare = get_parser(program)  # without defaults it sets only the flags that are given
+    for action in bare._actions:
+        action.default = argparse.SUPPRESS
+    args.given = set(vars(bare.parse_args(argv)))
     args.roots = Roots(args.data_root)
+    for name in ("dataset", "val_dataset", "covstat_val_dataset"):
+        names = getattr(args, name, None)
+        if isinstance(names, list):
+            setattr(args, name, ["null" if n in NULL_NAMES else n for n in names])
     return args
 
 
-def get_parser(program: str) -> argparse.ArgumentParser:
+def _warn_of_idle(args: argparse.Namespace, checked: list[Idle]) -> None:
+    """Warn once of all given flags that have no effect."""
+    program = "train" if "lr" in args else "eval"
+    unused = [a.dest for a in _actions(program, NO_EFFECT)]
+    reasons: Idle = {}
+    for idle in [*checked, {"which is accepted only for old scripts": unused}]:
+        for reason, names in idle.items():
+            reasons.setdefault(reason, []).extend(f"--{name}" for name in names if name in args.given)
+    texts = [f"{', '.join(names)} ({reason})" for reason, names in reasons.items() if names]
+    if texts:
+        warnings.warn(f"flags without effect: {'; '.join(texts)}", stacklevel=3)
+
+
+def _actions(program: str, title: str) -> list[argparse.Action]:
+    """Return the flags of a titled group."""
+    return [
+        action
+        for group in get_parser(program)._action_groups
+        if group.title == title
+        for action in group._group_actions
+    ]
+
+
+def get_parser(program: str) -> Parser:
     """Return the parser of `program`, "train" or "eval"."""
-    parser = argparse.ArgumentParser(
-        description=f"{program}.py: domain generalization in urban-scene segmentation",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    {"train": _train_flags, "eval": _eval_flags}[program](parser)
+    parser = Parser(description=f"{program}.py: domain generalization in urban-scene segmentation")
+    groups = {
+        "train": (
+            _source_data,
+            _augmentation,
+            _start,
+            _whitening,
+            _adaptation,
+            _main_loss,
+            _optimization,
+            _train_records,
+            _data_paths,
+            _layers,
+            _launch,
+            _train_no_effect,
+        ),
+        "eval": (
+            _scored_data,
+            _checkpoint,
+            _inference,
+            _eval_records,
+            _data_paths,
+            _layers,
+            _launch,
+            _eval_no_effect,
+        ),
+    }
+    for add_group in groups[program]:
+        add_group(parser)
     return parser
 
 
-def _shared_flags(parser: argparse.ArgumentParser) -> None:
-    data = parser.add_argument_group("where the data is")
-    data.add_argument("--data_root", help="folder that holds cityscapes, gtav, ...: the datasets by name")
-    data.add_argument(
-        "--strict_data", action="store_true", help="an unusable image is an error, never skipped"
-    )
-    data.add_argument(
+# Checks that several groups share
+
+
+def _at_least(args: argparse.Namespace, least: float, *names: str) -> None:
+    """Raise UserError unless every flag that has a value is a finite number of at least `least`."""
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and not least <= value < math.inf:
+            raise UserError(f"--{name} must be at least {least}, not {value}")
+
+
+def _above_zero(args: argparse.Namespace, *names: str) -> None:
+    """Raise UserError unless every flag that has a value is a finite number above 0."""
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and not 0 < value < math.inf:
+            raise UserError(f"--{name} must be a finite number above 0, not {value}")
+
+
+def _train_ids(flag: str, text: str) -> tuple[int, ...]:
+    ids = [entry.strip() for entry in text.split(",") if entry.strip()]
+    if not all(entry.isdecimal() and int(entry) < IGNORE_LABEL for entry in ids):
+        raise UserError(f"{flag} takes train ids separated by commas, not {text!r}")
+    return tuple(map(int, ids))
+
+
+# Flags of both programs
+
+
+def _data_paths(parser: Parser) -> None:
+    group = parser.add_argument_group("where the data is")
+    add = group.add_argument
+    add("--data_root", help="folder that holds the datasets by name: cityscapes, gtav, ...")
+    add("--strict_data", action="store_true", help="stop at an unusable image instead of skipping it")
+    add(
         "--mapillary_protocol",
         choices=("legacy", "full", "half"),
         default="full",
         help="Mapillary validation: whole images, at half size, or (legacy) the middle square at height 1536",
     )
-    data.add_argument(
-        "--cache_dir", help="folder of derived files (class centroids); default: beside the data"
-    )
-    data.add_argument(
+    add("--cache_dir", help="folder of derived files (class centroids); without it they are next to the data")
+    add(
         "--image_in",
         action="store_true",
         help="normalize each image by its own channel mean and std instead of ImageNet's",
     )
 
-    net = parser.add_argument_group("network")
-    net.add_argument(
+
+def _layers(parser: Parser) -> None:
+    parser.add_argument_group("layers").add_argument(
         "--wt_layer",
         nargs="*",
         type=int,
@@ -299,278 +278,489 @@ def _shared_flags(parser: argparse.ArgumentParser) -> None:
         help=f"seven codes, for the stem (0 to 2) and layer1 to layer4: {CODES}",
     )
 
-    launch = parser.add_argument_group("launch")
-    launch.add_argument(
-        "--local_rank", "--local-rank", type=int, default=0, help="set by torch.distributed.launch"
-    )
-    launch.add_argument(
+
+def _check_layers(args: argparse.Namespace) -> None:
+    if len(args.wt_layer) != POSITIONS or not set(args.wt_layer) <= set(Norm):
+        raise UserError(f"--wt_layer takes {POSITIONS} codes of {CODES}, not {args.wt_layer}")
+
+
+def _launch(parser: Parser) -> None:
+    add = parser.add_argument_group("launch").add_argument
+    add("--local_rank", "--local-rank", type=int, default=0, help="set by torch.distributed.launch")
+    add(
         "--test_mode",
         action="store_true",
         help="a short run: 2 epochs of 7 training iterations, 12 validation images",
     )
 
 
-def _train_flags(parser: argparse.ArgumentParser) -> None:
-    data = parser.add_argument_group("data")
-    data.add_argument("--dataset", nargs="*", type=str, default=["cityscapes"], help="source domains")
-    data.add_argument(
+def _check_train_launch(args: argparse.Namespace) -> Idle:
+    """Shorten the run for --test_mode."""
+    if not args.test_mode:
+        return {}
+    args.max_epoch, args.cov_stat_epoch, args.trials = 2, 0, min(args.trials, 2)
+    return {"with --test_mode": ["max_epoch", "cov_stat_epoch"]}
+
+
+# Flags of train.py
+
+
+def _source_data(parser: Parser) -> None:
+    add = parser.add_argument_group("data").add_argument
+    add("--dataset", nargs="*", type=str, default=["cityscapes"], help="source domains")
+    add(
         "--image_uniform_sampling",
         action="store_true",
         help="concatenate the source domains instead of drawing one image of each",
     )
-    data.add_argument(
+    add(
         "--domain_steps",
         choices=("joint", "separate"),
         default="joint",
         help="one optimizer step for a batch of all domains, or one for each domain (published)",
     )
-    data.add_argument(
+    add(
         "--val_dataset",
         nargs="*",
         type=str,
         default=["bdd100k"],
         help="validated after every epoch; may be empty or null",
     )
-    data.add_argument(
+    add(
         "--covstat_val_dataset",
         nargs="*",
         type=str,
         default=["cityscapes"],
         help="domains whose training images the whitening statistics come from",
     )
-    data.add_argument(
-        "--city_mode", type=str, default="train", help="Cityscapes training split: train or trainval"
+    add("--city_mode", type=str, default="train", help="Cityscapes training split: train or trainval")
+    add("--cv", type=int, default=0, help="Cityscapes cross-validation split by cities, 0..2")
+    add(
+        "--class_uniform_pct", type=float, default=0, help="share of an epoch drawn evenly over classes, 0..1"
     )
-    data.add_argument("--cv", type=int, default=0, help="Cityscapes cross-validation split by cities, 0..2")
-    data.add_argument(
-        "--class_uniform_pct", type=float, default=0, help="share of an epoch drawn evenly over classes"
-    )
-    data.add_argument(
-        "--class_uniform_tile", type=int, default=1024, help="tile of the class centroids in px"
-    )
-    data.add_argument(
+    add("--class_uniform_tile", type=int, default=1024, help="tile of the class centroids in px")
+    add(
         "--coarse_boost_classes",
         type=str,
         help="Cityscapes: train ids (3,4) whose centroids also come from the coarse set",
     )
-    data.add_argument(
+    add(
         "--maxSkip",
         type=int,
         default=0,
         help="Cityscapes: add to each training image the video frames this many ids before and after",
     )
-    data.add_argument(
-        "--max_cu_epoch", type=int, default=100000, help="no class-uniform sampling from this epoch on"
-    )
-    data.add_argument("--cache_images", help="folder in which training images are kept decoded (8 MB each)")
-    data.add_argument("--num_workers", type=int, default=4, help="loader processes per training process")
+    add("--max_cu_epoch", type=int, default=100000, help="no class-uniform sampling from this epoch on")
+    add("--cache_images", help="folder in which training images are kept decoded (8 MB each)")
+    add("--num_workers", type=int, default=4, help="loader processes per training process")
 
-    augmentation = parser.add_argument_group("augmentation")
-    augmentation.add_argument("--crop_size", type=int, default=720, help="training crop, px")
-    augmentation.add_argument(
+
+def _check_source_data(args: argparse.Namespace) -> Idle:
+    """Check the data flags and set `boost_classes`."""
+    if not args.dataset:
+        raise UserError("--dataset needs at least one source domain, or null")
+    _at_least(args, 1, "class_uniform_tile")
+    _at_least(args, 0, "num_workers", "maxSkip", "max_cu_epoch")
+    if not 0 <= args.class_uniform_pct <= 1:
+        raise UserError(f"--class_uniform_pct must be a share from 0 to 1, not {args.class_uniform_pct}")
+    if not 0 <= args.cv <= 2:
+        raise UserError(f"--cv must be 0, 1 or 2, not {args.cv}")
+    args.boost_classes = _train_ids("--coarse_boost_classes", args.coarse_boost_classes or "")
+    if args.boost_classes and (args.class_uniform_pct <= 0 or "cityscapes" not in args.dataset):
+        raise UserError(
+            "--coarse_boost_classes adds to the class-uniform sampling of cityscapes; it needs "
+            "--class_uniform_pct above 0 and cityscapes in --dataset"
+        )
+    if args.maxSkip and "cityscapes" not in args.dataset:
+        raise UserError("--maxSkip adds video frames of cityscapes; it needs cityscapes in --dataset")
+    idle: Idle = {}
+    if args.class_uniform_pct == 0:
+        idle["without --class_uniform_pct"] = ["class_uniform_tile", "max_cu_epoch"]
+    if len(args.dataset) < 2:
+        idle["with one source domain"] = ["image_uniform_sampling", "domain_steps"]
+    elif args.image_uniform_sampling:
+        idle["with --image_uniform_sampling"] = ["domain_steps"]
+    if "cityscapes" not in {*args.dataset, *args.val_dataset, *args.covstat_val_dataset, args.adapt_dataset}:
+        idle["without cityscapes"] = ["city_mode", "cv"]
+    if "mapillary" not in args.val_dataset:
+        idle["without mapillary"] = ["mapillary_protocol"]
+    return idle
+
+
+def _augmentation(parser: Parser) -> None:
+    add = parser.add_argument_group("augmentation").add_argument
+    add("--crop_size", type=int, default=720, help="training crop, px")
+    add(
         "--crop_nopad",
         action="store_true",
         help="shrink the crop to a small image and resize, instead of padding",
     )
-    augmentation.add_argument("--pre_size", type=int, help="first scale the shorter edge to this, px")
-    augmentation.add_argument("--scale_min", type=float, default=0.5)
-    augmentation.add_argument("--scale_max", type=float, default=2.0)
-    augmentation.add_argument(
-        "--rrotate", type=int, default=0, help="rotate uniformly in +- this many degrees"
-    )
-    augmentation.add_argument(
-        "--color_aug", type=float, default=0.0, help="> 0 switches colour jitter on (no strength)"
-    )
-    augmentation.add_argument("--gblur", action="store_true", help="Gaussian blur")
-    augmentation.add_argument("--bblur", action="store_true", help="bilateral blur instead of Gaussian")
-    augmentation.add_argument(
+    add("--pre_size", type=int, help="first scale the shorter edge to this, px")
+    add("--scale_min", type=float, default=0.5, help="smallest factor of the random scale")
+    add("--scale_max", type=float, default=2.0, help="largest factor of the random scale")
+    add("--rrotate", type=int, default=0, help="rotate uniformly in +- this many degrees")
+    add("--color_aug", type=float, default=0.0, help="above 0: colour jitter, whose strength is fixed")
+    add("--gblur", action="store_true", help="Gaussian blur")
+    add("--bblur", action="store_true", help="bilateral blur instead of Gaussian")
+    add(
         "--aug_device",
         choices=("cpu", "gpu"),
         default="cpu",
         help="where jitter, blur and normalization run: in the loaders (cpu) or on the training device",
     )
-    augmentation.add_argument(
+    add(
         "--dump_augmentation_images",
         action="store_true",
-        help="write the first augmented batch of every epoch beside the checkpoints",
+        help="write the first augmented batch of every epoch next to the checkpoints",
     )
 
-    net = parser.add_argument_group("network and start")
-    net.add_argument("--arch", type=str, default="DeepR50V3PlusD", help="also as network.deepv3.NAME")
-    net.add_argument("--pretrained", default="imagenet", help="imagenet, none, or a file of backbone weights")
-    net.add_argument("--snapshot", type=str, help="start from this checkpoint's weights")
-    net.add_argument(
+
+def _check_augmentation(args: argparse.Namespace) -> Idle:
+    _at_least(args, 1, "crop_size", "pre_size")
+    _at_least(args, 0, "color_aug")
+    if not 0 <= args.rrotate <= 180:
+        raise UserError(f"--rrotate must be an angle from 0 to 180 degrees, not {args.rrotate}")
+    if not 0 < args.scale_min <= args.scale_max < math.inf:
+        raise UserError(
+            "scales are drawn from [--scale_min, --scale_max]; "
+            f"expected 0 < scale_min <= scale_max, not {args.scale_min} and {args.scale_max}"
+        )
+    if args.bblur and args.aug_device == "gpu":
+        raise UserError("--bblur runs only on the CPU; leave out --aug_device gpu")
+    return {"with --bblur": ["gblur"]} if args.bblur else {}
+
+
+def _start(parser: Parser) -> None:
+    add = parser.add_argument_group("network and start").add_argument
+    add("--arch", type=str, default="DeepR50V3PlusD", help="also as network.deepv3.NAME")
+    add("--pretrained", default="imagenet", help="imagenet, none, or a file of backbone weights")
+    add("--snapshot", type=str, help="start from this checkpoint's weights")
+    add(
         "--restore_optimizer",
         action="store_true",
         help="continue the --snapshot run: optimizer, schedule, epoch, whitening masks",
     )
-    net.add_argument("--freeze_trunk", action="store_true", help="train the head only (works here)")
+    add("--freeze_trunk", action="store_true", help="train only the head (works here)")
 
-    white = parser.add_argument_group("whitening")
-    white.add_argument("--wt_reg_weight", type=float, default=0.0, help="weight of the whitening loss")
-    white.add_argument(
-        "--relax_denom", type=float, default=2.0, help="IRW margin = pairs // this; 0 for none"
-    )
-    white.add_argument("--clusters", type=int, default=50, help="ISW: clusters of the covariance variances")
-    white.add_argument(
-        "--trials", type=int, default=10, help="ISW: statistics passes whose masks are intersected"
-    )
-    white.add_argument(
-        "--cov_stat_epoch", type=int, default=5, help="ISW: epoch after which statistics are taken"
-    )
-    white.add_argument(
-        "--dynamic", action="store_true", help="ISW: repeat them every cov_stat_epoch + 1 epochs"
-    )
 
-    sac = parser.add_argument_group("adaptation to an unlabelled target domain (DA-SAC)")
-    sac.add_argument("--adapt_dataset", help="target domain, whose training images are used without labels")
-    sac.add_argument(
+def _check_start(args: argparse.Namespace) -> Idle:
+    """Check the start flags; a snapshot replaces pretrained weights."""
+    _check_layers(args)
+    if args.snapshot:
+        args.pretrained = "none"
+        return {"with --snapshot": ["pretrained"]}
+    if args.restore_optimizer:
+        raise UserError("--restore_optimizer continues a run; name its checkpoint with --snapshot")
+    return {}
+
+
+def _whitening(parser: Parser) -> None:
+    add = parser.add_argument_group("whitening").add_argument
+    add("--wt_reg_weight", type=float, default=0.0, help="weight of the whitening loss")
+    add("--relax_denom", type=float, default=2.0, help="IRW margin = pairs // this; 0 for none")
+    add("--clusters", type=int, default=50, help="ISW: clusters of the covariance variances")
+    add("--trials", type=int, default=10, help="ISW: statistics passes whose masks are intersected")
+    add("--cov_stat_epoch", type=int, default=5, help="ISW: epoch after which statistics are taken")
+    add("--dynamic", action="store_true", help="ISW: repeat them every cov_stat_epoch + 1 epochs")
+
+
+def _check_whitening(args: argparse.Namespace) -> Idle:
+    _at_least(args, 0, "wt_reg_weight", "relax_denom", "cov_stat_epoch")
+    idle: Idle = {}
+    if Norm.IW not in args.wt_layer:
+        idle["without code 1 in --wt_layer"] = ["relax_denom"]
+    if Norm.ISW not in args.wt_layer:
+        idle["without code 2 in --wt_layer"] = [
+            *("clusters", "trials", "cov_stat_epoch", "dynamic", "covstat_val_dataset")
+        ]
+        if Norm.IW not in args.wt_layer:
+            idle["without code 1 or 2 in --wt_layer"] = ["wt_reg_weight"]
+        return idle
+    if min(args.trials, args.clusters - 1) < 1:
+        raise UserError(
+            "--wt_layer asks for ISW, which needs --trials of at least 1 and --clusters of at least 2, "
+            f"not {args.trials} and {args.clusters}"
+        )
+    if unseen := set(args.covstat_val_dataset) - set(args.dataset):
+        warnings.warn(
+            f"whitening statistics come from domains that are not trained on: {', '.join(sorted(unseen))}; "
+            "see --covstat_val_dataset",
+            stacklevel=3,
+        )
+    return idle
+
+
+def _adaptation(parser: Parser) -> None:
+    add = parser.add_argument_group("adaptation to an unlabelled target domain (DA-SAC)").add_argument
+    add("--adapt_dataset", help="target domain, whose training images are used without labels")
+    add(
         "--sac_phase",
         choices=("abn", "sac"),
         default="sac",
         help="abn: batch norm adapts to target images; sac: self-training from the weights of --snapshot",
     )
-    sac.add_argument("--sac_views", type=int, default=4, help="views of one target image")
-    sac.add_argument("--sac_images", type=int, default=2, help="target images per step, over all processes")
-    sac.add_argument(
-        "--sac_crop", nargs=2, type=int, default=[512, 1024], metavar=("H", "W"), help="size of a view, px"
-    )
-    sac.add_argument("--sac_weight", type=float, default=5.0, help="weight of the target domain's loss")
-    sac.add_argument(
-        "--sac_teacher_every", type=int, default=100, help="iterations between updates of the teacher"
-    )
-    sac.add_argument(
-        "--sac_published_loss", action="store_true", help="each view's loss times every view's confidence"
-    )
-    sac.add_argument("--sac_weights", help="file of scripts.class_weights: draws rare classes more often")
-    sac.add_argument(
+    add("--sac_views", type=int, default=4, help="views of one target image")
+    add("--sac_images", type=int, default=2, help="target images per step, over all processes")
+    add("--sac_crop", nargs=2, type=int, default=[512, 1024], metavar=("H", "W"), help="size of a view, px")
+    add("--sac_weight", type=float, default=5.0, help="weight of the target domain's loss")
+    add("--sac_teacher_every", type=int, default=100, help="iterations between updates of the teacher")
+    add("--sac_published_loss", action="store_true", help="each view's loss times every view's confidence")
+    add("--sac_weights", help="file of scripts.class_weights: draws rare classes more often")
+    add(
         "--select_on",
         nargs="*",
-        help="validation datasets whose best checkpoint is kept; default: all, or none while adapting",
+        help="validation datasets whose best checkpoint is kept; without it: all, or none while adapting",
     )
 
-    losses = parser.add_argument_group("main loss")
-    losses.add_argument("--cls_wt_loss", action="store_true", help="fixed class weights")
-    losses.add_argument("--img_wt_loss", action="store_true", help="class weights from each image")
-    losses.add_argument("--batch_weighting", action="store_true", help="class weights from the batch instead")
-    losses.add_argument(
-        "-wb", "--wt_bound", type=float, default=1.0, help="most weight added to a rare class"
-    )
-    losses.add_argument(
-        "--jointwtborder", action="store_true", help="boundary label relaxation, image-weighted"
-    )
-    losses.add_argument(
-        "--strict_bdr_cls", type=str, default="", help="train ids that are not relaxed: 5,6,7"
-    )
-    losses.add_argument("--rlx_off_iter", type=int, default=-1, help="iteration after which relaxation ends")
 
-    optim = parser.add_argument_group("optimization")
-    optim.add_argument("--lr", type=float, default=0.01)
-    optim.add_argument("--momentum", type=float, default=0.9)
-    optim.add_argument("--weight_decay", type=float, default=5e-4, help="works here")
-    optim.add_argument("--adam", action="store_true", help="Adam instead of SGD (works here)")
-    optim.add_argument("--amsgrad", action="store_true", help="with --adam (works here)")
-    optim.add_argument("--lr_bias", type=float, default=1.0, help="learning rate of biases, times --lr")
-    optim.add_argument("--lr_schedule", type=str, default="poly", help="poly, scl-poly or constant")
-    optim.add_argument("--poly_exp", type=float, default=0.9)
-    optim.add_argument("--rescale", type=float, default=1.0, help="scl-poly: factor after rlx_off_iter")
-    optim.add_argument("--repoly", type=float, default=1.5, help="scl-poly: exponent after rlx_off_iter")
-    optim.add_argument("--max_epoch", type=int, default=180)
-    optim.add_argument("--max_iter", type=int, default=30000)
-    optim.add_argument("--bs_mult", type=int, default=2, help="training images per process and domain")
-    optim.add_argument(
-        "--global_batch_size", type=int, help="training images per step over all processes; replaces bs_mult"
+def _check_adaptation(args: argparse.Namespace) -> Idle:
+    """Check the flags of adaptation and set `select_on` to the datasets whose best checkpoint is kept."""
+    if args.select_on is None:
+        args.select_on = [] if args.adapt_dataset else args.val_dataset
+    if unknown := set(args.select_on) - set(args.val_dataset):
+        raise UserError(f"--select_on {', '.join(sorted(unknown))} is not in --val_dataset")
+    if not args.adapt_dataset:
+        return {"without --adapt_dataset": [name for name in vars(args) if name.startswith("sac_")]}
+    _at_least(args, 1, "sac_views", "sac_images", "sac_teacher_every")
+    _at_least(args, 0, "sac_weight")
+    if min(args.sac_crop) < 2 or any(side % 2 for side in args.sac_crop):
+        raise UserError(f"--sac_crop takes an even height and width in px, not {args.sac_crop}")
+    if args.domain_steps == "separate" and len(args.dataset) > 1:
+        raise UserError(
+            "--domain_steps separate is not possible with --adapt_dataset: one step has all losses"
+        )
+    if args.adapt_dataset in args.dataset:
+        warnings.warn(f"--adapt_dataset {args.adapt_dataset} is a source domain too", stacklevel=3)
+    if args.sac_phase == "abn":
+        return {"without --sac_phase sac": ["sac_weight", "sac_teacher_every", "sac_published_loss"]}
+    if not args.snapshot:
+        raise UserError("--sac_phase sac starts from trained weights; name their checkpoint with --snapshot")
+    return {}
+
+
+def _main_loss(parser: Parser) -> None:
+    add = parser.add_argument_group("main loss").add_argument
+    add("--cls_wt_loss", action="store_true", help="fixed class weights")
+    add("--img_wt_loss", action="store_true", help="class weights from each image")
+    add("--batch_weighting", action="store_true", help="class weights from the batch instead")
+    add("-wb", "--wt_bound", type=float, default=1.0, help="largest weight that is added for a rare class")
+    add("--jointwtborder", action="store_true", help="boundary label relaxation, image-weighted")
+    add("--strict_bdr_cls", type=str, default="", help="train ids that are not relaxed: 5,6,7")
+    add("--rlx_off_iter", type=int, default=-1, help="iteration after which relaxation ends; -1 for never")
+
+
+def _check_main_loss(args: argparse.Namespace) -> Idle:
+    """Check the flags of the main loss and set `strict_classes`."""
+    _at_least(args, 0, "wt_bound")
+    args.strict_classes = _train_ids("--strict_bdr_cls", args.strict_bdr_cls)
+    chosen = [name for name in ("cls_wt_loss", "img_wt_loss", "jointwtborder") if getattr(args, name)]
+    if len(chosen) > 1:
+        raise UserError(f"--{', --'.join(chosen)} are different main losses; choose one")
+    idle: Idle = {}
+    if not (args.img_wt_loss or args.jointwtborder):
+        idle["without --img_wt_loss or --jointwtborder"] = ["batch_weighting", "wt_bound"]
+    if not args.jointwtborder:
+        idle["without --jointwtborder"] = ["strict_bdr_cls"]
+        if args.lr_schedule != "scl-poly":
+            idle["without --jointwtborder or --lr_schedule scl-poly"] = ["rlx_off_iter"]
+    return idle
+
+
+def _optimization(parser: Parser) -> None:
+    add = parser.add_argument_group("optimization").add_argument
+    add("--lr", type=float, default=0.01, help="learning rate at the start")
+    add("--momentum", type=float, default=0.9, help="of SGD")
+    add("--weight_decay", type=float, default=5e-4, help="works here")
+    add("--adam", action="store_true", help="Adam instead of SGD (works here)")
+    add("--amsgrad", action="store_true", help="with --adam (works here)")
+    add("--lr_bias", type=float, default=1.0, help="learning rate of biases, times --lr")
+    add(
+        "--lr_schedule",
+        type=str,
+        choices=("poly", "scl-poly", "constant"),
+        default="poly",
+        help="how the learning rate falls",
     )
-    optim.add_argument("--bs_mult_val", type=int, default=1, help="validation images per process")
-    optim.add_argument("--fp16", action="store_true", help="mixed precision (works here; bfloat16 on a CPU)")
-    optim.add_argument("--seed", type=int, default=0, help="of everything random")
+    add("--poly_exp", type=float, default=0.9, help="poly: exponent of 1 - iteration / max_iter")
+    add("--rescale", type=float, default=1.0, help="scl-poly: factor after rlx_off_iter")
+    add("--repoly", type=float, default=1.5, help="scl-poly: exponent after rlx_off_iter")
+    add("--max_epoch", type=int, default=180, help="training ends after this many epochs")
+    add("--max_iter", type=int, default=30000, help="training ends after this many iterations")
+    add("--bs_mult", type=int, default=2, help="training images per process and domain")
+    add("--global_batch_size", type=int, help="training images per step over all processes; replaces bs_mult")
+    add("--bs_mult_val", type=int, default=1, help="validation images per process")
+    add("--fp16", action="store_true", help="mixed precision (works here; bfloat16 on a CPU)")
+    add("--seed", type=int, default=0, help="seed of all random numbers")
 
-    logs = parser.add_argument_group("records")
-    logs.add_argument("--date", type=str, default="default", help="first folder under ckpt and tb_path")
-    logs.add_argument("--exp", type=str, default="default", help="second folder")
-    logs.add_argument("--tb_tag", type=str, default="", help="suffix of the TensorBoard folder (works here)")
-    logs.add_argument("--visualize_feature", action="store_true", help="log pictures of feature covariances")
-    logs.add_argument("--ckpt", type=str, default="logs/ckpt")
-    logs.add_argument("--tb_path", type=str, default="logs/tb")
-    _shared_flags(parser)
 
-    unused = parser.add_argument_group(NO_EFFECT)
+def _check_optimization(args: argparse.Namespace) -> Idle:
+    _above_zero(args, "lr", "lr_bias", "rescale")
+    _at_least(args, 0, "weight_decay", "poly_exp", "repoly", "seed")
+    _at_least(args, 1, "max_epoch", "max_iter", "bs_mult", "bs_mult_val")
+    if not 0 <= args.momentum < 1:
+        raise UserError(f"--momentum must be from 0 to below 1, not {args.momentum}")
+    if args.lr_schedule == "scl-poly" and not 0 <= args.rlx_off_iter < args.max_iter:
+        raise UserError(
+            f"--lr_schedule scl-poly switches at --rlx_off_iter, which must be in [0, {args.max_iter}), "
+            f"not {args.rlx_off_iter}"
+        )
+    idle = {"with --adam": ["momentum"]} if args.adam else {"without --adam": ["amsgrad"]}
+    if args.lr_schedule == "constant":
+        idle["with --lr_schedule constant"] = ["poly_exp"]
+    if args.lr_schedule != "scl-poly":
+        idle["without --lr_schedule scl-poly"] = ["rescale", "repoly"]
+    if args.global_batch_size is not None:
+        idle["with --global_batch_size"] = ["bs_mult"]
+    return idle
+
+
+def _train_records(parser: Parser) -> None:
+    add = parser.add_argument_group("records").add_argument
+    add("--date", type=str, default="default", help="first folder in ckpt and tb_path")
+    add("--exp", type=str, default="default", help="second folder")
+    add("--tb_tag", type=str, default="", help="suffix of the TensorBoard folder (works here)")
+    add("--visualize_feature", action="store_true", help="log pictures of feature covariances")
+    add("--ckpt", type=str, default="logs/ckpt", help="folder of checkpoints and logs")
+    add("--tb_path", type=str, default="logs/tb", help="folder of TensorBoard events")
+
+
+def _train_no_effect(parser: Parser) -> None:
+    add = parser.add_argument_group(NO_EFFECT).add_argument
     for flag in ("--sgd", "--syncbn"):
-        unused.add_argument(flag, action="store_true", default=True, help="always so")
-    unused.add_argument("--hardnm", type=int, default=0)
-    unused.add_argument("--trunk", type=str, default="resnet101", help="--arch chooses the trunk")
-    unused.add_argument("--scf", action="store_true")
-    unused.add_argument("--start_epoch", type=int, default=0, help="the checkpoint knows its epoch")
-    unused.add_argument(
-        "--dist_url", type=str, default="tcp://127.0.0.1:", help="the launcher's environment is used"
+        add(flag, action="store_true", default=True, help="always so")
+    add("--hardnm", type=int, default=0, help="unused")
+    add("--trunk", type=str, default="resnet101", help="--arch chooses the trunk")
+    add("--scf", action="store_true", help="unused")
+    add("--start_epoch", type=int, default=0, help="the checkpoint holds its epoch")
+    add("--dist_url", type=str, default="tcp://127.0.0.1:", help="the launcher's environment is used")
+    add("--use_wtloss", action="store_true", help="--wt_layer says so")
+    add("--use_isw", action="store_true", help="--wt_layer says so")
+
+
+# Flags of eval.py
+
+
+def _scored_data(parser: Parser) -> None:
+    add = parser.add_argument_group("data").add_argument
+    add("--dataset", "--val_dataset", nargs="+", type=str, default="cityscapes", help="one or several")
+    add("--dataset_dir", type=str, help="root of the only --dataset (works here)")
+    add("--split", type=str, default="val", help="train, val or test")
+    add("--cv_split", type=int, help="Cityscapes cross-validation split by cities, 0..2")
+    add("--split_index", type=int, default=0, help="evaluate this slice of ..")
+    add("--split_count", type=int, default=1, help=".. this many equal ones")
+    add("--num_workers", type=int, default=8, help="loader processes per evaluating process")
+
+
+def _check_scored_data(args: argparse.Namespace) -> Idle:
+    """Check the data flags and set `val_dataset`."""
+    args.val_dataset = [args.dataset] if isinstance(args.dataset, str) else args.dataset
+    if args.dataset_dir:
+        if len(args.val_dataset) != 1:
+            raise UserError(
+                f"--dataset_dir is the root of one dataset, but {len(args.val_dataset)} are evaluated"
+            )
+        args.roots.folders[args.val_dataset[0]] = Path(args.dataset_dir)
+    _at_least(args, 0, "num_workers")
+    _at_least(args, 1, "split_count")
+    if not 0 <= args.split_index < args.split_count:
+        raise UserError(f"--split_index must be from 0 to {args.split_count - 1}, not {args.split_index}")
+    if not 0 <= (args.cv_split or 0) <= 2:
+        raise UserError(f"--cv_split must be 0, 1 or 2, not {args.cv_split}")
+    idle: Idle = {}
+    if "cityscapes" not in args.val_dataset:
+        idle["without cityscapes"] = ["cv_split"]
+    if "mapillary" not in args.val_dataset:
+        idle["without mapillary"] = ["mapillary_protocol"]
+    return idle
+
+
+def _checkpoint(parser: Parser) -> None:
+    add = parser.add_argument_group("network").add_argument
+    add("--arch", type=str, default="", help="needed only if the checkpoint does not record it")
+    add("--snapshot", type=str, default="", required=True, help="checkpoint to score")
+
+
+def _inference(parser: Parser) -> None:
+    add = parser.add_argument_group("inference").add_argument
+    add(
+        "-im",
+        "--inference_mode",
+        type=str,
+        choices=INFERENCE_MODES,
+        default="sliding",
+        help="windows, pooled scales of whole images, or one pass over each image",
     )
-    unused.add_argument("--use_wtloss", action="store_true", help="--wt_layer says so")
-    unused.add_argument("--use_isw", action="store_true", help="--wt_layer says so")
-
-
-def _eval_flags(parser: argparse.ArgumentParser) -> None:
-    data = parser.add_argument_group("data")
-    data.add_argument(
-        "--dataset", "--val_dataset", nargs="+", type=str, default="cityscapes", help="one or several"
-    )
-    data.add_argument("--dataset_dir", type=str, help="root of the one --dataset (works here)")
-    data.add_argument("--split", type=str, default="val")
-    data.add_argument("--cv_split", type=int, help="Cityscapes cross-validation split by cities, 0..2")
-    data.add_argument("--split_index", type=int, default=0, help="evaluate this slice of ..")
-    data.add_argument("--split_count", type=int, default=1, help=".. this many equal ones")
-    data.add_argument("--num_workers", type=int, default=8, help="loader processes per evaluating process")
-
-    net = parser.add_argument_group("network")
-    net.add_argument("--arch", type=str, default="", required=True, help="also as network.deepv3.NAME")
-    net.add_argument("--snapshot", type=str, default="", required=True, help="checkpoint to score")
-
-    how = parser.add_argument_group("inference")
-    how.add_argument("-im", "--inference_mode", type=str, default="sliding", help="sliding, pooling or whole")
-    how.add_argument("--scales", type=str, default="0.5,1.0,2.0")
-    how.add_argument("--single_scale", action="store_true", help="scale 1.0 only")
-    how.add_argument("--no_flip", action="store_true", help="without the mirrored image")
-    how.add_argument("--crop_size", type=int, default=1024, help="sliding window, px")
-    how.add_argument("--sliding_overlap", type=float, default=1 / 3)
-    how.add_argument(
-        "--fixed_aspp_pool", action="store_true", help="ASPP pools 105x105 windows, not the whole map"
-    )
-
-    how.add_argument(
+    add("--scales", type=str, default="0.5,1.0,2.0", help="size factors, separated by commas")
+    add("--single_scale", action="store_true", help="only scale 1.0")
+    add("--no_flip", action="store_true", help="without the mirrored image")
+    add("--crop_size", type=int, default=1024, help="sliding window, px")
+    add("--sliding_overlap", type=float, default=1 / 3, help="share of a window that the next one covers")
+    add("--fixed_aspp_pool", action="store_true", help="ASPP pools 105x105 windows, not the whole map")
+    add(
         "--precision",
         choices=("float32", "bf16"),
         default="float32",
         help="of the convolutions; float32 is TF32 where the GPU has it",
     )
-    how.add_argument(
-        "--max_memory_gb", type=float, help="most GPU memory (GiB) to take; default: what is free"
-    )
+    add("--max_memory_gb", type=float, help="largest GPU memory (GiB) to use; without it: all that is free")
 
-    records = parser.add_argument_group("records")
-    records.add_argument("--ckpt_path", type=str, help="where results go; default: the checkpoint's folder")
-    records.add_argument(
-        "--exp_name", type=str, help="folder in ckpt_path; default: eval, or eval_DATASET of one"
-    )
-    records.add_argument(
-        "--dump_images", action="store_true", help="write rgb, pred, diff and compose pictures"
-    )
-    records.add_argument(
-        "--date", type=str, default="default", help="as the published valid scripts pass it; unused"
-    )
-    records.add_argument("--exp", type=str, help="the same as --exp_name, for the published valid scripts")
-    records.add_argument("--profile", action="store_true", help="print the time per image")
-    records.add_argument(
-        "--resume", action="store_true", help="go on with an interrupted evaluation of the same settings"
-    )
-    _shared_flags(parser)
 
-    unused = parser.add_argument_group(NO_EFFECT)
-    unused.add_argument("--dataset_cls", type=str, default="cityscapes")
-    unused.add_argument("--trunk", type=str, default="resnet101")
-    unused.add_argument("--dist_bn", action="store_true")
-    unused.add_argument("--syncbn", action="store_true")
-    unused.add_argument("--dist_url", type=str, default="tcp://127.0.0.1:")
-    unused.add_argument("--visualize_feature", action="store_true", help="train.py logs covariances")
-    unused.add_argument("--mode", type=str, default="fine")
-    unused.add_argument("--relax_denom", type=float, default=0.0)
-    unused.add_argument("--clusters", type=int, default=0.0)
-    unused.add_argument("--trials", type=int, default=0.0)
+def _check_inference(args: argparse.Namespace) -> Idle:
+    """Check the flags of inference and turn `scales` into numbers."""
+    _check_layers(args)
+    try:
+        args.scales = [1.0] if args.single_scale else [float(scale) for scale in args.scales.split(",")]
+    except ValueError:
+        raise UserError(f"--scales takes numbers separated by commas, not {args.scales!r}") from None
+    if impossible := [scale for scale in args.scales if not 0 < scale < math.inf]:
+        raise UserError(f"--scales takes finite numbers above 0, not {impossible[0]}")
+    if args.crop_size < 1 or not 0 <= args.sliding_overlap < 1:
+        raise UserError(
+            f"windows need a --crop_size of at least 1 px and 0 <= --sliding_overlap < 1, "
+            f"not {args.crop_size} and {args.sliding_overlap}"
+        )
+    _above_zero(args, "max_memory_gb")
+    sliding = ["crop_size", "sliding_overlap"]
+    idle = {
+        "sliding": {},
+        "pooling": {"with --inference_mode pooling": sliding},
+        "whole": {"with --inference_mode whole": [*sliding, "scales", "single_scale", "no_flip"]},
+    }[args.inference_mode]
+    if args.single_scale:
+        idle["with --single_scale"] = ["scales"]
+    return idle
+
+
+def _eval_records(parser: Parser) -> None:
+    add = parser.add_argument_group("records").add_argument
+    add("--ckpt_path", type=str, help="folder of the results; without it the checkpoint's folder")
+    add("--exp_name", type=str, help="folder in ckpt_path; without it eval, or eval_DATASET for one dataset")
+    add("--dump_images", action="store_true", help="write rgb, pred, diff and compose pictures")
+    add("--date", type=str, default="default", help="for the published valid scripts; unused")
+    add("--exp", type=str, help="the same as --exp_name, for the published valid scripts")
+    add("--profile", action="store_true", help="print the time per image")
+    add("--resume", action="store_true", help="continue an interrupted evaluation with the same settings")
+
+
+def _check_records(args: argparse.Namespace) -> Idle:
+    """Set `ckpt_path` and `exp_name` to the folder of the results."""
+    args.ckpt_path = args.ckpt_path or str(Path(args.snapshot).parent)
+    idle: Idle = {"with --exp_name": ["exp"]} if args.exp_name else {}
+    one_name = f"eval_{args.val_dataset[0]}" if len(args.val_dataset) == 1 else "eval"
+    kind = re.match(r"(?:best|ema)_.+?(?=_epoch_)", Path(args.snapshot).name)  # last_... has the plain name
+    args.exp_name = args.exp_name or args.exp or (f"{one_name}_{kind[0]}" if kind else one_name)
+    return idle
+
+
+def _eval_no_effect(parser: Parser) -> None:
+    add = parser.add_argument_group(NO_EFFECT).add_argument
+    add("--dataset_cls", type=str, default="cityscapes", help="unused")
+    add("--trunk", type=str, default="resnet101", help="--arch chooses the trunk")
+    add("--dist_bn", action="store_true", help="unused")
+    add("--syncbn", action="store_true", help="unused")
+    add("--dist_url", type=str, default="tcp://127.0.0.1:", help="the launcher's environment is used")
+    add("--visualize_feature", action="store_true", help="train.py logs covariances")
+    add("--mode", type=str, default="fine", help="unused")
+    add("--relax_denom", type=float, default=0.0, help="only for training")
+    add("--clusters", type=int, default=0.0, help="only for training")
+    add("--trials", type=int, default=0.0, help="only for training")

@@ -26,9 +26,10 @@ from network.folding import Folded
 from network.weights import load_weights
 from utils import checkpoint, distributed, report, visualize
 from utils.classes import CITYSCAPES, IGNORE_LABEL
+from utils.exit import exit_cleanly
 from utils.files import sha256 as sha256_of
 from utils.inference import Windows, out_of_memory, predictions, windows_within
-from utils.logging import exit_cleanly, logger, setup
+from utils.logging import logger, setup
 from utils.metrics import count_pixels
 from utils.records import Background, Records, check_writable, merged
 from utils.results import Domain, prune_pictures, score_domain

@@ -3,17 +3,20 @@
 The whitening loss is `Whitening.loss` in network/instance_whitening.py.
 """
 
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from utils.classes import CITYSCAPES, IGNORE_LABEL
+from utils.classes import IGNORE_LABEL
 
-CLASS_WEIGHTS = CITYSCAPES.weights
+AUX_WEIGHT = 0.4  # of the auxiliary head's loss (arXiv 2103.15597)
 
 
-def cross_entropy(logits: Tensor, label: Tensor, class_weights: tuple[float, ...] | None = None) -> Tensor:
-    """Return the (class-weighted) mean cross entropy over labelled pixels; 0 where none is labelled."""
+def cross_entropy(logits: Tensor, label: Tensor, class_weights: Sequence[float] | None = None) -> Tensor:
+    """Return the (class-weighted) mean cross entropy over the labelled pixels; 0 if no pixel is labelled."""
     weight = None if class_weights is None else logits.new_tensor(class_weights)
     total = F.cross_entropy(logits, label, weight, ignore_index=IGNORE_LABEL, reduction="sum")
     labelled = label != IGNORE_LABEL
@@ -22,12 +25,12 @@ def cross_entropy(logits: Tensor, label: Tensor, class_weights: tuple[float, ...
 
 
 def share_weights(counts: Tensor, totals: Tensor, upper_bound: float) -> Tensor:
-    """Return weights 1 + upper_bound * (1 - share) of classes that occur, 1 of others, shaped like counts."""
+    """Return weights like counts: 1 + upper_bound * (1 - share) for classes that occur, 1 for the others."""
     return torch.where(counts > 0, 1 + upper_bound * (1 - counts / totals.clamp(min=1)), 1.0)
 
 
 def one_hot(label: Tensor, num_classes: int, pad: int = 0) -> Tensor:
-    """Return label as (B, K + 1, H, W) float, the last channel for ignored pixels and `pad` px around."""
+    """Return label as (B, K + 1, H, W) float; the last channel marks ignored pixels and a `pad` px border."""
     index = F.pad(label.where(label != IGNORE_LABEL, num_classes), (pad,) * 4, value=num_classes)
     return F.one_hot(index, num_classes + 1).permute(0, 3, 1, 2).float()
 
@@ -47,20 +50,21 @@ def image_weighted_cross_entropy(
     return ((weights * nll).sum(1) / (weights * counts).sum(1).clamp(min=1e-6)).sum()
 
 
-def relaxed_label(label: Tensor, num_classes: int, strict_classes: tuple[int, ...] = ()) -> Tensor:
+def relaxed_label(label: Tensor, num_classes: int, strict_classes: Collection[int] = ()) -> Tensor:
     """Return the multi-hot label (B, K + 1, H, W): every class in a pixel's 3x3 window (arXiv 1812.01593).
 
-    Pixels of `strict_classes` keep their own class alone. The last channel: ignored or outside the image.
+    Pixels of `strict_classes` keep only their own class. The last channel marks pixels that are ignored or
+    outside the image.
     """
     relaxed = F.max_pool2d(one_hot(label, num_classes, pad=1), 3, stride=1)
     if not strict_classes:
         return relaxed
-    strict = torch.isin(label, torch.tensor(strict_classes, device=label.device))
+    strict = torch.isin(label, torch.tensor(tuple(strict_classes), device=label.device))
     return torch.where(strict[:, None], one_hot(label, num_classes), relaxed)
 
 
 def boundary(label: Tensor) -> Tensor:
-    """Return (B, H, W) bool: pixels with a 4-neighbour of another label, on both sides of every boundary."""
+    """Return (B, H, W) bool: pixels with a 4-neighbour of another label (both sides of each boundary)."""
     edge = torch.zeros_like(label, dtype=torch.bool)
     for dim in (1, 2):
         differs = label.diff(dim=dim) != 0
@@ -74,13 +78,13 @@ def relaxed_cross_entropy(
     label: Tensor,
     upper_bound: float = 1.0,
     batch_weighting: bool = False,
-    strict_classes: tuple[int, ...] = (),
+    strict_classes: Collection[int] = (),
     relaxed: bool = True,
 ) -> Tensor:
     """Return the boundary-relaxed, class-weighted cross entropy (arXiv 1812.01593, eq. 4).
 
-    A pixel is right when the classes of its window together are likely. Not `relaxed`: one-hot labels, and
-    pixels on a boundary count twice.
+    The loss of a pixel is low if the classes of its window are likely together. If not `relaxed`, labels are
+    one-hot and pixels on a boundary count twice.
     """
     num_classes = logits.shape[1]
     hot = relaxed_label(label, num_classes, strict_classes) if relaxed else one_hot(label, num_classes)
@@ -101,41 +105,83 @@ def relaxed_cross_entropy(
 
 
 class MainLoss:
-    """The loss of the main head that the flags choose; called with logits, label and the iteration."""
+    """The loss of the main head that the flags choose; called with logits, label and the iteration.
+
+    The default is `cross_entropy`, with `class_weights` if given. `image_weighted` chooses
+    `image_weighted_cross_entropy`, `relax_boundary` chooses `relaxed_cross_entropy`; `upper_bound` and
+    `batch_weighting` are options of both. `strict_classes` are not relaxed. The relaxation ends after
+    iteration `relax_off_iter` unless that is negative.
+    """
 
     def __init__(
         self,
         *,
-        class_weighted: bool = False,
+        class_weights: Sequence[float] | None = None,
         image_weighted: bool = False,
         relax_boundary: bool = False,
         upper_bound: float = 1.0,
         batch_weighting: bool = False,
-        strict_classes: tuple[int, ...] = (),
+        strict_classes: Collection[int] = (),
         relax_off_iter: int = -1,
-    ):
-        self.class_weights = CLASS_WEIGHTS if class_weighted else None
+    ) -> None:
+        self.class_weights = class_weights
         self.image_weighted = image_weighted
         self.relax_boundary = relax_boundary
-        self.options = {"upper_bound": upper_bound, "batch_weighting": batch_weighting}
+        self.upper_bound = upper_bound
+        self.batch_weighting = batch_weighting
         self.strict_classes = strict_classes
         self.relax_off_iter = relax_off_iter
 
     def __call__(self, logits: Tensor, label: Tensor, iteration: int) -> Tensor:
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        """Return the loss of logits (B, K, H, W), a scalar in float32 or better."""
+        logits = float32_or_better(logits)
         if self.relax_boundary:
-            relaxed = not 0 <= self.relax_off_iter < iteration
             return relaxed_cross_entropy(
-                logits, label, **self.options, strict_classes=self.strict_classes, relaxed=relaxed
+                logits,
+                label,
+                self.upper_bound,
+                self.batch_weighting,
+                self.strict_classes,
+                relaxed=not 0 <= self.relax_off_iter < iteration,
             )
         if self.image_weighted:
-            return image_weighted_cross_entropy(logits, label, **self.options)
+            return image_weighted_cross_entropy(logits, label, self.upper_bound, self.batch_weighting)
         return cross_entropy(logits, label, self.class_weights)
 
 
-def aux_cross_entropy(
-    logits: Tensor, label: Tensor, class_weights: tuple[float, ...] | None = None
-) -> Tensor:
-    """Return the cross entropy of (B, K, h, w) logits and the label, nearest-resized to them."""
+class Output(Protocol):
+    """The part of network.SegOutput that the losses read."""
+
+    @property
+    def logits(self) -> Tensor:
+        """(B, K, H, W)."""
+
+    @property
+    def aux_logits(self) -> Tensor | None:
+        """(B, K, h, w) of the auxiliary head, if the network has one and is in train mode."""
+
+
+class HeadLosses:
+    """The losses of both heads; called with the network's output, the label and the iteration."""
+
+    def __init__(self, main: MainLoss, aux_weight: float = AUX_WEIGHT) -> None:
+        self.main, self.aux_weight = main, aux_weight
+
+    def __call__(self, output: Output, label: Tensor, iteration: int) -> dict[str, Tensor]:
+        """Return the scalars {"main"} and, with an auxiliary head, {"aux"}; their sum is to be minimized."""
+        losses = {"main": self.main(output.logits, label, iteration)}
+        if output.aux_logits is not None:
+            aux = aux_cross_entropy(output.aux_logits, label, self.main.class_weights)
+            losses["aux"] = self.aux_weight * aux
+        return losses
+
+
+def aux_cross_entropy(logits: Tensor, label: Tensor, class_weights: Sequence[float] | None = None) -> Tensor:
+    """Return the cross entropy of logits (B, K, h, w) and the label, resized to them by nearest neighbour."""
     label = F.interpolate(label[:, None].float(), size=logits.shape[-2:], mode="nearest")[:, 0].long()
-    return cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), label, class_weights)
+    return cross_entropy(float32_or_better(logits), label, class_weights)
+
+
+def float32_or_better(x: Tensor) -> Tensor:
+    """Return x, converted to float32 if it has half precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

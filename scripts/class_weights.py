@@ -22,8 +22,8 @@ from datasets.labels import lookup_table
 from datasets.lazy import damage_names
 from utils.classes import IGNORE_LABEL, ClassTable
 from utils.errors import MissingFile, UserError
+from utils.exit import exit_cleanly
 from utils.files import write_text
-from utils.logging import exit_cleanly
 
 
 def shares(labels: Iterable[tuple[str, np.ndarray]], num_classes: int) -> dict[str, dict[str, float]]:

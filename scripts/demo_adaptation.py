@@ -23,7 +23,7 @@ import torch
 
 from datasets import get_dataset_class
 from utils import report
-from utils.logging import exit_cleanly
+from utils.exit import exit_cleanly
 
 # Height and width of the town's images and of target views, and flags of training; a seed takes 5 to 8
 # minutes on 2 idle CPU cores (estimated from its CPU time).

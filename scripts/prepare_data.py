@@ -32,7 +32,7 @@ from datasets.splits import read_split, split_names
 from utils import report
 from utils.classes import CITYSCAPES
 from utils.errors import MissingFile, UserError
-from utils.logging import exit_cleanly
+from utils.exit import exit_cleanly
 
 OTHER_ARCHIVES = (".rar", ".tar", ".tar.gz", ".tgz", ".7z")
 NEEDED = ("train", "val")  # the other splits need not be there

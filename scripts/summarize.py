@@ -14,7 +14,7 @@ from pathlib import Path
 
 from datasets import DATASETS
 from utils import report
-from utils.logging import exit_cleanly
+from utils.exit import exit_cleanly
 
 PUBLISHED = json.loads(Path(__file__).with_name("published_results.json").read_text())
 

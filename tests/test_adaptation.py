@@ -11,6 +11,7 @@ import torch
 import config
 from tests.test_train import ISW, ROOT, events, flags, run, the_checkpoint
 from utils import checkpoint
+from utils.errors import UserError
 
 SMALL = ["--sac_crop", "32", "64", "--sac_views", "2", "--sac_images", "2", "--lr_schedule", "constant"]
 SMALL += ["--adapt_dataset", "cityscapes", "--lr", "0.0001", "--lr_bias", "2", "--bs_mult", "4"]
@@ -127,28 +128,28 @@ def test_several_processes(processes, adapted, toy_town, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ([], "--sac_phase sac starts from trained weights"),
-        (["--sac_phase", "abn", "--sac_crop", "33", "64"], r"even height and width in px, not \[33, 64\]"),
-        (["--snapshot", "x", "--select_on", "kitti"], "--select_on kitti is not in --val_dataset"),
+        ([], "--sac_phase sac .*--snapshot"),
+        (["--sac_phase", "abn", "--sac_crop", "33", "64"], r"--sac_crop .*\[33, 64\]"),
+        (["--snapshot", "x", "--select_on", "kitti"], "--select_on kitti .*--val_dataset"),
         (
             ["--snapshot", "x", "--dataset", "gtav", "synthia", "--domain_steps", "separate"],
-            "--domain_steps separate does not go with --adapt_dataset",
+            "--domain_steps separate .*--adapt_dataset",
         ),
     ],
 )
 def test_flags_that_cannot_work(more, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         config.parse_train_args(["--adapt_dataset", "cityscapes", *more])
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4, 8])
-def test_a_batch_of_views_is_divided(processes, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", str(processes))
-    config.parse_train_args(["--adapt_dataset", "cityscapes", "--sac_phase", "abn"])
+def test_a_batch_of_views_is_divided(processes):
+    args = config.parse_train_args(["--adapt_dataset", "cityscapes", "--sac_phase", "abn"])
+    config.complete(args, processes, 19)
 
 
 @pytest.mark.parametrize("processes", [3, 16])
-def test_a_batch_of_views_that_cannot_be_divided(processes, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", str(processes))
-    with pytest.raises(ValueError, match=f"--sac_images 2 of --sac_views 4 .* among {processes} processes"):
-        config.parse_train_args(["--adapt_dataset", "cityscapes", "--sac_phase", "abn"])
+def test_a_batch_of_views_that_cannot_be_divided(processes):
+    args = config.parse_train_args(["--adapt_dataset", "cityscapes", "--sac_phase", "abn"])
+    with pytest.raises(UserError, match=f"--sac_images 2 of --sac_views 4 .* {processes} processes"):
+        config.complete(args, processes, 19)

@@ -3,13 +3,15 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from loss import (
-    CLASS_WEIGHTS,
+    AUX_WEIGHT,
+    HeadLosses,
     MainLoss,
     aux_cross_entropy,
     boundary,
@@ -18,7 +20,9 @@ from loss import (
     relaxed_cross_entropy,
     relaxed_label,
 )
+from utils.classes import CITYSCAPES
 
+CLASS_WEIGHTS = CITYSCAPES.weights
 GOLDEN = json.loads((Path(__file__).parent / "golden/misc.json").read_text())
 
 
@@ -120,7 +124,7 @@ def test_switched_off_relaxation_doubles_boundaries():
 
 def test_main_loss_follows_its_options(batch):
     assert MainLoss()(*batch, 0) == cross_entropy(*batch)
-    assert MainLoss(class_weighted=True)(*batch, 0) == cross_entropy(*batch, CLASS_WEIGHTS)
+    assert MainLoss(class_weights=CLASS_WEIGHTS)(*batch, 0) == cross_entropy(*batch, CLASS_WEIGHTS)
     assert MainLoss(image_weighted=True)(*batch, 0) == image_weighted_cross_entropy(*batch)
     relaxing = MainLoss(relax_boundary=True, relax_off_iter=5)
     assert relaxing(*batch, 5) == relaxed_cross_entropy(*batch)
@@ -132,3 +136,14 @@ def test_aux_label_is_nearest_resized():
     logits = torch.zeros(1, 19, 2, 2)
     logits[0, 0, 0, 0] = logits[0, 9, 0, 1] = logits[0, 9, 1, 0] = logits[0, 9, 1, 1] = 50
     assert aux_cross_entropy(logits, label).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_losses_of_both_heads(batch):
+    """The auxiliary head counts with its weight, and has the class weights of the main head."""
+    logits, label = batch
+    small = logits[:, :, ::4, ::4]
+    losses = HeadLosses(MainLoss(class_weights=CLASS_WEIGHTS))
+    assert losses(SimpleNamespace(logits=logits, aux_logits=None), label, 0).keys() == {"main"}
+    both = losses(SimpleNamespace(logits=logits, aux_logits=small), label, 0)
+    assert both["main"] == cross_entropy(logits, label, CLASS_WEIGHTS)
+    assert both["aux"] == AUX_WEIGHT * aux_cross_entropy(small, label, CLASS_WEIGHTS) and AUX_WEIGHT == 0.4

@@ -1,4 +1,4 @@
-"""Checkpoints: written so that a crash cannot spoil one, read without executing anything."""
+"""Checkpoints: a crash cannot damage one while it is written, and reading one runs no code from it."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ VERSION = 1
 
 
 def save(path: Path, state: dict) -> None:
-    """Write `state` to `path` whole or not at all."""
+    """Write `state` to `path`, whole or not at all."""
     with replacing(path) as temporary:
         torch.save({**state, "version": VERSION}, temporary)
 
@@ -19,7 +19,8 @@ def save(path: Path, state: dict) -> None:
 def load(path: str | Path) -> dict:
     """Return the checkpoint at `path`, on the CPU; tensors, numbers and strings only.
 
-    Raises FileNotFoundError, or ValueError for no checkpoint or one that holds anything that would run code.
+    Raises MissingFile if there is no file, and UserError for a file that is not a checkpoint or that holds
+    anything that would run code.
     """
     state = load_torch(path, "checkpoint")
     if not isinstance(state, dict) or "state_dict" not in state:
@@ -30,13 +31,13 @@ def load(path: str | Path) -> dict:
 
 
 def check_settings(state: dict, settings: dict) -> None:
-    """Raise ValueError if the run that wrote `state` recorded other values of any of `settings`.
+    """Raise UserError if the run that wrote `state` recorded other values of any of `settings`.
 
-    What has no entries (instance norms without weights) and what is no tensor is told apart only here.
-    Checkpoints of the published code recorded nothing.
+    Some settings leave no trace in the weights, so they are compared here. Checkpoints of the published code
+    recorded nothing.
     """
     recorded = state.get("settings", {})
     other = {key: value for key, value in settings.items() if recorded.get(key, value) != value}
     if other:
         texts = [f"{key} {recorded[key]}, not {value}" for key, value in other.items()]
-        raise ValueError(f"the checkpoint was trained with {'; '.join(texts)}")
+        raise UserError(f"the checkpoint was trained with {'; '.join(texts)}")

@@ -1,10 +1,9 @@
-"""Where a run writes: folders, log, TensorBoard events; and how a user's mistake ends a program."""
+"""Where a run writes: folders, log and TensorBoard events."""
 
-import contextlib
 import logging
-import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,51 +15,32 @@ logger = logging.getLogger("robustnet")
 
 
 def setup(file: Path | None = None) -> None:
-    """Send log lines to the console and, if given, to `file`; processes other than the main one only warn."""
+    """Send log lines to the console and, if given, to `file`. Processes other than the main one only warn."""
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
     logger.propagate = False
     logger.setLevel(logging.INFO if distributed.is_main() else logging.WARNING)
-    handlers = [logging.StreamHandler(sys.stdout), *([logging.FileHandler(file)] if file else [])]
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
+    handlers += [logging.FileHandler(file)] if file else []
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%m-%d %H:%M:%S"))
         logger.addHandler(handler)
 
 
-@contextlib.contextmanager
-def exit_cleanly():
-    """End the program with one sentence and exit code 2 on what a user can mend: a bad value or file.
-
-    One of several processes leaves at once: the shutdown of NCCL would wait for processes that wait for it.
-    """
-    try:
-        yield
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {innermost(str(error))}", file=sys.stderr, flush=True)
-        if distributed.world_size() > 1:
-            os._exit(2)
-        raise SystemExit(2) from error
-    else:
-        distributed.finish()
-
-
-def innermost(text: str) -> str:
-    """Return an error's own sentence, also where a loader worker's traceback is wrapped around it."""
-    if not text.startswith("Caught "):
-        return text
-    return text.strip().splitlines()[-1].partition(": ")[2]
-
-
 class RunningMeans:
     """Means of named scalars over steps and processes, added without waiting for the device."""
 
-    def __init__(self):
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all values and start the clock again."""
         self.sums: dict[str, torch.Tensor] = {}
         self.steps, self.since = 0, time.perf_counter()
 
     def add(self, values: dict[str, torch.Tensor]) -> None:
-        """Add one step's scalars, the same names each time."""
+        """Add the scalars of one step. Every step has the same names."""
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0) + value.detach()
         self.steps += 1
@@ -70,24 +50,25 @@ class RunningMeans:
         count = self.steps * distributed.world_size()
         means = {name: (distributed.sum_in_place(total) / count).item() for name, total in self.sums.items()}
         seconds = (time.perf_counter() - self.since) / self.steps
-        self.__init__()
+        self.reset()
         return means, seconds
 
 
 class NoWriter:
-    """Stands in for SummaryWriter on processes that write nothing."""
+    """Has the methods of SummaryWriter, which do nothing: for processes that write no events."""
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args, **kwargs: None
 
 
 class Run:
-    """The folders of one training run, `{root}/{date}/{exp}/{MM_DD_HH}[_n]`, made by the main process.
+    """The folders of one training run, `{root}/{date}/{exp}/{MM_DD_HH}[_n]`; the main process makes them.
 
-    checkpoints: folder for .pth files and the log. writer: TensorBoard, silent on all but the main process.
+    `checkpoints` is the folder of the .pth files and the log. `tensorboard` is the folder of the events.
+    `writer` writes the events; only the main process has one that does.
     """
 
-    def __init__(self, ckpt: str, tb_path: str, date: str, exp: str, tag: str = ""):
+    def __init__(self, ckpt: str, tb_path: str, date: str, exp: str, tag: str = "") -> None:
         hour = time.strftime("%m_%d_%H")
         name = Path(date, exp)
         stamp = distributed.broadcast_object(
@@ -95,7 +76,7 @@ class Run:
         )
         self.checkpoints = Path(ckpt) / name / stamp
         self.tensorboard = Path(tb_path) / name / (stamp + tag)
-        self.writer = NoWriter()
+        self.writer: SummaryWriter | NoWriter = NoWriter()
         if distributed.is_main():
             self.checkpoints.mkdir(parents=True)
             self.writer = SummaryWriter(str(self.tensorboard))
@@ -103,7 +84,7 @@ class Run:
 
     @staticmethod
     def _free_stamp(parents: list[Path], hour: str) -> str:
-        """Return `hour`, with the first suffix _2, _3, .. that no earlier run has if there was one."""
+        """Return `hour`, or `hour` with the first of _2, _3, .. that no earlier run has taken."""
         taken = {folder.name for parent in parents if parent.is_dir() for folder in parent.iterdir()}
         stamp, n = hour, 1
         while any(name.startswith(stamp) and name[len(stamp) : len(stamp) + 1] != "_" for name in taken):

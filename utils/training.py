@@ -1,132 +1,315 @@
-"""What a training run changes, and its checkpoints: the last one, and the best of each validation dataset."""
+"""What training changes, one step of it, and its checkpoints: the last one, and the best of each dataset."""
 
 import math
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import nn
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
-from network.weights import load_weights
-from utils import checkpoint, distributed
-from utils.logging import logger
-from utils.metrics import Summary
+from utils import checkpoint, distributed, settings
+from utils.errors import UserError
+from utils.logging import RunningMeans, logger
+
+Batch = dict[str, Any]
+
+
+class Scores(NamedTuple):
+    """Scores of one validation dataset; the names are the TensorBoard tags."""
+
+    acc: float
+    acc_cls: float
+    mean_iu: float
+    val_loss: float
+
+
+class Epoch(NamedTuple):
+    """The steps of one epoch that this run does: those after `done`, up to and including `stop`, of `length`.
+
+    `done` is above 0 if a continued run starts within the epoch. `stop` is below `length` if the run reaches
+    its last iteration within the epoch.
+    """
+
+    done: int
+    stop: int
+    length: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether the epoch has no steps left after `stop`."""
+        return self.stop == self.length
+
+
+class TrainingLoaders(Protocol):
+    """The part of datasets.loaders.Loaders that training reads."""
+
+    @property
+    def train(self) -> Any: ...  # a DataLoader whose sampler has a position
+
+    @property
+    def target(self) -> Any: ...  # the same of target images, or None
+
+    @property
+    def photometric(self) -> Callable[..., Tensor] | None: ...
+
+    @property
+    def steps_per_batch(self) -> int: ...
 
 
 @dataclass
-class Training:
-    """Everything that training changes, and so everything a checkpoint holds."""
+class Trainer:
+    """Everything that training changes, and so everything a checkpoint holds; `step` changes it.
+
+    To change what a step does, subclass this class, override `source_losses`, `target_losses` or the whole
+    `step`, and make that class in train.build. A loss that is added to the dictionary of `source_losses` is
+    trained and logged:
+
+        class WithEntropy(Trainer):
+            def source_losses(self, image, label):
+                losses = super().source_losses(image, label)
+                return losses | {"entropy": ...}
+    """
 
     net: nn.Module
-    whitening: nn.Module
+    losses: Callable[..., dict[str, Tensor]]  # (network output, label, iteration) -> scalars to add up
+    whitening: Any  # network.instance_whitening.Whitening
     optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
-    scaler: torch.amp.GradScaler
-    loader: DataLoader  # of the training images, with a sampler that has a position
-    settings: dict  # what a continued run must share
-    adaptation: nn.Module | None = None  # to a target domain
-    target: DataLoader | None = None  # of its images
-    epoch: int = 0  # the one under way, or the next
-    iteration: int = 0  # optimizer steps done
+    schedule: LambdaLR
+    loaders: TrainingLoaders
+    settings: dict[str, Any]  # utils.settings.record
+    adaptation: Any = None  # to a target domain
+    epoch: int = 0  # the current one, or the next
+    iteration: int = 0  # finished ones
     best: dict[str, float] = field(default_factory=dict)  # mean IU by validation dataset
 
-    def steps_done(self) -> int:
-        """Return how many steps of its epoch the training sampler has behind it."""
-        return self.loader.sampler.steps_done(self.loader.batch_size)
+    def __post_init__(self) -> None:
+        self.device: torch.device = next(self.net.parameters()).device
+        self.model = self.net  # what is called in training: `net`, or its wrapper for several processes
+        self.means = RunningMeans()  # of the losses since the last log line
+        self.scaler = torch.amp.GradScaler(
+            self.device.type, enabled=self.settings["fp16"] and self.device.type == "cuda"
+        )
 
     @property
     def teacher(self) -> nn.Module | None:
         """The moving average of the network, if the adaptation has one."""
         return self.adaptation and self.adaptation.teacher
 
-    def state_dict(self) -> dict:
-        """Return what a checkpoint holds; all processes call this, as each has a random state of its own."""
+    # One step
+
+    def step(self, batch: Batch, target: Batch | None = None) -> None:
+        """Train on one batch of the source domains and, while adapting, one of target views.
+
+        That is one iteration. It has one optimizer step, or one for each source domain (--domain_steps
+        separate). The gradients of the source and of the target losses add up. `means` collects the losses.
+        """
+        image, label = self.to_device(batch)
+        domains = self.loaders.steps_per_batch
+        for domain in range(domains):  # image b of the batch is of domain b % domains
+            losses = self.source_losses(image[domain::domains], label[domain::domains])
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler.scale(total(losses)).backward()
+            if target:
+                adapted = self.target_losses(self.views_to_device(target))
+                for loss in adapted.values():
+                    self.scaler.scale(loss).backward()
+                losses |= adapted
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.means.add(losses | {"train": total(losses).detach()})
+        self.schedule.step()
+        self.iteration += 1
+        self.loaders.train.sampler.advance(self.loaders.train.batch_size)
+
+    def source_losses(self, image: Tensor, label: Tensor) -> dict[str, Tensor]:
+        """Return the scalar losses of labelled images (B, 3, H, W), label (B, H, W), by their log names."""
+        with self.autocast():
+            output = self.model(image)
+        losses = self.losses(output, label, self.iteration)
+        if output.whitened:
+            losses["whitening"] = self.settings["wt_reg_weight"] * self.whitening.loss(output.whitened)
+        return losses
+
+    def target_losses(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the scalar losses of target views, (N, ...) each, by their log names."""
+        with self.autocast():
+            return self.adaptation.losses(self.model, views)
+
+    def autocast(self) -> torch.autocast:
+        """Return the context of --fp16: float16 on a GPU, bfloat16 on a CPU; none without the flag."""
+        half = torch.float16 if self.device.type == "cuda" else torch.bfloat16
+        return torch.autocast(self.device.type, half, self.settings["fp16"])
+
+    def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return images (B, 3, H, W), augmented and normalized, and labels (B, H, W), on the device."""
+        image = batch["image"].to(self.device, non_blocking=True)
+        label = batch["label"].to(self.device, non_blocking=True)
+        if self.loaders.photometric:
+            image = self.loaders.photometric(image, batch["photometric"])
+        return image, label
+
+    def views_to_device(self, target: Batch) -> dict[str, Tensor]:
+        """Return the views of a batch of target images as one batch (N, ...) on the device."""
+        tensors = {key: value for key, value in target.items() if key != "name"}
+        return {k: v.flatten(0, 1).to(self.device, non_blocking=True) for k, v in tensors.items()}
+
+    # Epochs
+
+    def start_epoch(self, max_iter: int, most_steps: int | None = None) -> Epoch:
+        """Prepare data, dropout and networks for the current epoch; return the steps of it to do.
+
+        A continued run starts where the sampler was left. `most_steps` shortens the epoch (--test_mode).
+        """
+        loader = self.loaders.train
+        loader.dataset.set_epoch(self.epoch)
+        loader.sampler.set_epoch(self.epoch)
+        done = self.steps_done()
+        if not done:
+            seed = self.settings["seed"], self.epoch, distributed.rank()
+            torch.manual_seed(hash(seed))  # of the dropout
+        self.model.train()
+        if self.adaptation:
+            self.adaptation.prepare(self.net)
+        self.means.reset()
+        length = len(loader) if most_steps is None else min(len(loader), most_steps)
+        return Epoch(done, min(length, done + max_iter - self.iteration), length)
+
+    def steps_done(self) -> int:
+        """Return how many steps of its epoch the training sampler has done."""
+        return self.loaders.train.sampler.steps_done(self.loaders.train.batch_size)
+
+    # Checkpoints
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint holds; all processes call this, because each has its own random state."""
         adapting = {}
         if self.adaptation:
             adapting["adaptation"] = self.adaptation.state_dict()
-            adapting["target_sampler"] = self.target.sampler.state_dict()
+            adapting["target_sampler"] = self.loaders.target.sampler.state_dict()
         return adapting | {
             "state_dict": weights(self.net),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "whitening": self.whitening.state_dict(),
-            "sampler": self.loader.sampler.state_dict(),
+            "sampler": self.loaders.train.sampler.state_dict(),
             "rng": distributed.all_gather_objects(random_state()),
             "settings": self.settings,
-            "epoch": self.epoch,  # its sampler's position says how far it got
+            "epoch": self.epoch,  # the sampler's position says which steps of it are done
             "iteration": self.iteration,
             "best": self.best,
             "command": " ".join(sys.argv),
         }
 
-    def load_state_dict(self, state: dict) -> None:
-        """Continue from `state`; raises ValueError when it lacks what continuing needs."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`, with changed settings where that is possible; the log lists the changes.
+
+        Raises UserError if `state` lacks an entry or has settings that must not change (utils.settings).
+        """
         if lacking := sorted(set(self.state_dict()) - set(state)):
-            raise ValueError(
-                f"the checkpoint cannot be continued, it lacks {', '.join(lacking)}; leave out "
+            raise UserError(
+                f"the checkpoint cannot be continued, because it lacks {', '.join(lacking)}; leave out "
                 "--restore_optimizer to start from its weights"
             )
-        checkpoint.check_settings(state, self.settings)
-        logger.info("weights: %s", load_weights(self.net, state["state_dict"]))
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["scheduler"])
+        changes = settings.compare(settings.recorded(state), self.settings)
+        try:
+            self.net.load_state_dict({k.removeprefix("module."): v for k, v in state["state_dict"].items()})
+        except RuntimeError as error:
+            raise UserError(f"the weights of the checkpoint do not fit this network: {error}") from error
+        self._load_optimizer(state, changes)
         self.scaler.load_state_dict(state["scaler"])
         self.whitening.load_state_dict(state["whitening"])
-        self.loader.sampler.load_state_dict(state["sampler"])
+        self.loaders.train.sampler.load_state_dict(state["sampler"])
         if self.adaptation:
             self.adaptation.load_state_dict(state["adaptation"])
-            self.target.sampler.load_state_dict(state["target_sampler"])
-        if len(state["rng"]) == distributed.world_size():  # else an epoch's seed serves
+            self.loaders.target.sampler.load_state_dict(state["target_sampler"])
+        if len(state["rng"]) == distributed.world_size():  # else the next epoch is seeded anew
             set_random_state(state["rng"][distributed.rank()])
-        finished = self.steps_done() >= len(self.loader)
+        finished = self.steps_done() >= len(self.loaders.train)
         self.epoch = state["epoch"] + finished
         self.iteration, self.best = state["iteration"], state["best"]
+        for name, (old, new) in changes.items():
+            logger.info("%s %s -> %s from iteration %d on", name, old, new, self.iteration)
+
+    def _load_optimizer(self, state: dict[str, Any], changes: Collection[str]) -> None:
+        """Restore optimizer and schedule, then apply those of their settings that are in `changes`.
+
+        Without such changes every restored number stays bit for bit.
+        """
+        groups = len(state["optimizer"]["param_groups"])
+        if groups != len(self.optimizer.param_groups):
+            raise UserError(
+                "--lr_bias cannot change from or to 1 in a continued run: the checkpoint's optimizer has "
+                f"{groups} groups of parameters, not {len(self.optimizer.param_groups)}"
+            )
+        base_lrs = list(self.schedule.base_lrs)
+        options = [
+            {key: group[key] for key in ("momentum", "weight_decay") if key in group}
+            for group in self.optimizer.param_groups
+        ]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["scheduler"])
+        if set(changes) & (settings.OPTIMIZER_FLAGS | settings.SCHEDULE_FLAGS):
+            self.schedule.base_lrs = base_lrs
+            factors = [factor(self.schedule.last_epoch) for factor in self.schedule.lr_lambdas]
+            for group, base, factor, new in zip(
+                self.optimizer.param_groups, base_lrs, factors, options, strict=True
+            ):
+                group |= new | {"initial_lr": base, "lr": base * factor}
+            self.schedule._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 
-def random_state() -> dict[str, torch.Tensor | None]:
-    """Return the state of this process's generators, which dropout draws from."""
+def total(losses: dict[str, Tensor]) -> Tensor:
+    """Return the sum of the losses, in the order of the dictionary."""
+    first, *others = losses.values()
+    return sum(others, first)
+
+
+def random_state() -> dict[str, Tensor | None]:
+    """Return the state of this process's random generators, which dropout draws from."""
     cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
-def set_random_state(state: dict[str, torch.Tensor | None]) -> None:
-    """Go on from what `random_state` returned."""
-    torch.set_rng_state(state["cpu"])
+def set_random_state(state: dict[str, Tensor | None]) -> None:
+    """Restore what `random_state` returned."""
+    if state["cpu"] is not None:
+        torch.set_rng_state(state["cpu"])
     if state["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def weights(net: nn.Module) -> dict[str, torch.Tensor]:
-    """Return a network's entries as checkpoints name them."""
+def weights(net: nn.Module) -> dict[str, Tensor]:
+    """Return the entries of a network under the names that checkpoints use."""
     return {f"module.{key}": value for key, value in net.state_dict().items()}
 
 
-def save(training: Training, scores: dict[str, Summary], folder: Path, select: Collection[str]) -> None:
+def save(trainer: Trainer, scores: dict[str, Scores], folder: Path, select: Collection[str]) -> None:
     """Write `last_...` (scored on the first dataset), `ema_...` of a teacher, and `best_...` per dataset.
 
-    `ema_...` holds weights alone: a run goes on from the student's.
-    The best are of those datasets in `select` that improved. The file a new one replaces goes only after the
-    new one is complete.
+    `ema_...` holds only weights: a continued run starts from the student's checkpoint. `best_...` is written
+    for each dataset in `select` whose mean IU improved. The old file of a kind is deleted only once the new
+    one is complete.
     """
-    improved = [name for name in select if scores[name].mean_iu > training.best.get(name, -1)]
-    training.best |= {name: scores[name].mean_iu for name in improved}
-    state = training.state_dict()
+    improved = [name for name in select if scores[name].mean_iu > trainer.best.get(name, -1)]
+    trainer.best |= {name: scores[name].mean_iu for name in improved}
+    state = trainer.state_dict()
     if not distributed.is_main():
         return
     first = next(iter(scores), "unscored")
-    files = [("last", first, training.net), *(("best", name, training.net) for name in improved)]
-    if training.teacher:
-        files.append(("ema", f"{first}-teacher", training.teacher))
+    files = [("last", first, trainer.net), *(("best", name, trainer.net) for name in improved)]
+    if trainer.teacher:
+        files.append(("ema", f"{first}-teacher", trainer.teacher))
     for kind, name, net in files:
         mean_iu = scores[name].mean_iu if name in scores else math.nan
         stem = f"{kind}_{name}_epoch_"
-        file = folder / f"{stem}{training.epoch}_mean-iu_{mean_iu:.5f}.pth"
-        kept = ("settings", "epoch", "iteration", "command") if kind == "ema" else state
-        content = {key: state[key] for key in kept}
+        file = folder / f"{stem}{trainer.epoch}_mean-iu_{mean_iu:.5f}.pth"
+        entries = ("settings", "epoch", "iteration", "command") if kind == "ema" else state
+        content = {key: state[key] for key in entries}
         checkpoint.save(file, content | {"state_dict": weights(net), "mean_iu": mean_iu})
         for old in folder.glob(f"{stem}*.pth"):
             if old != file:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from scripts.benchmark import data
 from scripts.benchmark import eval as evaluation
-from utils.logging import exit_cleanly
+from utils.exit import exit_cleanly
 
 BENCHMARKS = {"data": data, "eval": evaluation}
 

@@ -11,7 +11,7 @@ import config
 from datasets.loaders import setup_loaders
 from scripts import class_weights
 from utils.errors import UserError
-from utils.logging import exit_cleanly
+from utils.exit import exit_cleanly
 
 
 def run(monkeypatch, *argv):

@@ -13,7 +13,7 @@ from datasets import DATASETS
 from datasets.toy_city import ENCODINGS, write_png16
 from scripts import prepare_data
 from utils.errors import MissingFile, UserError
-from utils.logging import exit_cleanly
+from utils.exit import exit_cleanly
 
 ROOT = Path(__file__).parents[2]
 DOWNLOADS = {  # archive -> files as the official sites pack them; {} is the number

@@ -26,6 +26,7 @@ def command(name, *argv):
 def parsed(parse, argv):
     args = vars(parse(argv))
     args["arch"] = args["arch"].removeprefix("network.deepv3.")
+    del args["given"]
     return args
 
 

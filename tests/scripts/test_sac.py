@@ -20,11 +20,10 @@ def test_there_are_twelve():
 
 @pytest.mark.parametrize("processes", [1, 8])
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_script(name, processes, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", str(processes))
+def test_script(name, processes):
     _, _, source, net, *abn = name.removesuffix(".sh").split("_")
     program, *argv = command(name) if abn else command(name, "abn.pth")
-    args = config.parse_train_args(argv)
+    args = config.complete(config.parse_train_args(argv), processes, 19)
     assert program == "train.py"
     assert (args.dataset, args.adapt_dataset, args.arch) == ([SOURCES[source]], "cityscapes", NETS[net])
     assert args.arch in ARCHS

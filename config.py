@@ -240,6 +240,10 @@ def _parse(program: str, argv: list[str] | None) -> argparse.Namespace:
         if set_flags and group.title == NO_EFFECT:
             warnings.warn(f"no effect: {', '.join(set_flags)}", stacklevel=3)
     args.roots = dataset_roots(args.data_root)
+    bare = get_parser(program)  # without defaults, it sets only the flags that are given
+    for action in bare._actions:
+        action.default = argparse.SUPPRESS
+    args.given = set(vars(bare.parse_args(argv)))
     return args
 
 
@@ -505,7 +509,9 @@ def _eval_flags(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--num_workers", type=int, default=8, help="loader processes per evaluating process")
 
     net = parser.add_argument_group("network")
-    net.add_argument("--arch", type=str, default="", required=True, help="also as network.deepv3.NAME")
+    net.add_argument(
+        "--arch", type=str, default="", help="needed only where the checkpoint does not record it"
+    )
     net.add_argument("--snapshot", type=str, default="", required=True, help="checkpoint to score")
 
     how = parser.add_argument_group("inference")

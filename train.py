@@ -25,9 +25,9 @@ from network.instance_whitening import Whitening, covariance
 from network.normalization import synchronize_batch_norm
 from optimizer import get_optimizer
 from utils import checkpoint, distributed, visualize
-from utils.inference import predictions
+from utils.evaluation.inference import predictions
+from utils.evaluation.metrics import ConfusionMatrix, Summary
 from utils.logging import Run, RunningMeans, exit_cleanly, logger, setup
-from utils.metrics import ConfusionMatrix, Summary
 from utils.training import Training, save
 
 LOG_EVERY = 50  # iterations
@@ -201,7 +201,7 @@ def log_self_training(args, training: Training, run: Run, picture: bool) -> None
         run.writer.add_scalar(f"kept/{name}", taught, training.iteration)
     if picture:
         views = [training.adaptation.taught[key][: args.sac_views] for key in ("student", "probs", "label")]
-        rows = visualize.taught(*views, TRAIN_ID_COLORS, args.image_in)
+        rows = visualize.pseudo_label_rows(*views, TRAIN_ID_COLORS, args.image_in)
         run.writer.add_image("views/student-fused-label", rows, training.epoch)
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from datasets import get_dataset_class
-from utils import report
+from utils.evaluation import tables
 from utils.logging import exit_cleanly
 
 # Height and width of the town's images and of target views, and flags of training; a seed takes 5 to 8
@@ -107,13 +107,13 @@ def compare(args, size: dict, seed: int) -> dict[str, float]:
     }
 
 
-def table(scores: list[dict[str, float]], seeds: list[int]) -> report.Rows:
+def table(scores: list[dict[str, float]], seeds: list[int]) -> tables.Rows:
     """Lay out mean IU in percent: methods as rows, seeds, their mean and standard deviation as columns."""
     rows = [["mIoU (%)", *(f"seed {seed}" for seed in seeds), "mean", "std"]]
     for name in scores[0]:
         values = [score[name] for score in scores]
         spread = statistics.stdev(values) if len(values) > 1 else float("nan")
-        rows.append([name, *map(report.percent, [*values, statistics.mean(values), spread])])
+        rows.append([name, *map(tables.percent, [*values, statistics.mean(values), spread])])
     return rows
 
 
@@ -151,7 +151,7 @@ def main() -> None:
     args.out /= hashlib.sha256(json.dumps(key).encode()).hexdigest()[:8]
     scores = [compare(args, size, seed) for seed in args.seeds]
     print(f"\n{args.source} to {args.target}, scored on {args.score_dataset} {args.score_split}")
-    print(report.markdown_table(table(scores, args.seeds)))
+    print(tables.markdown_table(table(scores, args.seeds)))
 
 
 if __name__ == "__main__":

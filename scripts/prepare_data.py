@@ -29,7 +29,7 @@ from datasets import DATASETS, NUM_CLASSES
 from datasets.base import Sample, SegmentationDataset, files_below, found_in, sample_rng, without_label
 from datasets.labels import TRAIN_ID_NAMES
 from datasets.splits import read_split, split_names
-from utils import report
+from utils.evaluation import tables
 from utils.logging import exit_cleanly
 
 CITY = r"/[^/]+/[^/]+"
@@ -239,7 +239,7 @@ def check(name: str, root: Path, workers: int) -> bool:
         shares = 100 * pixels / pixels.sum()
         rows = zip((*TRAIN_ID_NAMES, "(unscored)"), pixels, shares, strict=True)
         rows = [[class_name, str(n), f"{share:.3f}"] for class_name, n, share in rows]
-        print(report.text_table([["class", "pixels", "%"], *rows]))
+        print(tables.text_table([["class", "pixels", "%"], *rows]))
     print(f"{name}: {'fine' if not count else f'NOT fine, {count} problems'}")
     return not count
 

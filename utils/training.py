@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from utils import checkpoint, distributed
+from utils.evaluation.metrics import Summary
 from utils.logging import logger
-from utils.metrics import Summary
 
 
 @dataclass

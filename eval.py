@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import config
-from datasets.labels import CLASS_SUBSETS
+import network
+from datasets import DATASETS, common_classes, get_dataset_class
 from datasets.loaders import setup_eval_loader
-from network_load import Segmenter, classes_of, load
 from utils import distributed
 from utils.classes import ClassTable
 from utils.errors import UserError
@@ -101,14 +101,14 @@ def loaders_of(args: argparse.Namespace, image_in: bool) -> dict[str, DataLoader
     return {name: setup_eval_loader(args, name) for name in args.val_dataset}
 
 
-def load_network(args: argparse.Namespace, device: torch.device) -> Segmenter:
+def load_network(args: argparse.Namespace, device: torch.device) -> network.Segmenter:
     """Return the checkpoint's network; UserError where it contradicts a flag or the datasets' classes."""
     wt_layer = args.wt_layer if "wt_layer" in args.given else None
-    net = load(
+    net = network.load(
         args.snapshot,
         arch=args.arch or None,
         wt_layer=wt_layer,
-        classes=dataset_classes(args.val_dataset),
+        classes=classes_of(args.val_dataset),
         precision=args.precision,
         device=device,
     )
@@ -122,23 +122,16 @@ def load_network(args: argparse.Namespace, device: torch.device) -> Segmenter:
     return net
 
 
-def dataset_classes(names: Iterable[str]) -> ClassTable | None:
-    """Return the classes that datasets are labelled with; None if none has labels.
+def classes_of(names: Sequence[str]) -> ClassTable | None:
+    """Return the classes that all datasets have labels of; None if none of the datasets has labels.
 
-    Raises UserError for datasets that are labelled with different classes.
+    Raises UserError for datasets whose classes differ.
     """
-    tables = {name: table for name in names if (table := classes_of(name))}
-    for name, table in tables.items():
-        first = next(iter(tables))
-        if table != tables[first]:
-            raise UserError(
-                f"datasets of one evaluation have the same classes, but {first} has "
-                f"{', '.join(tables[first].names)} and {name} has {', '.join(table.names)}"
-            )
-    return next(iter(tables.values()), None)
+    unlabelled = all(get_dataset_class(name).classes is None for name in names)
+    return None if unlabelled else common_classes(names)
 
 
-def image_in_of(args: argparse.Namespace, net: Segmenter) -> bool:
+def image_in_of(args: argparse.Namespace, net: network.Segmenter) -> bool:
     """Return whether the network expects images normalized by their own mean and std.
 
     The checkpoint says so, or --image_in where it records nothing. UserError if the two contradict.
@@ -285,17 +278,17 @@ def merge_slices(folder: ResultFolder, results: Results) -> Results:
     return scored(folder, whole, counts, slices)
 
 
-def training_domains(net: Segmenter) -> list[str]:
+def training_domains(net: network.Segmenter) -> list[str]:
     """Return the datasets that the network was trained on or adapted to, as its checkpoint records them."""
     target = net.settings.get("adapt_dataset")
     return [*net.settings.get("dataset", []), *([target] if target else [])]
 
 
-def class_subsets(names: Iterable[str]) -> dict[str, Sequence[int]]:
+def class_subsets(names: Iterable[str]) -> dict[str, tuple[int, ...]]:
     """Return the subsets of classes over which means are usual for any of the datasets `names`."""
-    subsets: dict[str, Sequence[int]] = {}
+    subsets: dict[str, tuple[int, ...]] = {}
     for name in names:
-        subsets |= CLASS_SUBSETS.get(name, {})
+        subsets |= DATASETS[name].subsets if name in DATASETS else {}
     return subsets
 
 

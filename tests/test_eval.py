@@ -35,7 +35,7 @@ class ColourReader(nn.Module):
 
     classifiers = ("final2",)
 
-    def __init__(self, wt_layer=(0,) * 7, pretrained=None, num_classes=19):
+    def __init__(self, num_classes=19, wt_layer=(0,) * 7, pretrained=None):
         super().__init__()
         self.final2 = nn.Conv2d(3, num_classes, 1)
         self.layer0, self.layer1 = nn.Identity(), nn.Identity()
@@ -413,7 +413,7 @@ def test_no_image_at_all(town, capsys):
 
 
 def test_mistakes_are_found_before_the_checkpoint_is_loaded(town, monkeypatch):
-    monkeypatch.setattr(evaluation, "load", lambda *args, **options: pytest.fail("it was loaded"))
+    monkeypatch.setattr(evaluation.network, "load", lambda *args, **options: pytest.fail("it was loaded"))
     (town / "file").touch()
     for flags in (["--ckpt_path", str(town / "file")], ["--dataset_dir", "nowhere"], ["--scales", "-1"]):
         with pytest.raises((ValueError, OSError)):

@@ -14,7 +14,6 @@ from torch import nn
 import config
 import eval as evaluation
 from datasets import DATASETS
-from datasets.labels import TRAIN_ID_TO_ID
 from network import ARCHS
 from tests.processes import run_processes
 from utils import checkpoint
@@ -25,6 +24,8 @@ from utils.logging import exit_cleanly
 from utils.pixels import IMAGENET_MEAN, IMAGENET_STD
 
 Output = namedtuple("Output", "logits")
+TRAIN_ID_TO_ID = np.zeros(256, np.uint8)  # 0 is unlabelled
+TRAIN_ID_TO_ID[: len(CITYSCAPES)] = CITYSCAPES.ids
 
 
 FILES = {"results.json", "results.csv", "images.csv", "results.md", "index.html", "records"}
@@ -173,7 +174,7 @@ def test_several_datasets_have_a_folder_each_and_a_table(town, capsys):
     loader = evaluation.setup_eval_loader
 
     def same_images(args, name):
-        args.roots["cityscapes"] = town / "data"
+        args.roots.folders["cityscapes"] = town / "data"
         return loader(args, "cityscapes")
 
     with pytest.MonkeyPatch.context() as patch:
@@ -436,7 +437,7 @@ def test_too_little_memory_for_one_image(town, monkeypatch):
     def fail(self, image):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(ColourReader, "forward", fail)
+    monkeypatch.setattr(evaluation.network.Segmenter, "forward", fail)
     with pytest.raises(UserError, match="--max_memory_gb"):
         evaluate(town, "--single_scale")
 

@@ -145,6 +145,7 @@ def image_in_of(args: argparse.Namespace, net: network.Segmenter) -> bool:
 
 
 def protocol_of(args: argparse.Namespace, image_in: bool) -> Protocol:
+    """Return what the flags decide about inference; mode "whole" has no scales and no mirror."""
     whole = args.inference_mode == "whole"
     return Protocol(
         mode=args.inference_mode,
@@ -191,14 +192,14 @@ def evaluate_unfinished(
 
 
 def skip(loader: DataLoader, finished: Container[str]) -> list[str]:
-    """Remove the `finished` images from this process's share of a dataset; return the names of the others."""
+    """Remove the `finished` images from this process's part of a dataset; return the names of the others."""
     names = {i: loader.dataset.name_of(loader.dataset.samples[i]) for i in loader.sampler.indices}
     loader.sampler.indices = [i for i, name in names.items() if name not in finished]
     return [names[i] for i in loader.sampler.indices]
 
 
 def evaluate(evaluation: Evaluation, loader: DataLoader, recorder: Recorder) -> None:
-    """Predict this process's share of a dataset and record each image.
+    """Predict this process's part of a dataset and record each image.
 
     Files are written, and images loaded, while the device computes. Raises UserError when the GPU's memory is
     too small for one window and the scores of one image.

@@ -28,7 +28,7 @@ from utils.logging import exit_cleanly
 
 # Sizes (height, width) of the town's images and of target views, and training flags. One seed takes 5 to 8
 # minutes on 2 idle CPU cores (estimated from its CPU time).
-SMALL = {
+SMALL: dict[str, Any] = {
     "town": (128, 256, 200, 16),  # height, width, training and validation images
     "arch": "DeepMobileNetV3PlusD",
     "crop": 96,

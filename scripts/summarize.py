@@ -53,6 +53,7 @@ def differences(protocols: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
+    """Read the runs that the command line names and print their table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "runs", nargs="+", metavar="[NAME=]RUN", help="folder or results.json of an evaluation"

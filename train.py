@@ -28,10 +28,10 @@ from optimizer import get_optimizer
 from utils import checkpoint, distributed, settings, tensorboard, visualize
 from utils.classes import ClassTable
 from utils.errors import UserError
+from utils.evaluation.inference import predictions
+from utils.evaluation.metrics import ConfusionMatrix
 from utils.exit import exit_cleanly
-from utils.inference import predictions
 from utils.logging import Run, logger, setup
-from utils.metrics import ConfusionMatrix
 from utils.training import Scores, Trainer, save
 
 LOG_EVERY = 50  # iterations

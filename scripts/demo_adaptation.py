@@ -1,13 +1,13 @@
-"""Adapt to a domain without its labels and compare: source only, batch norm (ABN), self-training (SAC).
+"""Adapt to an unlabelled domain and compare: source only, batch norm (ABN), self-training (SAC).
 
 python -m scripts.demo_adaptation --seeds 0 1 2                      a toy town, GTAV-like to Cityscapes-like
 python -m scripts.demo_adaptation --source gtav --target cityscapes --data_root DIR
 python -m scripts.demo_adaptation --source camvid --target folder --score_dataset camvid \\
-  --score_split test --data_root DIR -- --sac_crop 144 192                    DIR/folder: the images alone
+  --score_split test --data_root DIR -- --sac_crop 144 192                    DIR/folder: only images
 
-Source only and ABN train equally long from random weights; SAC goes on from ABN's, so it trains on the
-source for longer. Labels of the target serve the final table alone, but SAC's learning rate and length on a
-GPU were changed once after a look at it (README). Flags behind -- go to every training.
+Source only and ABN train equally long from random weights. SAC starts from ABN's weights, so it trains on the
+source for longer. Labels of the target are used only for the final table. SAC's learning rate and length on a
+GPU were changed once after a look at that table (README). Flags after -- go to every training.
 """
 
 import argparse
@@ -18,22 +18,23 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from datasets import get_dataset_class
-from utils import report
+from utils.evaluation import tables
 from utils.exit import exit_cleanly
 
-# Height and width of the town's images and of target views, and flags of training; a seed takes 5 to 8
+# Sizes (height, width) of the town's images and of target views, and training flags. One seed takes 5 to 8
 # minutes on 2 idle CPU cores (estimated from its CPU time).
-SMALL = {
+SMALL: dict[str, Any] = {
     "town": (128, 256, 200, 16),  # height, width, training and validation images
     "arch": "DeepMobileNetV3PlusD",
     "crop": 96,
     "views": (64, 128),
     "batch": 8,
-    "iterations": (250, 150),  # of source only and ABN, of SAC
+    "iterations": (250, 150),  # source only and ABN; SAC
     "lr": (0.03, 0.003),
     "workers": 1,
 }
@@ -49,18 +50,18 @@ LARGE = SMALL | {
 }
 
 
-def call(*words) -> None:
-    """Run a program of this project; its own message is shown when it fails."""
+def call(*words: object) -> None:
+    """Run a program of this project; exit with its status if it fails, after its own message."""
     print("\n$ python", *words, flush=True)
     if status := subprocess.run([sys.executable, *map(str, words)]).returncode:
         sys.exit(status)
 
 
-def train(args, size: dict, name: str, seed: int, *flags) -> Path:
-    """Train, unless an earlier call finished that, and return the folder of its checkpoints."""
+def train(args: argparse.Namespace, size: dict[str, Any], name: str, seed: int, *flags: object) -> Path:
+    """Train, unless an earlier call finished that, and return the folder of the checkpoints."""
     place = args.out / f"{name}_{seed}"
     if not (place / "finished").exists():
-        shutil.rmtree(place, ignore_errors=True)  # of an interrupted call
+        shutil.rmtree(place, ignore_errors=True)  # what an interrupted call left
         views = " ".join(map(str, size["views"]))
         settings = (
             f"--dataset {args.source} --covstat_val_dataset {args.source} --val_dataset null --seed {seed} "
@@ -74,13 +75,13 @@ def train(args, size: dict, name: str, seed: int, *flags) -> Path:
     return place
 
 
-def score(args, size: dict, place: Path, kind: str) -> float:
-    """Return the mean IU on the target of the checkpoint `kind` in `place`."""
+def score(args: argparse.Namespace, size: dict[str, Any], place: Path, kind: str) -> float:
+    """Return the mean IU on the target of the checkpoint `kind` ("last" or "ema") in `place`."""
     (snapshot,) = place.glob(f"**/{kind}_*.pth")
     results = place / kind / "results.json"
     if not results.exists():
         settings = (
-            f"--dataset {args.score_dataset} --split {args.score_split} --arch {size['arch']} "
+            f"--dataset {args.score_dataset} --split {args.score_split} "
             f"--inference_mode whole --num_workers {size['workers']} --exp_name {kind}"
         )
         place_flags = "--data_root", args.data_root, "--snapshot", snapshot, "--ckpt_path", place
@@ -88,8 +89,8 @@ def score(args, size: dict, place: Path, kind: str) -> float:
     return json.loads(results.read_text())["metrics"][args.score_dataset]["mean_iu"]
 
 
-def compare(args, size: dict, seed: int) -> dict[str, float]:
-    """Return the mean IU on the target by method, of one seed."""
+def compare(args: argparse.Namespace, size: dict[str, Any], seed: int) -> dict[str, float]:
+    """Train one seed with each method; return the mean IU on the target by method."""
     first, second = size["iterations"]
     rate, rate_sac = size["lr"]
     plain = "--max_iter", first, "--lr", rate
@@ -107,34 +108,36 @@ def compare(args, size: dict, seed: int) -> dict[str, float]:
     }
 
 
-def table(scores: list[dict[str, float]], seeds: list[int]) -> report.Rows:
+def table(scores: list[dict[str, float]], seeds: list[int]) -> tables.Rows:
     """Lay out mean IU in percent: methods as rows, seeds, their mean and standard deviation as columns."""
     rows = [["mIoU (%)", *(f"seed {seed}" for seed in seeds), "mean", "std"]]
     for name in scores[0]:
         values = [score[name] for score in scores]
         spread = statistics.stdev(values) if len(values) > 1 else float("nan")
-        rows.append([name, *map(report.percent, [*values, statistics.mean(values), spread])])
+        rows.append([name, *map(tables.percent, [*values, statistics.mean(values), spread])])
     return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", default="gtav", help="labelled domain")
-    parser.add_argument("--target", default="cityscapes", help="domain whose training images are adapted to")
-    parser.add_argument("--score_dataset", help="what is scored; default: the target")
+    parser.add_argument(
+        "--target", default="cityscapes", help="domain to adapt to; only its training images are used"
+    )
+    parser.add_argument("--score_dataset", help="dataset to score; default: the target")
     parser.add_argument("--score_split", default="val")
-    parser.add_argument("--data_root", help="folder of the datasets; default: a rendered town")
+    parser.add_argument("--data_root", help="folder of the datasets; default: a toy town is written")
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("logs/adaptation"),
-        help="results; parts finished with the same settings are kept",
+        help="results; finished parts with the same settings are reused",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument(
-        "--large", action="store_true", help="a larger network and pictures; default with a GPU"
+        "--large", action="store_true", help="larger network and images; the default with a GPU"
     )
-    parser.add_argument("flags", nargs="*", help="behind --: more flags of train.py")
+    parser.add_argument("flags", nargs="*", help="after --: more flags of train.py")
     args = parser.parse_args()
     args.score_dataset = args.score_dataset or args.target
     size = LARGE if args.large or torch.cuda.is_available() else SMALL
@@ -145,13 +148,13 @@ def main() -> None:
             *("-m", "datasets.toy_city", "--out", args.data_root, "--height", height, "--width", width),
             *("--train", images, "--val", val, "--domains", args.source, args.target),
         )
-    for name in (args.source, args.target):  # are they there?
+    for name in (args.source, args.target):  # raises an error if it is missing
         get_dataset_class(name)(Path(args.data_root, name), "train", None, labelled=False)
     key = args.source, args.target, args.score_dataset, args.score_split, args.data_root, args.flags, size
     args.out /= hashlib.sha256(json.dumps(key).encode()).hexdigest()[:8]
     scores = [compare(args, size, seed) for seed in args.seeds]
     print(f"\n{args.source} to {args.target}, scored on {args.score_dataset} {args.score_split}")
-    print(report.markdown_table(table(scores, args.seeds)))
+    print(tables.markdown_table(table(scores, args.seeds)))
 
 
 if __name__ == "__main__":

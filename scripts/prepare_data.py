@@ -29,9 +29,9 @@ from datasets import DATASETS
 from datasets.base import SegmentationDataset, sample_rng
 from datasets.listing import NoImages, Sample, files_below, found_in
 from datasets.splits import read_split, split_names
-from utils import report
 from utils.classes import CITYSCAPES
 from utils.errors import MissingFile, UserError
+from utils.evaluation import tables
 from utils.exit import exit_cleanly
 
 OTHER_ARCHIVES = (".rar", ".tar", ".tar.gz", ".tgz", ".7z")
@@ -207,7 +207,7 @@ def check(name: str, root: Path, workers: int) -> bool:
         shares = 100 * pixels / pixels.sum()
         columns = zip((*class_names, "(not scored)"), pixels, shares, strict=True)
         rows = [[class_name, str(number), f"{share:.3f}"] for class_name, number, share in columns]
-        print(report.text_table([["class", "pixels", "%"], *rows]))
+        print(tables.text_table([["class", "pixels", "%"], *rows]))
     print(f"{name}: {'fine' if not count else f'NOT fine, {count} problems'}")
     return not count
 

@@ -1,4 +1,4 @@
-"""Merge the results of evaluations into one table of domain x mIoU, a row per name of runs.
+"""Merge the results of evaluations into one table: a row per run name, a column per dataset.
 
 python -m scripts.summarize baseline=logs/a/eval isw=logs/b/eval isw=logs/c/eval --published robustnet_gtav
 
@@ -11,74 +11,83 @@ import json
 import math
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from datasets import DATASETS
-from utils import report
+from utils.errors import MissingFile, UserError
+from utils.evaluation import tables
 from utils.exit import exit_cleanly
 
 PUBLISHED = json.loads(Path(__file__).with_name("published_results.json").read_text())
 
 
-def read_results(path: Path) -> dict:
-    """Return what eval.py recorded at `path`; ValueError for another file or a slice of a dataset."""
+def read_results(path: Path) -> dict[str, Any]:
+    """Return the mean IU by dataset and the protocol that eval.py wrote to `path`, a file or its folder.
+
+    Raises MissingFile, and UserError for another file or for a slice of a dataset.
+    """
     path = path / "results.json" if path.is_dir() else path
     if not path.is_file():
-        raise FileNotFoundError(f"no results at {path}; eval.py writes them")
+        raise MissingFile(f"no results at {path}; eval.py writes them")
     try:
         record = json.loads(path.read_text())
         index, count = record["protocol"].get("slice", (0, 1))
-        domains = {
-            name: domain["mean_iu"] if domain else math.nan for name, domain in record["metrics"].items()
+        means = {
+            name: scores["mean_iu"] if scores else math.nan for name, scores in record["metrics"].items()
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} holds no results of eval.py") from error
+        raise UserError(f"{path} does not hold results of eval.py") from error
     if count > 1:
-        raise ValueError(
-            f"{path} is slice {index} of {count}; once all are evaluated into one folder, its results.json "
-            "has the whole"
+        raise UserError(
+            f"{path} is slice {index} of {count}; evaluate all slices into one folder, whose results.json "
+            "then holds the whole datasets"
         )
-    return {"domains": domains, "protocol": record["protocol"]}
+    return {"means": means, "protocol": record["protocol"]}
 
 
-def differences(protocols: list[dict]) -> str:
-    """Say in which settings the protocols of runs differ; empty if they agree."""
+def differences(protocols: list[dict[str, Any]]) -> str:
+    """Name the settings in which the protocols of runs differ; empty if they agree."""
     keys = sorted({key for protocol in protocols for key in protocol})
     values = {key: sorted({str(protocol.get(key)) for protocol in protocols}) for key in keys}
     return "; ".join(f"{key} {' or '.join(found)}" for key, found in values.items() if len(found) > 1)
 
 
 def main() -> None:
+    """Read the runs that the command line names and print their table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "runs", nargs="+", metavar="[NAME=]RUN", help="folder or results.json of an evaluation"
     )
-    parser.add_argument("--seen", nargs="*", default=[], help="domains trained on: marked, not in the mean")
     parser.add_argument(
-        "--published", choices=PUBLISHED, help="add published numbers, and the domains seen there"
+        "--seen", nargs="*", default=[], help="training domains: marked with * and excluded from the mean"
+    )
+    parser.add_argument(
+        "--published", choices=PUBLISHED, help="add published numbers and mark their training domains"
     )
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     args = parser.parse_args()
-    rows, protocols, seen, note = defaultdict(list), [], set(args.seen), ""
+    rows: defaultdict[str, list[dict[str, float]]] = defaultdict(list)
+    protocols, seen, note = [], set(args.seen), ""
     for run in args.runs:
         name, _, path = run.rpartition("=")
         results = read_results(Path(path))
         folder = Path(path).parent if path.endswith(".json") else Path(path)
-        rows[name or folder.as_posix()].append(results["domains"])
+        rows[name or folder.as_posix()].append(results["means"])
         protocols.append(results["protocol"])
     if args.published:
         published = PUBLISHED[args.published]
         for name, row in published["mean_iu_percent"].items():
-            rows[f"published {name}"].append({domain: mean / 100 for domain, mean in row.items()})
+            rows[f"published {name}"].append({dataset: mean / 100 for dataset, mean in row.items()})
         seen |= set(published["trained_on"])
         note = f"\npublished: {published['source']}"
-    scored = {domain for domains in rows.values() for row in domains for domain in row}
+    scored = {dataset for runs in rows.values() for row in runs for dataset in row}
     if unknown := seen - scored - set(DATASETS):
         names = ", ".join(sorted(scored))
-        raise ValueError(f"--seen {', '.join(sorted(unknown))} is no dataset; scored are {names}")
-    table = report.markdown_table if args.markdown else report.text_table
-    print(table(report.seed_rows(rows, seen)) + note)
+        raise UserError(f"--seen {', '.join(sorted(unknown))} is not a dataset; the runs have {names}")
+    table = tables.markdown_table if args.markdown else tables.text_table
+    print(table(tables.seed_rows(rows, seen)) + note)
     if different := differences(protocols):
-        print(f"\nnot comparable, the runs differ in {different}")
+        print(f"\nnot comparable: the runs differ in {different}")
 
 
 if __name__ == "__main__":

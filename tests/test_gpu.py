@@ -19,7 +19,7 @@ from tests.golden.recipe import fill, inputs, statistics_pair
 from tests.test_train import ISW, flags, the_checkpoint
 from transforms.photometric import ColorJitter, GaussianBlur, Photometric
 from utils import checkpoint
-from utils.inference import predict
+from utils.evaluation.inference import predict
 
 pytestmark = pytest.mark.gpu
 

@@ -86,7 +86,7 @@ def target_views(
     writer: Writer, views: Mapping[str, Tensor], classes: ClassTable, image_in: bool, epoch: int
 ) -> None:
     """Draw the student's views of one target image, the fused prediction and the pseudo label."""
-    picture = visualize.taught(
+    picture = visualize.pseudo_label_rows(
         views["student"], views["probs"], views["pseudo_label"], classes.colors, image_in
     )
     writer.add_image("views/student-fused-label", picture, epoch)

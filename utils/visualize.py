@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from utils import pixels
+from utils.classes import IGNORE_LABEL
 
 Palette = Sequence[Sequence[int]] | np.ndarray
 
@@ -19,55 +20,52 @@ def _ids(ids: Tensor | np.ndarray) -> np.ndarray:
 
 
 def colorize(ids: Tensor | np.ndarray, palette: Palette) -> Image.Image:
-    """Paint train ids (H, W) as a palette image (mode "P": pixels stay the ids); ids from K up are black."""
+    """Paint train ids (H, W) as a palette image (mode "P", its pixels are the ids); ids >= K are black."""
     picture = Image.fromarray(_ids(ids))
     picture.putpalette([*np.asarray(palette, np.uint8).flatten().tolist(), *[0] * (768 - 3 * len(palette))])
     return picture
 
 
 def denormalize(image: Tensor, image_in: bool = False) -> Image.Image:
-    """Turn a normalized image (3, H, W) back into the RGB picture it came from (rounded, clipped to 0..255).
-
-    With `image_in` (normalized by its own mean and std, which are not known here) its range is stretched.
-    """
+    """Turn a normalized image (3, H, W) back into an RGB picture; see `pixels.denormalize`."""
     return Image.fromarray(pixels.denormalize(image, image_in).permute(1, 2, 0).numpy())
 
 
 def save_batch(images: Tensor, names: Sequence[str], prefix: Path, image_in: bool = False) -> None:
-    """Write normalized images (B, 3, H, W), as the network gets them, to PREFIX_i_NAME.png."""
+    """Write normalized images (B, 3, H, W) to PREFIX_i_NAME.png."""
     prefix.parent.mkdir(parents=True, exist_ok=True)
     for i, (image, name) in enumerate(zip(images, names, strict=True)):
         denormalize(image, image_in).save(f"{prefix}_{i}_{name.replace('/', '_')}.png")
 
 
 def blend(photo: Image.Image, colors: Image.Image, alpha: float = 0.5) -> Image.Image:
-    """Lay a colour picture over a photo of the same size; `alpha` is the colours' share."""
+    """Blend a photo with a colour picture of the same size; `alpha` is the weight of the colours."""
     return Image.blend(photo.convert("RGB"), colors.convert("RGB"), alpha)
 
 
-def error_map(label: Tensor | np.ndarray, pred: Tensor | np.ndarray, ignore: int = 255) -> Image.Image:
+def error_map(label: Tensor | np.ndarray, pred: Tensor | np.ndarray) -> Image.Image:
     """Draw (mode "L") where train ids (H, W) disagree: 255 wrong, 0 right or unlabelled."""
-    label, pred = _ids(label), _ids(pred)
-    return Image.fromarray(np.where((label != pred) & (label != ignore), 255, 0).astype(np.uint8))
+    truth, found = _ids(label), _ids(pred)
+    return Image.fromarray(np.where((truth != found) & (truth != IGNORE_LABEL), 255, 0).astype(np.uint8))
 
 
-PANEL, GAP = 480, 6  # px of a small picture's longer side, about, and between two
+PANEL, GAP = 480, 6  # px: about the longer side of a small picture, and the space between two
 RIGHT, WRONG, UNLABELLED = (236, 236, 236), (205, 32, 44), (160, 160, 160)
 
 
 def summary_picture(
     image: Tensor, label: Tensor, pred: Tensor, palette: Palette, image_in: bool = False
 ) -> Image.Image:
-    """Put image | truth | prediction | errors (red) side by side at small size, unlabelled images without
-    truth and errors.
+    """Put image | truth | prediction | errors (red) side by side at small size.
 
-    `image` is (3, H, W) normalized, `label` and `pred` are train ids (H, W); pixels are picked, not averaged.
+    `image` is (3, H, W) normalized, `label` and `pred` are train ids (H, W). Every n-th pixel is shown. An
+    unlabelled image has no truth and no errors.
     """
     step = max(1, round(max(pred.shape) / PANEL))
     image, label, pred = image[:, ::step, ::step], label[::step, ::step], pred[::step, ::step]
     panels = [denormalize(image, image_in), colorize(pred, palette)]
-    if (label != 255).any():
-        kind = np.select([_ids(label) == 255, _ids(label) != _ids(pred)], [2, 1], 0)
+    if (label != IGNORE_LABEL).any():
+        kind = np.select([_ids(label) == IGNORE_LABEL, _ids(label) != _ids(pred)], [2, 1], 0)
         panels = [panels[0], colorize(label, palette), panels[1], colorize(kind, (RIGHT, WRONG, UNLABELLED))]
     width, height = panels[0].size
     row = Image.new("RGB", (len(panels) * (width + GAP) - GAP, height), "white")
@@ -77,7 +75,7 @@ def summary_picture(
 
 
 def overlay(image: Tensor, pred: Tensor, palette: Palette, image_in: bool = False) -> Tensor:
-    """Lay train ids (H, W) over a normalized image (3, H, W), at small size: uint8 (3, h, w)."""
+    """Blend a normalized image (3, H, W) with the colours of train ids (H, W): small, uint8 (3, h, w)."""
     step = max(1, round(max(pred.shape) / PANEL))
     photo = denormalize(image[:, ::step, ::step], image_in)
     picture = blend(photo, colorize(pred[::step, ::step], palette))
@@ -94,17 +92,19 @@ def strip(image: Tensor, label: Tensor, pred: Tensor, palette: Palette, image_in
     return torch.from_numpy(row).permute(2, 0, 1)
 
 
-def taught(images: Tensor, probs: Tensor, label: Tensor, palette: Palette, image_in: bool = False) -> Tensor:
-    """Put views | their likeliest class, dark where unsure | pseudo label: uint8 (3, V * H, 3 * W).
+def pseudo_label_rows(
+    views: Tensor, probs: Tensor, pseudo_label: Tensor, palette: Palette, image_in: bool = False
+) -> Tensor:
+    """Put view | predicted class, darker where less confident | pseudo label: uint8 (3, V * H, 3 * W).
 
-    images (V, 3, H, W) are normalized, probs (V, K, H, W), label (V, H, W) train ids, 255 black.
+    `views` (V, 3, H, W) are normalized, `probs` are (V, K, H, W), `pseudo_label` (V, H, W) holds train ids;
+    pixels without a pseudo label (255) are black.
     """
-    confidence, best = probs.max(1)
-    rows = []
-    for view, sure, likeliest, taught_label in zip(images, confidence, best, label, strict=True):
-        row = strip(view, likeliest, taught_label, palette, image_in)
-        width = view.shape[-1]
-        row[..., width : 2 * width] = (row[..., width : 2 * width] * sure.float().cpu()).byte()
+    confidence, pred = probs.max(1)
+    width, rows = views.shape[-1], []
+    for view, classes, weight, label in zip(views, pred, confidence, pseudo_label, strict=True):
+        row = strip(view, classes, label, palette, image_in)
+        row[..., width : 2 * width] = (row[..., width : 2 * width] * weight.float().cpu()).byte()
         rows.append(row)
     return torch.cat(rows, 1)
 
@@ -112,8 +112,8 @@ def taught(images: Tensor, probs: Tensor, label: Tensor, palette: Palette, image
 def heatmap(matrix: Tensor) -> Tensor:
     """Draw a matrix (C, C), such as a covariance, as (3, C, C) in [0, 1] for TensorBoard.
 
-    White is 0, red positive, blue negative, at full strength where the absolute value is largest. Covariances
-    of standardized features have 1 on the diagonal, so that their pictures share one scale.
+    White is 0, red is positive, blue is negative; the largest absolute value has the full colour. Covariances
+    of standardized features have 1 on the diagonal, so their pictures share one scale.
     """
     value = matrix.detach().float().cpu().nan_to_num(0.0)
     value = value / value.abs().max().clamp(min=torch.finfo(torch.float32).tiny)

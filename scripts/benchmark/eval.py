@@ -26,8 +26,8 @@ from scripts.benchmark.streets import street
 from scripts.benchmark.timing import Timing, timing
 from transforms import presets
 from utils import checkpoint
-from utils.inference import Windows, predictions, windows_within
-from utils.metrics import count_pixels
+from utils.evaluation.inference import Windows, predictions, window_batcher
+from utils.evaluation.metrics import count_pixels
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -173,7 +173,7 @@ def measure_evaluator(
             for limit in (None, *limits):
                 title = mode if limit is None else f"{mode}, {limit >> 20} Mpx at once"
                 seen = Remembering(Folded(net, precision))
-                windows = windows_within(seen, device)
+                windows = window_batcher(seen, device)
                 windows.pixels = limit or windows.pixels
                 work = partial(evaluated, windows, loader, device, {"mode": mode, "crop": crop})
                 try:

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from scripts import summarize
+from utils.errors import MissingFile, UserError
 
 PROTOCOL = {"mode": "sliding", "slice": [0, 1]}
 
@@ -41,7 +42,7 @@ def test_seeds_become_mean_and_deviation_beside_published_numbers(write, monkeyp
     lines = printed(monkeypatch, capsys, *runs, "--published", "robustnet_gtav")
     header, isw, base, *published = lines[:6]
     assert header.split() == "mIoU (%) gtav* cityscapes bdd100k mapillary synthia mean of unseen".split()
-    assert isw.split("  ")[-1].strip() == "-"  # without mapillary and synthia there is no mean of these
+    assert isw.split("  ")[-1].strip() == "-"  # no mean without mapillary and synthia
     assert base.split() == ["base", "71.00", "30.00", "-", "-", "-", "-"]
     assert published[2].split() == "published isw 74.49 37.09 35.37 38.50 30.49 35.36".split()
     assert lines[-1].startswith("published: README of RobustNet")
@@ -58,22 +59,20 @@ def test_mean_over_seeds_of_the_mean_over_domains(write, monkeypatch, capsys):
 
 def test_other_protocols_are_said(write, monkeypatch, capsys):
     runs = write("a", gtav=0.5), write("b", {"mode": "whole", "slice": [0, 1]}, gtav=0.5)
-    assert (
-        printed(monkeypatch, capsys, *runs)[-1] == "not comparable, the runs differ in mode sliding or whole"
-    )
+    assert printed(monkeypatch, capsys, *runs)[-1].endswith("mode sliding or whole")
 
 
 def test_a_seen_domain_that_nobody_knows(write, monkeypatch, capsys):
-    with pytest.raises(ValueError, match="--seen gtva is no dataset; scored are gtav"):
+    with pytest.raises(UserError, match="gtva.*gtav"):
         printed(monkeypatch, capsys, write("a", gtav=0.5), "--seen", "gtva")
 
 
-def test_files_that_are_no_whole_results(write, tmp_path):
+def test_files_that_are_not_whole_results(write, tmp_path):
     part = write("a", PROTOCOL | {"slice": [1, 2]}, gtav=0.5)
-    with pytest.raises(ValueError, match="slice 1 of 2"):
+    with pytest.raises(UserError, match="1 of 2"):
         summarize.read_results(part)
     (part / "results.json").write_text("[]")
-    with pytest.raises(ValueError, match="holds no results"):
+    with pytest.raises(UserError, match="results.json"):
         summarize.read_results(part)
-    with pytest.raises(FileNotFoundError, match="no results at"):
+    with pytest.raises(MissingFile, match="none"):
         summarize.read_results(tmp_path / "none")

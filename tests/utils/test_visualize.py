@@ -36,7 +36,7 @@ def test_blend_is_the_mean():
     assert mixed.getpixel((1, 0)) == (114, 132, 64)
 
 
-def test_error_map_leaves_out_what_is_not_labelled():
+def test_error_map_ignores_unlabelled_pixels():
     errors = visualize.error_map(torch.tensor([[0, 1, 255, 2]]), torch.tensor([[0, 2, 1, 2]]))
     assert np.asarray(errors).tolist() == [[0, 255, 0, 0]]
 
@@ -89,10 +89,11 @@ def test_heatmap_of_nothing_is_white():
     assert visualize.heatmap(torch.full((2, 2), float("nan"))).isfinite().all()
 
 
-def test_what_a_view_was_taught():
+def test_pseudo_label_rows():
     """Pixel 0 is of class 1 at 0.501 and has no pseudo label, pixel 1 of class 0 at 1."""
     probs = torch.tensor([[0.5, 1.0], [0.5, 0.0]]).view(1, 2, 1, 2)
     probs[0, 1, 0, 0] += 0.001
     label = torch.tensor([[[255, 0]]])
-    rows = visualize.taught(torch.zeros(1, 3, 1, 2), probs, label, [(200, 100, 0), (0, 100, 200)])
+    palette = [(200, 100, 0), (0, 100, 200)]
+    rows = visualize.pseudo_label_rows(torch.zeros(1, 3, 1, 2), probs, label, palette)
     assert rows[:, 0, 2:].T.tolist() == [[0, 50, 100], [200, 100, 0], [0, 0, 0], [200, 100, 0]]

@@ -4,11 +4,14 @@ import pytest
 import torch
 from PIL import Image
 
-from utils.html_report import page
-from utils.records import picture_path
-from utils.results import score_domain
+from utils.classes import ClassTable
+from utils.evaluation.html_report import page
+from utils.evaluation.progress import picture_path
+from utils.evaluation.protocol import Protocol
+from utils.evaluation.scores import Results, score_dataset
 
-NAMES, PALETTE = ["road", "sky", "car"], [(128, 64, 128), (70, 130, 180), (0, 0, 142)]
+CLASSES = ClassTable(("road", "sky", "car"), ((128, 64, 128), (70, 130, 180), (0, 0, 142)))
+PROTOCOL = Protocol("whole", (1.0,), False, 64, 0.5, "float32", "val", 0, "full", False, False)
 
 
 class Reader(HTMLParser):
@@ -34,7 +37,7 @@ class Reader(HTMLParser):
 
 
 @pytest.fixture
-def domains(tmp_path):
+def results(tmp_path):
     """Images a/1 (IoU 1), a/2 (road 1/2, sky 0: 1/4) and a/3 (0), each with a picture; one without labels."""
     counts = torch.zeros(3, 3, 3, dtype=torch.int64)
     counts[0, 0, 0], counts[1, 0, :2], counts[2, 0, 1] = 8, 4, 8
@@ -43,20 +46,18 @@ def domains(tmp_path):
     for name in images:
         picture_path(folder, name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 2)).save(picture_path(folder, name))
-    return {
-        "town": score_domain(images, 3, {}, [folder]),
-        "folder": score_domain({"a/1": 0 * counts[0]}, 3, {}, [folder]),
+    datasets = {
+        "town": score_dataset(images, CLASSES, {}, [folder]),
+        "folder": score_dataset({"a/1": 0 * counts[0]}, CLASSES, {}, [folder]),
     }
+    return Results("run <1>", CLASSES, datasets, ["town"], PROTOCOL, "eval.py", "net.pth", "0" * 64, 0.0, {})
 
 
-def test_page_says_all_and_needs_nothing_else(tmp_path, domains):
+def test_page_says_all_and_needs_nothing_else(tmp_path, results):
     """12 of 24 road pixels are right, the others taken for sky: IoU 50 and 0, mean 25."""
-    facts = {"command": "eval.py <x>"}
-    read = Reader(
-        page("run <1>", [["", "town*"], ["run", "25.00"]], facts, domains, NAMES, PALETTE, tmp_path)
-    )
+    read = Reader(page(results, {"command": "eval.py <x>"}, tmp_path))
     assert not {"script", "link", "iframe"} & set(read.tags)
-    for words in ("run <1>", "eval.py <x>", "25.00", "50.00", "over 3 images", "left out of the mean: car"):
+    for words in ("run <1>", "eval.py <x>", "25.00", "50.00", "over 3 images", "mean: car"):
         assert words in read.text
     assert "1 image without labels" in read.text and "* trained on" in read.text
     order = [read.text.index(words) for words in ("best: a/1", "median: a/2", "worst: a/3", "example 1: a/1")]

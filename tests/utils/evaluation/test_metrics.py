@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.processes import run_processes
-from utils.metrics import ConfusionMatrix
+from utils.evaluation.metrics import ConfusionMatrix
 
 
 def counted(label, pred, num_classes):

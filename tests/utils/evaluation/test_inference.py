@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from utils.inference import Windows, predict, tile_boxes
+from utils.evaluation.inference import WindowBatcher, predict, tile_boxes
 
-GOLDEN = json.loads(Path(__file__).parents[1].joinpath("golden", "misc.json").read_text())
+GOLDEN = json.loads(Path(__file__).parents[2].joinpath("golden", "misc.json").read_text())
 PUBLISHED_WINDOWS = GOLDEN["sliding tiles (x1,y1,x2,y2) on the scaled image"]
 Output = namedtuple("Output", "logits")
 
@@ -134,13 +134,13 @@ def test_windows_grow_with_the_scale_and_batches_stay_bounded():
     (x = 0, 16) and two mirrored, as 3 + 1; at 2.0 windows have 64 px, 4 times the area, and go one by one.
     """
     net = FakeNet()
-    predict(Windows(net, 3 * 32 * 32), picture(32, 48), scales=[0.5, 1.0, 2.0], crop=32)
+    predict(WindowBatcher(net, 3 * 32 * 32), picture(32, 48), scales=[0.5, 1.0, 2.0], crop=32)
     assert net.shapes == [(2, 3, 16, 24), (3, 3, 32, 32), (1, 3, 32, 32), *[(1, 3, 64, 64)] * 4]
 
 
 def test_batch_of_windows_does_not_change_scores():
     net, image, options = FakeNet(local_position), picture(40, 60, batch=2), dict(scales=(0.5, 1.0), crop=16)
-    one, many = (predict(Windows(net, n * 16 * 16), image, **options) for n in (1, 7))
+    one, many = (predict(WindowBatcher(net, n * 16 * 16), image, **options) for n in (1, 7))
     assert one.shape == (2, 1, 40, 60) and torch.equal(one, many)
 
 
@@ -153,7 +153,7 @@ NO_MEMORY = [
 @pytest.mark.parametrize("error", NO_MEMORY)
 def test_memory_that_runs_out_halves_the_batch_for_good(error):
     """48 px, crop 16, no overlap: 9 windows. There is room for 3: 8 fail, 4 fail, then 2, 2, 2, 2, 1 at once;
-    the next image goes on with 2.
+    the next image starts with 2.
     """
 
     def small_memory(image):
@@ -162,7 +162,7 @@ def test_memory_that_runs_out_halves_the_batch_for_good(error):
         return image
 
     image, net = picture(48, 48), FakeNet(small_memory)
-    windows, options = Windows(net, 8 * 16 * 16), dict(scales=[1.0], flip=False, crop=16, overlap=0)
+    windows, options = WindowBatcher(net, 8 * 16 * 16), dict(scales=[1.0], flip=False, crop=16, overlap=0)
     assert torch.equal(predict(windows, image, **options), image)
     assert [shape[0] for shape in net.shapes] == [8, 4, 2, 2, 2, 2, 1]
     predict(windows, image, **options)

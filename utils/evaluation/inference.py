@@ -3,21 +3,24 @@
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from utils.errors import UserError
+
 logger = logging.getLogger("robustnet")
 MODES = ("sliding", "pooling", "whole")
-PIXELS, MOST_PIXELS = 2**22, 2**24  # that enter the network at once: by default, and at most
-BYTES_PER_PIXEL = 1500  # of activations and scores, roughly; too little costs a halving
+PIXELS, MOST_PIXELS = 2**22, 2**24  # that the network predicts at once: by default, and at most
+BYTES_PER_PIXEL = 1500  # of activations and scores, roughly; where it is too low, the batch is halved once
 
 
 def tile_boxes(height: int, width: int, crop: int, overlap: float) -> list[tuple[int, int, int, int]]:
     """List the windows (x1, y1, x2, y2), in px, end exclusive, that cover an image, column by column.
 
-    All have one size: `crop` square, or the image's side where that is smaller. Neighbours are
+    All windows have one size: `crop` square, or the image's side where that is smaller. Neighbours are
     ceil(crop * (1 - overlap)) apart; the last one is moved back inside the image.
     Raises ValueError for a crop below 1 or an overlap outside [0, 1).
     """
@@ -33,28 +36,31 @@ def tile_boxes(height: int, width: int, crop: int, overlap: float) -> list[tuple
     return [(x, y, x + window_w, y + window_h) for x in columns for y in rows]
 
 
-class Windows:
-    """Runs a network on windows, as many at once as `pixels` allow; halved when the GPU's memory runs out."""
+class WindowBatcher:
+    """Runs a network on batches of windows of at most `pixels` (or one window).
 
-    def __init__(self, net: nn.Module, pixels: int = PIXELS):
+    The batch is halved for good when the GPU's memory runs out.
+    """
+
+    def __init__(self, net: nn.Module, pixels: int = PIXELS) -> None:
         self.net, self.pixels = net, pixels
 
     def __call__(self, windows: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Yield the logits (n, K, h, w) of some of `windows`, (3, h, w) each and alike, until all are done.
+        """Yield the logits (n, K, h, w) of the next n of `windows`, which are (3, h, w) each and of one size.
 
-        Raises an error that is `out_of_memory` when there is no room for one.
+        Raises an error that is `out_of_memory` when the memory is too small for one window.
         """
         area, done = windows[0][0].numel(), 0
         while done < len(windows):
-            batch = torch.stack(windows[done : done + max(1, self.pixels // area)])
+            batch = torch.stack(list(windows[done : done + max(1, self.pixels // area)]))
+            logits: Tensor | None = None
             try:
                 logits = self.net(batch).logits
             except RuntimeError as error:
                 if len(batch) == 1 or not out_of_memory(error):
                     raise
                 self.pixels = area * (len(batch) // 2)
-                logits = None
-            if logits is None:  # behind the handler, which keeps the failed pass alive
+            if logits is None:  # after the handler, which keeps the tensors of the failed pass alive
                 logger.warning("out of memory: %d windows at once from now on", self.pixels // area)
                 torch.cuda.empty_cache()
                 continue
@@ -63,59 +69,61 @@ class Windows:
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory is what was lacking; cuDNN says so in words alone when it has no workspace."""
+    """Whether the GPU's memory ran out. cuDNN says so only in words when it finds no workspace."""
     return isinstance(error, torch.OutOfMemoryError) or "unable to find an engine" in str(error)
 
 
-def windows_within(net: nn.Module, device: torch.device, max_memory_gb: float | None = None) -> Windows:
-    """Return `net` with as many pixels at once as the free GPU memory, or `max_memory_gb` GiB, should allow.
+def window_batcher(net: nn.Module, device: torch.device, max_memory_gb: float | None = None) -> WindowBatcher:
+    """Return `net` with batches that should fit into the free GPU memory, or into `max_memory_gb` GiB.
 
-    PyTorch takes no more than that from the GPU, for whatever purpose.
+    PyTorch never takes more than `max_memory_gb` from the GPU.
     """
     if device.type == "cpu":
         if max_memory_gb:
             logger.warning("--max_memory_gb has no effect without a GPU")
-        return Windows(net)
+        return WindowBatcher(net)
+    room: float
     room, total = torch.cuda.mem_get_info(device)
     if max_memory_gb:
         room = min(room, max_memory_gb * 2**30)
         torch.cuda.set_per_process_memory_fraction(min(1, max_memory_gb * 2**30 / total), device)
-    return Windows(net, min(MOST_PIXELS, int(room / BYTES_PER_PIXEL)))
+    return WindowBatcher(net, min(MOST_PIXELS, int(room / BYTES_PER_PIXEL)))
 
 
 def predictions(
-    net: nn.Module | Windows, loader: Iterable[dict], device: torch.device, **protocol
+    net: nn.Module | WindowBatcher, loader: Iterable[dict], device: torch.device, **protocol: Any
 ) -> Iterator[tuple[dict, Tensor, Tensor, Tensor]]:
-    """Yield (batch, image, label, scores) of a loader's batches, the last three on `device`; see `predict`.
+    """Yield (batch, image, label, scores) for a loader's batches, the last three on `device`.
 
-    The host does not wait for the device. Batches of an image that cannot be read are logged and left out.
+    `protocol` are arguments of `predict`. The host does not wait for the device. A batch whose image cannot
+    be read is logged and skipped.
     """
     for batch in loader:
         if "unreadable" in batch:
-            logger.warning("left out: %s", "; ".join(batch["unreadable"]))
+            logger.warning("skipped: %s", "; ".join(batch["unreadable"]))
             continue
         image, label = (batch[key].to(device, non_blocking=True) for key in ("image", "label"))
         try:
             scores = predict(net, image, **protocol)
-        except ValueError as error:
-            raise ValueError(f"{', '.join(batch['name'])}: {error}") from error
+        except UserError as error:
+            raise UserError(f"{', '.join(batch['name'])}: {error}") from error
         yield batch, image, label, scores
 
 
-def _sliding(windows: Windows, views: Tensor, crop: int, overlap: float) -> Tensor:
+def _sliding(batcher: WindowBatcher, views: Tensor, crop: int, overlap: float) -> Tensor:
     """Average the logits of all windows, (N, 3, H, W) -> (N, K, H, W)."""
     height, width = views.shape[-2:]
     boxes = tile_boxes(height, width, crop, overlap)
     areas = [(n, slice(y1, y2), slice(x1, x2)) for n in range(len(views)) for x1, y1, x2, y2 in boxes]
-    batches = windows([views[n, :, rows, columns] for n, rows, columns in areas])
+    batches = batcher([views[n, :, rows, columns] for n, rows, columns in areas])
     if len(boxes) == 1:
         return torch.cat([logits.float() for logits in batches])
-    total, left = None, iter(areas)
+    total, place = views.new_zeros(()), iter(areas)
     for batch in batches:
-        if total is None:
+        if not total.dim():
             total = batch.new_zeros(len(views), batch.shape[1], height, width, dtype=torch.float32)
         for logits in batch:
-            n, rows, columns = next(left)
+            n, rows, columns = next(place)
             total[n, :, rows, columns] += logits
     counts = total.new_zeros(height, width)
     for _, rows, columns in areas[: len(boxes)]:
@@ -125,16 +133,16 @@ def _sliding(windows: Windows, views: Tensor, crop: int, overlap: float) -> Tens
 
 def _scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
     if not 0 < scale < math.inf:
-        raise ValueError(f"scale {scale} is no size factor; expected a number above 0, such as 0.5")
+        raise UserError(f"scale {scale} is not a size factor; expected a number above 0, such as 0.5")
     size = int(height * scale), int(width * scale)
     if min(size) < 1:
-        raise ValueError(f"scale {scale} leaves nothing of an image of {height}x{width} px (height x width)")
+        raise UserError(f"scale {scale} leaves nothing of an image of {height}x{width} px (height x width)")
     return size
 
 
 @torch.inference_mode()
 def predict(
-    net: nn.Module | Windows,
+    net: nn.Module | WindowBatcher,
     image: Tensor,
     *,
     mode: str = "sliding",
@@ -150,12 +158,11 @@ def predict(
     - "sliding": at each scale, for the image and (`flip`) its mirror, the logits of windows of
       crop * max(scale, 1) px (see `tile_boxes`) are averaged where they overlap, then over mirror and scales.
     - "pooling": the whole image at each scale and its mirror; softmax probabilities are averaged.
-    - "whole": logits of one pass over the image as it is; `scales` and `flip` do not apply.
+    - "whole": the logits of one pass over the unchanged image; `scales` and `flip` have no effect.
 
     Images are resized bicubic with antialiasing, scores bilinear, both with half-pixel centres. Every pixel
-    is averaged over its true number of windows (the published evaluator mixes up the axes). `net` may be
-    `Windows`, with the number of pixels that enter it at once.
-    Raises ValueError for an unknown mode and for a scale that is not above 0 or leaves no pixel.
+    is averaged over its true number of windows (the published evaluator mixes up the axes).
+    Raises ValueError for an unknown mode, and UserError for a scale that is not above 0 or leaves no pixel.
     """
     if mode not in MODES:
         raise ValueError(f"inference mode {mode!r} is unknown; choose one of {', '.join(MODES)}")
@@ -166,7 +173,7 @@ def predict(
     if not sizes:
         raise ValueError("no scale is given; expected at least one, such as 1.0")
 
-    windows = net if isinstance(net, Windows) else Windows(net)
+    batcher = net if isinstance(net, WindowBatcher) else WindowBatcher(net)
     total: Tensor | None = None
     for scale, size in zip(scales, sizes, strict=True):
         views = image
@@ -175,7 +182,7 @@ def predict(
         if flip:
             views = torch.cat([views, views.flip(-1)])
         window = int(crop * max(scale, 1)) if mode == "sliding" else max(size)
-        scores = _sliding(windows, views, window, overlap)
+        scores = _sliding(batcher, views, window, overlap)
         if mode == "pooling":
             scores = scores.softmax(1)
         if flip:
@@ -184,4 +191,5 @@ def predict(
         if scores.shape[-2:] != (height, width):
             scores = F.interpolate(scores, (height, width), mode="bilinear", align_corners=False)
         total = scores if total is None else total.add_(scores)
+    assert total is not None  # there is a scale
     return total.div_(len(sizes)) if len(sizes) > 1 else total

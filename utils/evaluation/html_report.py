@@ -1,12 +1,15 @@
-"""A static page of a run's results: no script, nothing from elsewhere, readable from a file."""
+"""A static page of a run's results. It runs no script and loads only pictures beside it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from utils.results import Domain, left_out, percent, subset_scores
+from utils.classes import ClassTable
+from utils.evaluation.metrics import Summary
+from utils.evaluation.scores import DatasetScores, Results
+from utils.evaluation.tables import absent_classes, dataset_rows, percent, subset_scores
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2328; background: #f6f7f9; margin: 0 }
@@ -48,61 +51,55 @@ figure .panels { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; 
 """
 
 
-def page(
-    run: str,
-    table: Sequence[Sequence[str]],
-    facts: Mapping[str, str],
-    domains: Mapping[str, Domain],
-    names: Sequence[str],
-    palette: Sequence[Sequence[int]],
-    folder: Path,
-) -> str:
-    """Return the page of a `run`, to be put into `folder`, which holds the domains' pictures.
+def page(results: Results, facts: Mapping[str, str], folder: Path) -> str:
+    """Return the page to write into `folder`, which holds the datasets' pictures.
 
-    `table` is that over datasets, header first; `facts` say how the scores came about; `names` and `palette`
-    are those of the classes.
+    `facts` say how the scores were computed.
     """
-    header, *rows = table
+    header, *rows = dataset_rows(results)
     cells = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     stars = any(cell.endswith("*") for cell in header)
-    starred = "<p>* trained on or adapted to, not part of the mean</p>" if stars else ""
+    starred = "<p>* trained on or adapted to, excluded from the mean</p>" if stars else ""
     terms = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items())
     overview = (
-        f"<h1>{escape(run)}</h1><section><div class=scroll><table class=domains><tr>{cells}</tr>{body}"
-        f"</table></div>{starred}<h3>How</h3><dl>{terms}</dl></section>"
+        f"<h1>{escape(results.run)}</h1><section><div class=scroll><table class=domains><tr>{cells}</tr>"
+        f"{body}</table></div>{starred}<h3>How</h3><dl>{terms}</dl></section>"
     )
-    sections = "".join(_section(name, domain, names, palette, folder) for name, domain in domains.items())
-    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(run)}</title>"
+    sections = "".join(
+        _section(name, scores, results.classes, folder) for name, scores in results.datasets.items()
+    )
+    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(results.run)}</title>"
     view = '<meta name=viewport content="width=device-width, initial-scale=1">'
     return f"{head}{view}<style>{STYLE}</style><main>{overview}{sections}</main></html>\n"
 
 
-def _section(name: str, domain: Domain, names, palette, folder: Path) -> str:
-    pictures = "".join(_figure(domain, *chosen, folder) for chosen in domain.pictures)
-    title, count = f"<h2>{escape(name)}</h2>", f"{len(domain.images)} image{'s' * (len(domain.images) > 1)}"
-    if domain.summary is None:
-        return (
-            f"<section><h2>{escape(name)}</h2><p>{count} without labels, so no scores</p>{pictures}</section>"
-        )
-    summary = domain.summary
+def _section(name: str, scores: DatasetScores, classes: ClassTable, folder: Path) -> str:
+    summary, title = scores.summary, f"<h2>{escape(name)}</h2>"
+    pictures = "".join(
+        _figure(scores, kind, image, path.relative_to(folder).as_posix())
+        for kind, image, path in scores.pictures
+    )
+    count = f"{len(scores.images)} image{'s' * (len(scores.images) > 1)}"
+    if summary is None:
+        return f"<section>{title}<p>{count} without labels, so no scores</p>{pictures}</section>"
     others = {"pixel accuracy": summary.acc, "class accuracy": summary.acc_cls}
-    others |= {"frequency-weighted IoU": summary.fwavacc} | subset_scores(domain)
+    others |= {"frequency-weighted IoU": summary.fwavacc} | subset_scores(scores)
     text = " · ".join(f"{key} {percent(score)}" for key, score in others.items())
-    text = "<br>".join([text, *left_out(names, summary)])
+    text = "<br>".join([text, *absent_classes(classes, summary)])
     return (
         f"<section>{title}<p><b class=score>{percent(summary.mean_iu)}</b>% mIoU over {count}</p>"
-        f"<p>{text}</p><h3>Classes</h3>{_bars(domain, names, palette)}"
+        f"<p>{text}</p><h3>Classes</h3>{_bars(summary, classes)}"
         f"<h3>Best, median and worst image</h3>{pictures}"
-        f"<h3>Confusion: what the pixels of each class (row) are taken for, in percent</h3>"
-        f"{_confusion(domain, names)}</section>"
+        f"<h3>Confusion: the percentage of each class's pixels (row) predicted as each class (column)</h3>"
+        f"{_confusion(scores, classes)}</section>"
     )
 
 
-def _bars(domain: Domain, names, palette) -> str:
+def _bars(summary: Summary, classes: ClassTable) -> str:
     rows = []
-    columns = domain.summary.iou, domain.summary.precision, domain.summary.recall
-    for name, color, *scores in zip(names, palette, *columns, strict=True):
+    columns = summary.iou, summary.precision, summary.recall
+    for name, color, *scores in zip(classes.names, classes.colors, *columns, strict=True):
         iou = 0 if math.isnan(scores[0]) else scores[0]
         paint = f"background:rgb({','.join(map(str, color))})"
         bar = f"<div><div style='width:{100 * iou:.2f}%;{paint};border-radius:4px'></div></div>"
@@ -114,20 +111,20 @@ def _bars(domain: Domain, names, palette) -> str:
     return f"<table>{head}{''.join(rows)}</table>"
 
 
-def _confusion(domain: Domain, names) -> str:
+def _confusion(scores: DatasetScores, classes: ClassTable) -> str:
     """Draw rows normalized to the class's labelled pixels; the diagonal is the recall."""
-    head = "".join(f"<th><span>{escape(name)}</span></th>" for name in names)
+    head = "".join(f"<th><span>{escape(name)}</span></th>" for name in classes.names)
     rows = []
-    for i, (truth, counts) in enumerate(zip(names, domain.counts.tolist(), strict=True)):
+    for i, (truth, counts) in enumerate(zip(classes.names, scores.counts.tolist(), strict=True)):
         total = sum(counts)
         cells = []
-        for j, (pred, count) in enumerate(zip(names, counts, strict=True)):
-            share = count / total if total else 0.0
-            title = f"{escape(truth)} taken for {escape(pred)}: {count} px"
+        for j, (pred, count) in enumerate(zip(classes.names, counts, strict=True)):
+            ratio = count / total if total else 0.0
+            title = f"{escape(truth)} predicted as {escape(pred)}: {count} px"
             color = (46, 125, 80) if i == j else (205, 32, 44)
-            light = ";color:#fff" if share > 0.6 else ""
-            paint = f"background:rgba({','.join(map(str, color))},{share**0.6:.2f}){light}"
-            shown = f"{100 * share:.0f}" if share >= 0.005 else ""
+            light = ";color:#fff" if ratio > 0.6 else ""
+            paint = f"background:rgba({','.join(map(str, color))},{ratio**0.6:.2f}){light}"
+            shown = f"{100 * ratio:.0f}" if ratio >= 0.005 else ""
             cells.append(f"<td style='{paint}' title='{title}'>{shown}</td>")
         rows.append(f"<tr><th>{escape(truth)}</th>{''.join(cells)}</tr>")
     return (
@@ -136,17 +133,15 @@ def _confusion(domain: Domain, names) -> str:
     )
 
 
-def _figure(domain: Domain, kind: str, image: str, path: Path, folder: Path) -> str:
-    score = domain.images[image]
+def _figure(scores: DatasetScores, kind: str, image: str, source: str) -> str:
+    """Draw a picture with its caption and the names of its panels; `source` is its path beside the page."""
+    score = scores.images[image]
     scored = "" if math.isnan(score) else f", mIoU {percent(score)}"
-    panels = (
-        ["image", "prediction"]
-        if domain.summary is None
-        else ["image", "truth", "prediction", "errors (red)"]
-    )
+    labelled = ["image", "truth", "prediction", "errors (red)"]
+    panels = ["image", "prediction"] if scores.summary is None else labelled
     words = "".join(f"<span>{panel}</span>" for panel in panels)
-    source = quote(path.relative_to(folder).as_posix())
     return (
         f"<figure><figcaption><b>{escape(kind)}</b>: {escape(image)}{scored}</figcaption>"
-        f"<div><div class=panels>{words}</div><img src='{source}' alt='{escape(kind)} image'></div></figure>"
+        f"<div><div class=panels>{words}</div>"
+        f"<img src='{quote(source)}' alt='{escape(kind)} image'></div></figure>"
     )

@@ -1,4 +1,4 @@
-"""Scores of a segmentation from one confusion matrix, counted exactly on the device that predicts."""
+"""Scores of a segmentation, from pixels counted exactly on the device that predicts."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,22 +13,22 @@ LANES = 64
 
 
 class Summary(NamedTuple):
-    """Scores in [0, 1]; per-class lists are indexed by class, nan where nothing can be said."""
+    """Scores in [0, 1]; per-class lists are indexed by train id, nan where a score is not defined."""
 
     mean_iu: float  # mean IoU over `present`
     iou: list[float]  # TP / (TP + FP + FN); nan for a class in neither prediction nor truth
-    acc: float  # share of the labelled pixels that are right
+    acc: float  # fraction of the labelled pixels that are right
     acc_cls: float  # mean recall over the classes in the truth
-    fwavacc: float  # IoU weighted by the class's share of the labelled pixels
+    fwavacc: float  # IoU weighted by the class's fraction of the labelled pixels
     precision: list[float]  # TP / (TP + FP); nan for a class never predicted
     recall: list[float]  # TP / (TP + FN); nan for a class not in the truth
     present: list[int]  # classes in the prediction or in the truth
 
 
 class ConfusionMatrix:
-    """Count pixels by (true class, predicted class) in int64; the sums over images and processes are exact.
+    """Counts pixels by (true class, predicted class) in int64; sums over images and processes are exact.
 
-    `counts` (K, K) has the truth in rows and the prediction in columns; it lives where the predictions do.
+    `counts` (K, K) has the truth in rows and the prediction in columns. It is on the predictions' device.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -37,9 +37,9 @@ class ConfusionMatrix:
         self.invalid = torch.zeros((), dtype=torch.int64)  # pixels predicted as no class at all
 
     def update(self, label: Tensor, pred: Tensor) -> None:
-        """Add two integer tensors of one shape; pixels whose label is outside [0, K), so 255, are ignored.
+        """Count the pixels of two integer tensors of one shape; labels outside [0, K) (255) are ignored.
 
-        The host does not wait for the device, so that a `pred` outside [0, K) is an error of `summary` only.
+        The host does not wait for the device, so only `summary` raises an error for a `pred` outside [0, K).
         Raises ValueError if the shapes differ.
         """
         counts, invalid = count_pixels(label, pred, self.num_classes)
@@ -47,18 +47,15 @@ class ConfusionMatrix:
         self.invalid = self.invalid.to(pred.device) + invalid
 
     def all_reduce(self) -> None:
-        """Sum over all processes, those that saw no image included. Call it once, after the last update."""
+        """Sum over all processes. Each calls this once, after its last update, even if it had no image."""
         if dist.is_initialized() and dist.get_backend() == "nccl":
-            # still on the CPU if this process had no image
+            # The counts are still on the CPU if this process had no image.
             self.counts, self.invalid = self.counts.cuda(), self.invalid.cuda()
         distributed.sum_in_place(self.counts)
         distributed.sum_in_place(self.invalid)
 
     def summary(self) -> Summary:
-        """Score what was counted.
-
-        Raises ValueError if a prediction was outside [0, K), on whatever pixel.
-        """
+        """Return the scores; ValueError if any prediction, labelled or not, was outside [0, K)."""
         if self.invalid:
             last = self.num_classes - 1
             raise ValueError(f"{self.invalid} pixels were predicted as no class; expected 0 to {last}")
@@ -66,7 +63,7 @@ class ConfusionMatrix:
 
 
 def summarize(counts: Tensor) -> Summary:
-    """Score counts (K, K) by (truth, prediction), in float64; all is nan if no pixel was labelled."""
+    """Score counts (K, K) by (truth, prediction) in float64. All scores are nan if no pixel was labelled."""
     counts = counts.cpu().double()
     right, truth, predicted = counts.diag(), counts.sum(1), counts.sum(0)
     union = truth + predicted - right
@@ -90,11 +87,11 @@ def count_pixels(label: Tensor, pred: Tensor, num_classes: int) -> tuple[Tensor,
     """
     k = num_classes
     if label.shape != pred.shape:
-        raise ValueError(f"label is {tuple(label.shape)}, pred {tuple(pred.shape)}; they must be alike")
+        raise ValueError(f"label is {tuple(label.shape)}, pred {tuple(pred.shape)}; expected one shape")
     label, pred = label.to(pred.device, torch.int64).flatten(), pred.long().flatten()
-    cell = torch.where((label >= 0) & (label < k), label * k + pred, k * k)  # a cell for what is ignored,
-    cell = torch.where((pred >= 0) & (pred < k), cell, k * k + 1)  # and one for what should not be
-    if cell.is_cuda:  # bincount would wait for the largest cell; LANES matrices keep atomic sums apart
+    cell = torch.where((label >= 0) & (label < k), label * k + pred, k * k)  # a cell for ignored labels
+    cell = torch.where((pred >= 0) & (pred < k), cell, k * k + 1)  # and one for impossible predictions
+    if cell.is_cuda:  # bincount would wait for the device; several matrices keep atomic additions apart
         lane = torch.arange(len(cell), device=cell.device) % LANES
         counts = cell.new_zeros(LANES, k * k + 2)
         counts.view(-1).scatter_add_(0, lane * (k * k + 2) + cell, torch.ones_like(cell))
@@ -105,5 +102,5 @@ def count_pixels(label: Tensor, pred: Tensor, num_classes: int) -> tuple[Tensor,
 
 
 def mean_over(scores: Sequence[float], classes: Sequence[int]) -> float:
-    """Return the mean of the scores of `classes` that have one, nan if none has."""
+    """Return the mean of the scores of `classes` that are not nan; nan if all are."""
     return torch.tensor([scores[k] for k in classes], dtype=torch.float64).nanmean().item()

@@ -1,0 +1,1 @@
+"""Evaluation: predict whole images, count their pixels, score the counts and write the results."""

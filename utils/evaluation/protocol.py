@@ -1,0 +1,39 @@
+"""What decides what scores mean, apart from the network and the data."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How images are prepared and predicted; only scores of one protocol can be compared."""
+
+    mode: str  # one of inference.MODES
+    scales: tuple[float, ...]
+    flip: bool  # whether the mirrored image is predicted too
+    crop: int  # px, side of a sliding window
+    overlap: float  # of neighbouring sliding windows, as a fraction of the side
+    precision: str  # of the convolutions
+    split: str
+    cv_split: int  # of Cityscapes' splits by city
+    mapillary_protocol: str
+    image_in: bool  # whether each image is normalized by its own mean and std
+    fixed_aspp_pool: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON has them: `scales` is a list."""
+        return asdict(self) | {"scales": list(self.scales)}
+
+    def inference(self) -> dict[str, Any]:
+        """Return the arguments of `inference.predict`."""
+        return {name: getattr(self, name) for name in ("mode", "scales", "flip", "crop", "overlap")}
+
+    def describe(self) -> str:
+        """Say in words how images are predicted."""
+        words = [self.mode, f"scales {', '.join(map(str, self.scales))}"]
+        words += ["mirrored" if self.flip else "not mirrored"]
+        if self.mode == "sliding":
+            words += [f"crop {self.crop} px", f"overlap {self.overlap:.3g}"]
+        words += ["each image normalized by its own statistics"] * self.image_in
+        words += ["ASPP pools windows of a fixed size"] * self.fixed_aspp_pool
+        return ", ".join([*words, self.precision])

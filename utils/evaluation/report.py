@@ -1,0 +1,104 @@
+"""The files of a run's results: results.json, results.csv, images.csv, results.md and index.html."""
+
+import json
+import math
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from utils.evaluation import tables
+from utils.evaluation.html_report import page
+from utils.evaluation.scores import DatasetScores, Results
+from utils.files import write_text
+
+
+def write_report(folder: Path, results: Results) -> None:
+    """Write all files of `results` into `folder`."""
+    write_json(folder / "results.json", results)
+    write_text(folder / "results.csv", tables.csv_table(tables.exact_class_rows(results)))
+    write_text(folder / "images.csv", tables.csv_table(tables.exact_image_rows(results)))
+    write_text(folder / "results.md", markdown(results))
+    write_text(folder / "index.html", page(results, facts(results), folder))
+
+
+def write_json(path: Path, results: Results) -> None:
+    """Write the scores per dataset (null without labels, nan too) and what is needed to repeat the run."""
+    content = {
+        "metrics": {name: _metrics(scores) for name, scores in results.datasets.items()},
+        "classes": results.classes.names,
+        "command": results.command,
+        "snapshot": results.snapshot,
+        "snapshot_sha256": results.snapshot_sha256,
+        "protocol": results.protocol.to_dict() | {"slice": results.slice},
+        "peak_gpu_memory_gib": results.peak_gpu_memory_gib,
+        "unreadable": results.unreadable,
+        "git_commit": git_commit(),
+        "versions": versions(),
+    }
+    write_text(path, json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n")
+
+
+def markdown(results: Results) -> str:
+    """Return results.md: the table of datasets, how the scores were computed, and a table per dataset."""
+    parts = [f"# {results.run}", tables.markdown_table(tables.dataset_rows(results))]
+    parts += ["\n".join(f"- {key}: {value}" for key, value in facts(results).items())]
+    for name, scores in results.datasets.items():
+        parts += [f"## {name}"]
+        if scores.summary is None:
+            parts += [f"{len(scores.images)} images without labels, so no scores."]
+        else:
+            lines = tables.summary_lines(results.classes, scores, scores.summary)
+            parts += [lines.replace("\n", "  \n")]
+            parts += [tables.markdown_table(tables.class_rows(results.classes, scores.summary))]
+    return "\n\n".join(parts) + "\n"
+
+
+def facts(results: Results) -> dict[str, str]:
+    """Say in words how the scores were computed."""
+    protocol, used = results.protocol, versions()
+    unreadable = "; ".join(f"{name}: {', '.join(images)}" for name, images in results.unreadable.items())
+    return {
+        "inference": protocol.describe(),
+        "split": f"{protocol.split}, Mapillary protocol {protocol.mapillary_protocol}",
+        "checkpoint": f"{Path(results.snapshot).name}, sha256 {results.snapshot_sha256[:16]}...",
+        "command": results.command,
+        "code": git_commit() or "no git commit",
+        "computed with": f"torch {used['torch']} on {used['gpu'] or 'a CPU'}, Python {used['python']}",
+    } | ({"cannot be read": unreadable} if unreadable else {})
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions of Python, libraries and CUDA, and the GPU's name; None where there is none."""
+    libraries = {name: metadata.version(name) for name in ("torch", "torchvision", "numpy", "pillow")}
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"python": platform.python_version(), **libraries, "cuda": torch.version.cuda, "gpu": gpu}
+
+
+def git_commit() -> str | None:
+    """Return the commit of this code, with "-dirty" if files differ from it; None where there is none."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None
+
+
+def _metrics(scores: DatasetScores) -> dict[str, Any] | None:
+    if scores.summary is None:
+        return None
+    counted = {"images": len(scores.images), "confusion": scores.counts.tolist()}
+    return scores.summary._asdict() | scores.subsets | counted
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

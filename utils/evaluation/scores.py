@@ -1,0 +1,89 @@
+"""The scores of datasets, computed from the pixel counts of their images."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from utils.classes import ClassTable
+from utils.evaluation.metrics import Summary, mean_over, summarize
+from utils.evaluation.progress import picture_path
+from utils.evaluation.protocol import Protocol
+
+
+@dataclass(frozen=True)
+class DatasetScores:
+    """The scores of one dataset, in [0, 1]."""
+
+    summary: Summary | None  # None without labels
+    counts: Tensor  # (K, K) int64 by (truth, prediction)
+    subsets: dict[str, float]  # mean IoU over named subsets of the classes
+    images: dict[str, float]  # mean IoU of each image; nan without labels
+    pictures: list[tuple[str, str, Path]]  # (what for, image, file)
+
+
+@dataclass(frozen=True)
+class Results:
+    """The scores of one checkpoint on some datasets, and how they were computed."""
+
+    run: str  # the checkpoint's name, which heads the tables
+    classes: ClassTable
+    datasets: Mapping[str, DatasetScores]
+    seen: Sequence[str]  # datasets that the network was trained on or adapted to
+    protocol: Protocol
+    command: str
+    snapshot: str
+    snapshot_sha256: str
+    peak_gpu_memory_gib: float  # 0 on a CPU
+    unreadable: Mapping[str, Sequence[str]]  # images by dataset
+    slice: tuple[int, int] = (0, 1)  # (index, count): which part of each dataset this is
+
+    @property
+    def labelled(self) -> dict[str, tuple[DatasetScores, Summary]]:
+        """The datasets that have labels, each with its summary."""
+        return {name: (scores, scores.summary) for name, scores in self.datasets.items() if scores.summary}
+
+
+def score_dataset(
+    images: Mapping[str, Tensor],
+    classes: ClassTable,
+    subsets: Mapping[str, Sequence[int]],
+    folders: Sequence[Path],
+) -> DatasetScores:
+    """Score a dataset from the counts (K, K) of its images, by name; `subsets` are train ids by name.
+
+    The best, the median and the worst image are chosen among those whose small picture is in one of the
+    progress `folders`.
+    """
+    scores = {name: summarize(counts).mean_iu for name, counts in images.items()}
+    counts = torch.zeros(len(classes), len(classes), dtype=torch.int64)
+    for one in images.values():
+        counts += one
+    summary = summarize(counts)
+    means = {name: mean_over(summary.iou, train_ids) for name, train_ids in subsets.items()}
+    files: dict[str, Path] = {}
+    for folder in folders:
+        files |= {name: path for name in images if (path := picture_path(folder, name)).is_file()}
+    chosen = _choose({name: scores[name] for name in files})
+    pictures = [(kind, name, files[name]) for kind, name in chosen.items()]
+    return DatasetScores(summary if summary.present else None, counts, means, scores, pictures)
+
+
+def _choose(scores: Mapping[str, float]) -> dict[str, str]:
+    """Return the names of the best, the median and the worst image, or of the first three without scores."""
+    scored = [name for name in scores if not math.isnan(scores[name])]
+    ranked = sorted(scored, key=lambda name: scores[name], reverse=True)
+    if not ranked:
+        return {f"example {i}": name for i, name in enumerate(sorted(scores)[:3], start=1)}
+    return {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
+
+
+def prune_pictures(folder: Path, scores: DatasetScores) -> None:
+    """Delete the small pictures in a progress `folder`, except the chosen ones."""
+    kept = {path for _, _, path in scores.pictures}
+    for path in folder.glob("pictures/**/*.jpg"):
+        if path not in kept:
+            path.unlink()

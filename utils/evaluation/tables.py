@@ -1,0 +1,132 @@
+"""Scores as rows, and rows as text, Markdown and CSV."""
+
+import csv
+import io
+import math
+import statistics
+from collections.abc import Collection, Mapping, Sequence
+
+from utils.classes import ClassTable
+from utils.evaluation.metrics import Summary, mean_over
+from utils.evaluation.scores import DatasetScores, Results
+
+Rows = Sequence[Sequence[str]]  # the first row is the header
+
+
+def percent(score: float) -> str:
+    """Write a score in [0, 1] as percent with two decimals, nan as "-"."""
+    return "-" if math.isnan(score) else f"{100 * score:.2f}"
+
+
+def fraction(score: float) -> str:
+    """Write a score in [0, 1] with six decimals, nan as an empty cell."""
+    return "" if math.isnan(score) else f"{score:.6f}"
+
+
+def seed_rows(runs: Mapping[str, Sequence[Mapping[str, float]]], seen: Collection[str] = ()) -> Rows:
+    """Lay out `runs[name][seed][dataset]`, mean IU in [0, 1], as one row per name.
+
+    The columns are the datasets and their mean. Several seeds of one name become their mean and standard
+    deviation. Datasets in `seen` (training domains) are marked with * and excluded from the mean. A score
+    that one seed lacks (missing or nan) is "-" for its name.
+    """
+    datasets = list(dict.fromkeys(dataset for rows in runs.values() for row in rows for dataset in row))
+    unseen = [dataset for dataset in datasets if dataset not in seen]
+    marked = [f"{dataset}*" if dataset in seen else dataset for dataset in datasets]
+    table = [["mIoU (%)", *marked, "mean of unseen" if len(unseen) < len(datasets) else "mean"]]
+    for name, rows in runs.items():
+        columns = [[row.get(dataset, math.nan) for row in rows] for dataset in datasets]
+        means = [sum(row.get(dataset, math.nan) for dataset in unseen) / max(1, len(unseen)) for row in rows]
+        table.append([name, *map(mean_and_deviation, columns), mean_and_deviation(means) if unseen else "-"])
+    return table
+
+
+def mean_and_deviation(scores: Sequence[float]) -> str:
+    """Write several scores in percent as mean and standard deviation (n - 1), and a single one as it is."""
+    if len(scores) == 1 or any(map(math.isnan, scores)):
+        return percent(sum(scores))
+    return f"{percent(statistics.mean(scores))} ± {percent(statistics.stdev(scores))}"
+
+
+def dataset_rows(results: Results) -> Rows:
+    """Lay out the mean IU in percent of a run: one row, a column per labelled dataset and their mean."""
+    means = {name: summary.mean_iu for name, (_, summary) in results.labelled.items()}
+    return seed_rows({results.run: [means]}, results.seen)
+
+
+def class_rows(classes: ClassTable, summary: Summary) -> Rows:
+    """Lay out IoU, precision and recall in percent by class, then their means over classes that have one."""
+    columns = summary.iou, summary.precision, summary.recall
+    rows = [["class", "IoU", "precision", "recall"]]
+    rows += [[name, *map(percent, scores)] for name, *scores in zip(classes.names, *columns, strict=True)]
+    return [*rows, ["mean", *(percent(mean_over(column, range(len(column)))) for column in columns)]]
+
+
+def subset_scores(scores: DatasetScores) -> dict[str, float]:
+    """Return the means over subsets of the classes by their titles ("mean_iu_16": "mIoU of 16 classes")."""
+    return {f"mIoU of {key.rpartition('_')[2]} classes": mean for key, mean in scores.subsets.items()}
+
+
+def absent_classes(classes: ClassTable, summary: Summary) -> list[str]:
+    """Return a sentence on the classes that are excluded from the mean, if there are any."""
+    absent = ", ".join(name for i, name in enumerate(classes.names) if i not in summary.present)
+    return [f"neither in the labels nor predicted, excluded from the mean: {absent}"] if absent else []
+
+
+def summary_lines(classes: ClassTable, scores: DatasetScores, summary: Summary) -> str:
+    """Write the scores over all pixels in percent, and the classes that are excluded from the mean."""
+    fields = [("mIoU", "mean_iu"), ("acc", "acc"), ("acc_cls", "acc_cls"), ("fwavacc", "fwavacc")]
+    lines = [", ".join(f"{title} {percent(getattr(summary, field))}" for title, field in fields)]
+    lines += [f"{title} {percent(mean)}" for title, mean in subset_scores(scores).items()]
+    return "\n".join(lines + absent_classes(classes, summary))
+
+
+def exact_class_rows(results: Results) -> Rows:
+    """Lay out class scores of all datasets, and their means over all classes and subsets, as fractions."""
+    rows = [["dataset", "class", "iou", "precision", "recall"]]
+    for dataset, (scores, summary) in results.labelled.items():
+        columns = [
+            [*column, mean_over(column, range(len(column)))]
+            for column in (summary.iou, summary.precision, summary.recall)
+        ]
+        for name, *values in zip([*results.classes.names, "mean"], *columns, strict=True):
+            rows.append([dataset, name, *map(fraction, values)])
+        rows += [[dataset, subset, fraction(mean), "", ""] for subset, mean in scores.subsets.items()]
+    return rows
+
+
+def exact_image_rows(results: Results) -> Rows:
+    """Lay out the mean IU of each labelled image as a fraction, the best image of a dataset first."""
+    rows = [["dataset", "image", "mean_iu"]]
+    for dataset, (scores, _) in results.labelled.items():
+        ranked = sorted(scores.images.items(), key=lambda item: (math.isnan(item[1]), -item[1]))
+        rows += [[dataset, image, fraction(score)] for image, score in ranked]
+    return rows
+
+
+def text_table(rows: Rows) -> str:
+    """Align the columns with blanks: the first column to the left, the others to the right."""
+    return "\n".join("  ".join(cells).rstrip() for cells in _padded(rows))
+
+
+def markdown_table(rows: Rows) -> str:
+    """Write a Markdown table that is also aligned as text."""
+    header, *body = _padded(rows)
+    rule = ["-" * len(header[0]), *("-" * max(1, len(cell) - 1) + ":" for cell in header[1:])]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *body])
+
+
+def csv_table(rows: Rows) -> str:
+    """Write comma-separated values."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _padded(rows: Rows) -> list[list[str]]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = ["<", *[">"] * (len(widths) - 1)]
+    return [
+        [f"{cell:{side}{width}}" for cell, side, width in zip(row, aligned, widths, strict=True)]
+        for row in rows
+    ]

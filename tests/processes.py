@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from utils import distributed
+
 
 def _entry(rank, function, world_size, port, folder, args):
     torch.set_num_threads(1)
@@ -21,7 +23,7 @@ def _entry(rank, function, world_size, port, folder, args):
     }
     dist.init_process_group("gloo")
     torch.save(function(rank, world_size, *args), Path(folder, f"{rank}.pt"))
-    dist.destroy_process_group()
+    distributed.finish()
 
 
 def run_processes(function, world_size, *args):
@@ -30,5 +32,12 @@ def run_processes(function, world_size, *args):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_entry, (function, world_size, port, folder, args), nprocs=world_size)
+        group = mp.spawn(_entry, (function, world_size, port, folder, args), nprocs=world_size, join=False)
+        try:
+            while not group.join():
+                pass
+        finally:  # a process that hangs does not outlive its test
+            for process in group.processes:
+                process.kill()
+                process.join()
         return [torch.load(Path(folder, f"{rank}.pt"), weights_only=False) for rank in range(world_size)]

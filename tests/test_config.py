@@ -68,14 +68,14 @@ def test_dataset_dir_is_the_root_of_one_dataset():
     assert (args.ckpt_path, args.exp_name, args.scales) == ("s", "eval_gtav", [0.5, 1.0, 2.0])
     teacher = ["--arch", "a", "--snapshot", "s/ema_gtav-teacher_epoch_3_mean-iu_0.5.pth", "--dataset", "gtav"]
     assert config.parse_eval_args(teacher).exp_name == "eval_gtav_ema_gtav-teacher"
-    with pytest.raises(ValueError, match="root of one dataset, but 2"):
+    with pytest.raises(ValueError, match="--dataset_dir .* 2"):
         config.parse_eval_args([*needed, "--dataset", "gtav", "synthia", "--dataset_dir", "here"])
 
 
 def test_global_batch_is_divided_among_processes(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert config.parse_train_args(["--global_batch_size", "16"]).bs_mult == 4
-    with pytest.raises(ValueError, match="--global_batch_size 6 cannot be divided among 4 processes with 1"):
+    with pytest.raises(ValueError, match="--global_batch_size 6 .* 4 processes"):
         config.parse_train_args(["--global_batch_size", "6"])
 
 
@@ -87,7 +87,7 @@ def test_global_batch_is_divided_among_domains(monkeypatch):
 
 
 def test_statistics_of_an_unseen_domain_warn():
-    with pytest.warns(UserWarning, match="statistics come from domains not trained on: cityscapes"):
+    with pytest.warns(UserWarning, match="cityscapes"):
         config.parse_train_args(["--dataset", "gtav", "--wt_layer", *"0022200"])
 
 
@@ -111,24 +111,24 @@ def test_the_default_arch_is_the_papers():
     ],
 )
 def test_flags_that_others_leave_idle_warn(argv, needed):
-    with pytest.warns(UserWarning, match=f"{argv[0]} has no effect without {needed}"):
+    with pytest.warns(UserWarning, match=f"{argv[0]} .*{needed}"):
         config.parse_train_args(argv)
 
 
 def test_flags_of_other_inference_modes_warn():
     argv = ["--arch", "a", "--snapshot", "s", "--inference_mode"]
-    with pytest.warns(UserWarning, match="--crop_size has no effect with --inference_mode pooling"):
+    with pytest.warns(UserWarning, match="--crop_size .* --inference_mode pooling"):
         config.parse_eval_args([*argv, "pooling", "--crop_size", "512"])
-    with pytest.warns(UserWarning, match="--no_flip has no effect with --inference_mode whole"):
+    with pytest.warns(UserWarning, match="--no_flip .* --inference_mode whole"):
         config.parse_eval_args([*argv, "whole", "--no_flip"])
-    with pytest.warns(UserWarning, match="--scales has no effect with --inference_mode whole"):
+    with pytest.warns(UserWarning, match="--scales .* --inference_mode whole"):
         config.parse_eval_args([*argv, "whole", "--scales", "0.5,1"])
-    with pytest.warns(UserWarning, match="--scales has no effect with --single_scale"):
+    with pytest.warns(UserWarning, match="--scales .* --single_scale"):
         assert config.parse_eval_args([*argv, "sliding", "--scales", "2", "--single_scale"]).scales == [1]
 
 
 def test_flags_without_effect_warn():
-    with pytest.warns(UserWarning, match="no effect: --hardnm, --scf"):
+    with pytest.warns(UserWarning, match="--hardnm, --scf"):
         config.parse_train_args(["--hardnm", "1", "--scf"])
 
 
@@ -142,21 +142,18 @@ def test_lists_of_classes():
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (
-            ["--strict_bdr_cls", "pole"],
-            "--strict_bdr_cls takes train ids 0..18 separated by commas, not 'pole'",
-        ),
-        (["--coarse_boost_classes", "3,19"], "--coarse_boost_classes takes train ids 0..18 .* not '3,19'"),
-        (["--coarse_boost_classes", "3"], "it needs --class_uniform_pct above 0 and cityscapes in --dataset"),
-        (["--maxSkip", "3", "--dataset", "gtav"], "--maxSkip .* needs cityscapes in --dataset"),
-        (["--bs_mult", "0"], "--bs_mult must be at least 1, not 0"),
-        (["--crop_size", "-5"], "--crop_size must be at least 1, not -5"),
-        (["--scale_min", "3"], "0 < 3.0 <= 2.0 fails"),
-        (["--rrotate", "-5"], "--rrotate -5 is no angle"),
-        (["--pre_size", "0"], "--pre_size must be at least 1, not 0"),
-        (["--wt_layer", *"0022200", "--trials", "0"], "--trials of at least 1"),
-        (["--wt_layer", *"0022200", "--clusters", "0"], "--clusters of at least 2"),
-        (["--restore_optimizer"], "name its checkpoint with --snapshot"),
+        (["--strict_bdr_cls", "pole"], r"--strict_bdr_cls .* 0\.\.18 .* 'pole'"),
+        (["--coarse_boost_classes", "3,19"], r"--coarse_boost_classes .* 0\.\.18 .* '3,19'"),
+        (["--coarse_boost_classes", "3"], "--coarse_boost_classes .*--class_uniform_pct .*cityscapes"),
+        (["--maxSkip", "3", "--dataset", "gtav"], "--maxSkip .* cityscapes in --dataset"),
+        (["--bs_mult", "0"], "--bs_mult .* 1, not 0"),
+        (["--crop_size", "-5"], "--crop_size .* 1, not -5"),
+        (["--scale_min", "3"], r"3\.0 .*2\.0"),
+        (["--rrotate", "-5"], "--rrotate -5"),
+        (["--pre_size", "0"], "--pre_size .* 1, not 0"),
+        (["--wt_layer", *"0022200", "--trials", "0"], "--trials .* 1"),
+        (["--wt_layer", *"0022200", "--clusters", "0"], "--clusters .* 2"),
+        (["--restore_optimizer"], "--restore_optimizer .*--snapshot"),
     ],
 )
 def test_values_that_cannot_work_are_named(argv, message):
@@ -165,7 +162,7 @@ def test_values_that_cannot_work_are_named(argv, message):
 
 
 def test_scales_must_be_numbers():
-    with pytest.raises(ValueError, match="--scales takes numbers"):
+    with pytest.raises(ValueError, match="--scales .*'0.5;1'"):
         config.parse_eval_args(["--arch", "a", "--snapshot", "s", "--scales", "0.5;1"])
 
 

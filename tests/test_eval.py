@@ -15,7 +15,7 @@ import config
 import eval as evaluation
 from datasets import DATASETS
 from datasets.labels import TRAIN_ID_COLORS, TRAIN_ID_NAMES, TRAIN_ID_TO_ID
-from tests.processes import run_processes
+from tests.helpers import run_processes
 from utils import checkpoint
 from utils.logging import exit_cleanly
 from utils.pixels import IMAGENET_MEAN, IMAGENET_STD

@@ -9,7 +9,7 @@ from torchvision.models import get_model, get_model_weights, resnet18
 
 from network import ARCHS, deepv3, mnasnet, mobilenet, resnet, shufflenet
 from network.pretrained import RECIPE, imagenet_state, renamed
-from tests.utils.test_checkpoint import Payload, rename_in_pickle
+from tests.helpers import Payload, rename_in_pickle
 from utils import checkpoint
 
 BUILD = ARCHS["DeepR18V3PlusD"]
@@ -102,9 +102,16 @@ def test_entries_of_another_shape_are_left_out_and_named(tmp_path, caplog):
     assert "4 of another shape: dsn, final2" in caplog.text  # weight and bias of both last convolutions
 
 
-def test_a_whitened_stem_leaves_its_batch_norm_entries_out(tmp_path):
-    torch.save(resnet18().state_dict(), tmp_path / "trunk.pth")
-    BUILD(wt_layer=(0, 0, 2, 2, 2, 0, 0), pretrained=str(tmp_path / "trunk.pth"))
+def test_a_whitened_stem_leaves_its_batch_norm_entries_out(tmp_path, caplog):
+    """The 5 entries of the trunk's first batch norm have no place, but its convolution loads."""
+    trunk = resnet18()
+    torch.save(trunk.state_dict(), tmp_path / "trunk.pth")
+    with caplog.at_level("INFO", "robustnet"):
+        net = BUILD(wt_layer=(0, 0, 2, 2, 2, 0, 0), pretrained=str(tmp_path / "trunk.pth"))
+    torch.testing.assert_close(net.layer0[0].weight, trunk.conv1.weight)
+    assert [key for key in net.state_dict() if key.startswith("layer0")] == ["layer0.0.weight"]
+    assert "115 entries loaded" in caplog.text  # 120 less those 5
+    assert "7 not of this network: fc, layer0" in caplog.text  # fc has 2
 
 
 def test_published_prefix_and_checkpoint_form(tmp_path):

@@ -43,7 +43,7 @@ def test_labels_decide_what_is_drawn(toy_town, tmp_path, monkeypatch):
     sampler = setup_loaders(config.parse_train_args(flags)).target.sampler
     assert sampler.cumulative.shape[1] == 8 and np.allclose(sampler.cumulative[:, -1], 1)
     (tmp_path / "shares.json").write_text('{"a": {"0": 1.0}}')
-    with pytest.raises(ValueError, match="8 of 8 images are not in .*shares.json: "):
+    with pytest.raises(ValueError, match="8 .*shares.json"):
         setup_loaders(config.parse_train_args(flags))
 
 

@@ -1,6 +1,5 @@
 """Downloads in the official layouts, arranged, read and checked."""
 
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -12,6 +11,7 @@ from PIL import Image
 from datasets import DATASETS
 from datasets.toy_city import ENCODINGS, write_png16
 from scripts import prepare_data
+from tests.helpers import run_command
 from utils.logging import exit_cleanly
 
 ROOT = Path(__file__).parents[2]
@@ -145,22 +145,20 @@ def test_an_interrupted_run_is_taken_up(download, tmp_path):
     assert len(DATASETS["kitti"](dst, "trainval", None)) == 2 and second.exists()
     second.unlink()
     second.write_bytes(b"x")
-    with pytest.raises(ValueError, match="000001_10.png is there with 1 bytes, but .* remove the wrong one"):
+    with pytest.raises(ValueError, match="000001_10.png .* 1 bytes"):
         prepare_data.arrange("kitti", src, dst)
 
 
 def test_what_cannot_be_arranged(download, tmp_path):
     src = tmp_path / "empty"
-    with pytest.raises(FileNotFoundError, match="empty does not exist"):
+    with pytest.raises(FileNotFoundError, match="empty"):
         prepare_data.arrange("synthia", src, tmp_path / "root")
     src.mkdir()
     (src / "SYNTHIA_RAND_CITYSCAPES.rar").write_text("Rar!")
-    with pytest.raises(
-        FileNotFoundError, match=r"nothing of synthia .*RGB.*; extract \S+CITYSCAPES.rar first"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"synthia .*RGB.*CITYSCAPES.rar"):
         prepare_data.arrange("synthia", src, tmp_path / "root")
     (src / "bad.zip").write_text("PK")
-    with pytest.raises(ValueError, match="archive .*bad.zip cannot be read"):
+    with pytest.raises(ValueError, match="bad.zip"):
         prepare_data.arrange("synthia", src, tmp_path / "root")
 
 
@@ -170,7 +168,7 @@ def test_a_damaged_archive_leaves_no_file(download, tmp_path):
     data = bytearray(archive.read_bytes())
     data[data.find(b"IDAT") + 6] ^= 255
     archive.write_bytes(data)
-    with pytest.raises(ValueError, match="download.zip:data_semantics/.*cannot be read"):
+    with pytest.raises(ValueError, match="download.zip:data_semantics/"):
         prepare_data.arrange("kitti", src, tmp_path / "root")
     assert not list((tmp_path / "root").rglob("*.png*"))
 
@@ -273,7 +271,7 @@ def test_check_of_nothing(tmp_path, capsys):
 @pytest.mark.parametrize("command", [["-m", "scripts.prepare_data"], ["scripts/prepare_data.py"]])
 def test_both_ways_to_run(command, tmp_path):
     command = [sys.executable, *command, "check", "--data_root", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = run_command(command)
     assert done.returncode == 1 and "no dataset is there" in done.stdout, done.stderr
 
 

@@ -64,13 +64,13 @@ def test_other_protocols_are_said(write, monkeypatch, capsys):
 
 
 def test_a_seen_domain_that_nobody_knows(write, monkeypatch, capsys):
-    with pytest.raises(ValueError, match="--seen gtva is no dataset; scored are gtav"):
+    with pytest.raises(ValueError, match="--seen gtva .* gtav"):
         printed(monkeypatch, capsys, write("a", gtav=0.5), "--seen", "gtva")
 
 
 def test_files_that_are_no_whole_results(write, tmp_path):
     part = write("a", PROTOCOL | {"slice": [1, 2]}, gtav=0.5)
-    with pytest.raises(ValueError, match="slice 1 of 2"):
+    with pytest.raises(ValueError, match="1 of 2"):
         summarize.read_results(part)
     (part / "results.json").write_text("[]")
     with pytest.raises(ValueError, match="holds no results"):

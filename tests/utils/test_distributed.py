@@ -3,7 +3,7 @@
 import torch
 import torch.distributed as dist
 
-from tests.processes import run_processes
+from tests.helpers import run_processes
 from utils import distributed
 
 

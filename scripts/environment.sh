@@ -1,18 +1,21 @@
-# Sourced by other scripts. make_environment REQUIREMENTS...: create .venv, install into it, activate it.
+# Sourced by other scripts. make_environment FOLDER REQUIREMENTS...: create a virtual environment in FOLDER,
+# install into it and activate it.
 make_environment() {
+  local folder=$1
+  shift
   local interpreter=${PYTHON:-python3}
   if ! "$interpreter" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
     echo "error: Python >= 3.10 is needed and $interpreter is not; name another: PYTHON=python3.12 bash $0" >&2
     exit 1
   fi
-  if [ ! -x .venv/bin/python ]; then
-    echo "== making the virtual environment .venv"
-    "$interpreter" -m venv .venv
+  if [ ! -x "$folder/bin/python" ]; then
+    echo "== making the virtual environment $folder"
+    "$interpreter" -m venv "$folder"
   fi
-  source .venv/bin/activate
+  source "$folder/bin/activate"
   local list stamp
   for list in "$@"; do
-    stamp=.venv/installed-${list//\//-}
+    stamp=$folder/installed-${list//\//-}
     if ! cmp -s "$list" "$stamp"; then
       echo "== installing $list (some minutes the first time)"
       python -m pip install --disable-pip-version-check --quiet -r "$list"

@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
-make_environment requirements.txt
+make_environment .venv requirements.txt
 
 out=${1:-logs/quickstart/$(date +%m_%d_%H_%M_%S)}
 domains="gtav cityscapes bdd100k synthia mapillary"

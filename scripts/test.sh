@@ -1,14 +1,23 @@
 #!/usr/bin/env bash
 # Lint, the duplicate-code gate and the tests. Arguments go to pytest: bash scripts/test.sh -m slow
+# bash scripts/test.sh --lower-bounds: the tests only, with the oldest packages that requirements.txt allows;
+# needs Python 3.10 to 3.12.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
-make_environment requirements.txt tests/requirements.txt
 
-echo "== ruff"
-ruff check .
-ruff format --check .
-echo "== duplicate code"
-pylint --rcfile .pylintrc $(git ls-files '*.py')
+if [ "${1:-}" = --lower-bounds ]; then
+  shift
+  mkdir -p .venv-lower
+  sed 's/>=/==/' requirements.txt > .venv-lower/lower-bounds.txt
+  make_environment .venv-lower .venv-lower/lower-bounds.txt tests/requirements.txt
+else
+  make_environment .venv requirements.txt tests/requirements.txt
+  echo "== ruff"
+  ruff check .
+  ruff format --check .
+  echo "== duplicate code"
+  pylint --rcfile .pylintrc $(git ls-files '*.py')
+fi
 echo "== pytest"
 exec python -m pytest "$@"

@@ -3,6 +3,13 @@ import pytest
 from datasets.toy_city import write_toy_city
 
 
+def pytest_collection_modifyitems(items):
+    """Give slow tests a longer time limit than the one of .pytest.ini."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(900))
+
+
 @pytest.fixture(scope="session")
 def toy_town(tmp_path_factory):
     """The five domains, 64x128 px, 8 training and 2 validation images each."""

@@ -2,14 +2,12 @@
 
 import re
 import struct
-import subprocess
-import sys
 
 import pytest
 import torch
 
 import config
-from tests.test_train import ISW, ROOT, events, flags, run, the_checkpoint
+from tests.helpers import ISW, events, flags, run, run_command, the_checkpoint, torchrun
 from utils import checkpoint
 from utils.errors import UserError
 
@@ -116,10 +114,8 @@ def test_a_whitened_student_and_a_selected_checkpoint(toy_town, tmp_path):
 @pytest.mark.parametrize("processes", [2, 4])
 def test_several_processes(processes, adapted, toy_town, tmp_path):
     """With 4 processes each has one of the two views of an image."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    command += ["train.py", *flags(toy_town, tmp_path, *sac(adapted / "sure.pth"))]
-    command += ["--bs_mult", "1", "--max_iter", "2"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    argv = flags(toy_town, tmp_path, *sac(adapted / "sure.pth"), "--bs_mult", "1", "--max_iter", "2")
+    done = run_command(torchrun(processes, "train.py", *argv))
     assert done.returncode == 0, done.stderr
     assert checkpoint.load(the_checkpoint(tmp_path))["target_sampler"] == {"epoch": 0, "position": 4}
     assert min(target_losses(tmp_path)) > 0

@@ -67,6 +67,14 @@ def test_no_import_circles():
     assert not left
 
 
+def test_test_modules_import_no_other_test_module():
+    """What several of them need is in tests/helpers.py, what made the golden files in tests/golden."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        names = {name for name in imported(path) if name.split(".")[0] in ("tests", "conftest")}
+        allowed = {"tests.helpers", "tests.golden.recipe"}
+        assert names <= allowed, path
+
+
 def test_config_needs_the_standard_library_only():
     names = imported(ROOT / "config.py") - GROUND
     assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names

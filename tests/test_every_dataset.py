@@ -1,19 +1,14 @@
 """Every dataset, in its real layout and encoding, trains and is scored on 2 processes by the command line."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from datasets import DATASETS
 from datasets.splits import read_split
 from datasets.toy_city import write_toy_city
-from tests.towns import add_datasets, copy
+from tests.helpers import add_datasets, copy, run_command, torchrun
 
-ROOT = Path(__file__).parents[1]
 TRAIN, VAL, STEPS = 40, 2, 20
 ARCH = ["--arch", "DeepR18V3PlusD", "--wt_layer", "0", "0", "2", "2", "2", "0", "0"]
 LABELLED = ["cityscapes", "gtav", "synthia", "bdd100k", "mapillary", "camvid", "kitti"]
@@ -21,9 +16,7 @@ LABELLED = ["cityscapes", "gtav", "synthia", "bdd100k", "mapillary", "camvid", "
 
 def launch(*argv):
     """Run a program on 2 processes of one thread each and return what it printed."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *argv]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600)
+    done = run_command(torchrun(2, *argv), OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout
 

@@ -1,9 +1,6 @@
 """What only a GPU can show; run with `bash scripts/test.sh -m gpu`."""
 
 import copy
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +13,7 @@ from network import ARCHS
 from network.folding import Folded
 from network.instance_whitening import Whitening
 from tests.golden.recipe import fill, inputs, statistics_pair
-from tests.test_train import ISW, flags, the_checkpoint
+from tests.helpers import ISW, flags, run_command, the_checkpoint, torchrun
 from transforms.photometric import ColorJitter, GaussianBlur, Photometric
 from utils import checkpoint
 from utils.evaluation.inference import predict
@@ -85,16 +82,6 @@ def test_mixed_precision_trains(toy_town, tmp_path):
 
 
 def test_every_gpu_of_the_machine(toy_town, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=gpu",
-        "train.py",
-    ]
-    command += flags(toy_town, tmp_path, "--test_mode", *ISW)
-    root = Path(__file__).parents[1]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
+    done = run_command(torchrun("gpu", "train.py", *flags(toy_town, tmp_path, "--test_mode", *ISW)))
     assert done.returncode == 0, done.stderr
     assert f"on {torch.cuda.device_count()} x cuda" in done.stdout

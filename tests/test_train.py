@@ -1,69 +1,42 @@
 """Training as a user runs it: the three ways to launch, what it writes, resuming, and mistakes."""
 
 import re
-import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from tensorboardX.proto import event_pb2
 
 import config
 import train
 from datasets.toy_city import write_toy_city
-from tests.processes import run_processes
+from tests.helpers import (
+    ISW,
+    events,
+    flags,
+    free_port,
+    run,
+    run_command,
+    run_processes,
+    the_checkpoint,
+    torchrun,
+)
 from transforms.joint import RandomHorizontalFlip
 from utils import checkpoint
-from utils.exit import exit_cleanly
 from utils.training import Trainer
 
-ROOT = Path(__file__).parents[1]
-ISW = ["--wt_layer", "0", "0", "2", "2", "2", "0", "0", "--clusters", "3", "--wt_reg_weight", "0.6"]
-LAUNCHERS = {
-    "launch": [sys.executable, "-m", "torch.distributed.launch", "--nproc_per_node=2", "--master_port=29511"],
-    "torchrun": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"],
-    "python": [sys.executable],
-}
 
-
-def flags(town, folder, *more):
-    return [
-        *["--dataset", "gtav", "--val_dataset", "gtav", "cityscapes", "--covstat_val_dataset", "gtav"],
-        *["--data_root", str(town), "--arch", "network.deepv3.DeepR18V3PlusD", "--pretrained", "none"],
-        *["--crop_size", "64", "--bs_mult", "2", "--num_workers", "0", "--trials", "2", "--max_iter", "20"],
-        *["--ckpt", str(folder / "ckpt"), "--tb_path", str(folder / "tb"), *more],
-    ]
-
-
-def run(argv):
-    with exit_cleanly():
-        train.main(config.parse_train_args(argv))
-
-
-def the_checkpoint(folder, kind="last_gtav"):
-    (path,) = folder.glob(f"ckpt/**/{kind}*.pth")
-    return path
-
-
-def events(folder):
-    """Read (tag, value kind) pairs of a TensorBoard file, which is length-prefixed protobuf records."""
-    (file,) = folder.glob("tb/**/events*")
-    data, pairs = file.read_bytes(), set()
-    while data:
-        length = int.from_bytes(data[:8], "little")
-        event = event_pb2.Event.FromString(data[12 : 12 + length])
-        pairs |= {(value.tag, value.WhichOneof("value")) for value in event.summary.value}
-        data = data[12 + length + 4 :]
-    return pairs
-
-
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", ["launch", "torchrun", "python"])
 def test_every_way_to_launch(launcher, toy_town, tmp_path):
-    command = [*LAUNCHERS[launcher], "train.py", *flags(toy_town, tmp_path, "--test_mode", *ISW)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    program = ["train.py", *flags(toy_town, tmp_path, "--test_mode", *ISW)]
+    launch = ["-m", "torch.distributed.launch", "--nproc_per_node=2", f"--master_port={free_port()}"]
+    commands = {
+        "launch": [sys.executable, *launch, *program],
+        "torchrun": torchrun(2, *program),
+        "python": [sys.executable, *program],
+    }
+    done = run_command(commands[launcher])
     assert done.returncode == 0, done.stderr
     steps = 2 if launcher != "python" else 4  # 8 images, 2 per process
     assert f"[epoch 1], [iter {steps} / {steps} : {2 * steps}], [loss " in done.stdout
@@ -253,16 +226,7 @@ def test_a_loader_workers_error_is_one_sentence(tmp_path, capsys):
 
 
 def test_a_half_precision_step_of_two_processes(toy_town, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-        "train.py",
-    ]
-    command += flags(toy_town, tmp_path, "--max_iter", "1", "--fp16")
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = run_command(torchrun(2, "train.py", *flags(toy_town, tmp_path, "--max_iter", "1", "--fp16")))
     assert done.returncode == 0, done.stderr
 
 
@@ -377,11 +341,12 @@ def test_nothing_to_train_on_still_validates(toy_town, tmp_path):
     assert ("cityscapes/mean_iu", "simple_value") in events(tmp_path)
 
 
-def test_a_second_run_in_the_same_hour_does_not_mix(toy_town, tmp_path):
+def test_a_second_run_in_the_same_hour_does_not_mix(toy_town, tmp_path, monkeypatch):
+    monkeypatch.setattr("time.strftime", lambda *_: "01_02_03")
     for _ in range(2):
         run(flags(toy_town, tmp_path, "--max_epoch", "1", "--max_iter", "1"))
     first, second = sorted(tmp_path.glob("ckpt/default/default/*"))
-    assert second.name == f"{first.name}_2"
+    assert (first.name, second.name) == ("01_02_03", "01_02_03_2")
     assert {p.name for p in tmp_path.glob("tb/default/default/*")} == {first.name, second.name}
 
 

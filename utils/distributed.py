@@ -104,6 +104,15 @@ def from_first_rank(compute: Callable[[], Value]) -> Value:
 
 
 def finish() -> None:
-    """Leave the process group."""
+    """Leave the process group.
+
+    Before torch 2.8 a group is destroyed while Python's lock is held. Destroying its backend waits for the
+    backend's threads, and a thread that frees the last tensor of a collective waits for the lock: both wait
+    for ever. `backends` keeps the backends until the group is gone; Python destroys those without the lock.
+    """
     if dist.is_initialized():
+        group: Any = dist.group.WORLD
+        backends = [group._get_backend(device) for device in group._device_types]
+        del group
         dist.destroy_process_group()
+        del backends

@@ -1,8 +1,8 @@
 import pytest
 import torch
-from small_data import SIZE, TRAIN, VAL
 
 from datasets.toy_city import write_toy_city
+from tests.helpers import SIZE, TRAIN, VAL
 
 
 @pytest.fixture(autouse=True, scope="session")

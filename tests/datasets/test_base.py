@@ -4,11 +4,11 @@ import traceback
 
 import numpy as np
 import pytest
-from small_data import no_transform, write_camvid
 from torch.utils.data import DataLoader
 
 from datasets import DATASETS, common_classes
 from datasets.labels import lookup_table
+from tests.helpers import no_transform, write_camvid
 from utils.classes import CITYSCAPES, ClassTable
 from utils.errors import MissingFile, UserError
 

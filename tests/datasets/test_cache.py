@@ -6,12 +6,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from small_data import save
 
 from datasets import DATASETS
 from datasets.cache import CachedImages
 from datasets.class_uniform import ClassUniform
-from tests.processes import run_processes
+from tests.helpers import run_processes, save
 from transforms import presets
 from utils.errors import UserError
 

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_data import no_transform, write_camvid
 
 from datasets import DATASETS
 from datasets.class_uniform import ClassUniform, tile_centroids
 from datasets.labels import ID_TO_TRAIN_ID
-from tests.processes import run_processes
+from tests.helpers import no_transform, run_processes, write_camvid
 from transforms import presets
 from utils import distributed
 from utils.errors import UserError

@@ -9,13 +9,13 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from small_data import SIZE, TRAIN, VAL, no_transform, save, write_camvid
 
 from datasets import DATASETS, get_dataset_class
 from datasets.kitti import VAL_SPLITS
 from datasets.labels import CITYSCAPES_LABELS
 from datasets.synthia import SYNTHIA, first_channel
 from datasets.toy_city import write_png16
+from tests.helpers import SIZE, TRAIN, VAL, no_transform, save, write_camvid
 from utils.errors import MissingFile, UserError
 
 TOWN = ("cityscapes", "gtav", "synthia", "bdd100k", "mapillary")

@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from small_data import no_transform, write_camvid
 
 from datasets import DATASETS
+from tests.helpers import no_transform, write_camvid
 from transforms import presets
 
 CROP = 32

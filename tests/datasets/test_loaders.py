@@ -6,7 +6,6 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from small_data import SIZE, TRAIN, VAL, no_transform, save, write_camvid
 
 from config import Roots
 from datasets import DATASETS
@@ -14,7 +13,7 @@ from datasets.labels import lookup_table
 from datasets.loaders import endless, setup_classes, setup_eval_loader, setup_loaders
 from datasets.multi_source import ConcatSources, OnePerDomain, collate
 from datasets.views import PhotometricPairs
-from tests.towns import add_datasets
+from tests.helpers import SIZE, TRAIN, VAL, add_datasets, no_transform, save, write_camvid
 from transforms import presets
 from utils.classes import CITYSCAPES, ClassTable
 from utils.errors import UserError

@@ -4,11 +4,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from small_data import no_transform, save
 
 from datasets import DATASETS, splits
 from datasets.splits import as_ranges, read_split, split_names
 from datasets.toy_city import ENCODINGS, write_png16
+from tests.helpers import no_transform, save
 from utils.errors import MissingFile, UserError
 
 COUNTS = {

@@ -5,10 +5,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from small_data import SIZE, TRAIN, save
 
 from datasets import DATASETS
 from datasets.views import TargetViews
+from tests.helpers import SIZE, TRAIN, save
 from transforms import presets
 from transforms.similarity import invert, warp
 from utils.errors import MissingFile, UserError

@@ -22,7 +22,7 @@ from network.adaptation import (
     thresholds,
     update_teacher,
 )
-from tests.processes import run_processes
+from tests.helpers import run_processes
 
 PROBE = json.loads((Path(__file__).parents[1] / "golden/sac.json").read_text())["ema_probe"]
 IDENTITY = torch.tensor([[1.0, 0, 0], [0, 1, 0]])

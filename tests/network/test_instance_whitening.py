@@ -5,7 +5,7 @@ import torch
 
 from network import ARCHS
 from network.instance_whitening import InstanceWhitening, Whitening, WhiteningMask, covariance
-from tests.processes import run_processes
+from tests.helpers import run_processes
 
 
 def test_layer_standardizes_each_channel_and_gives_its_map_once():

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from network.normalization import NORMS, GlooSyncBatchNorm, check_codes, synchronize_batch_norm
-from tests.processes import run_processes
+from tests.helpers import run_processes
 from utils.norms import Norm
 
 

@@ -11,7 +11,7 @@ from network import ARCHS, DeepV3Plus, mnasnet, mobilenet, resnet, shufflenet
 from network.archs import builder
 from network.pretrained import RECIPE, imagenet_state, renamed
 from network.weights import load_weights
-from tests.utils.test_checkpoint import Payload, rename_in_pickle
+from tests.helpers import Payload, rename_in_pickle
 from utils import checkpoint
 
 BUILD = ARCHS["DeepR18V3PlusD"]
@@ -105,11 +105,15 @@ def test_entries_of_another_shape_are_left_out_and_named(tmp_path, caplog):
 
 
 def test_a_whitened_stem_leaves_its_batch_norm_entries_out(tmp_path, caplog):
-    """The five entries of bn1, beside the two of fc."""
-    torch.save(resnet18().state_dict(), tmp_path / "trunk.pth")
+    """The 5 entries of the trunk's first batch norm have no place, but its convolution loads."""
+    trunk = resnet18()
+    torch.save(trunk.state_dict(), tmp_path / "trunk.pth")
     with caplog.at_level("INFO", "robustnet"):
-        BUILD(wt_layer=(0, 0, 2, 2, 2, 0, 0), pretrained=str(tmp_path / "trunk.pth"))
-    assert "7 not of this network: fc, layer0" in caplog.text
+        net = BUILD(wt_layer=(0, 0, 2, 2, 2, 0, 0), pretrained=str(tmp_path / "trunk.pth"))
+    torch.testing.assert_close(net.layer0[0].weight, trunk.conv1.weight)
+    assert [key for key in net.state_dict() if key.startswith("layer0")] == ["layer0.0.weight"]
+    assert "115 entries loaded" in caplog.text  # 120 less those 5
+    assert "7 not of this network: fc, layer0" in caplog.text  # fc has 2
 
 
 def test_published_prefix_and_checkpoint_form(tmp_path):

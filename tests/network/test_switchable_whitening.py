@@ -3,7 +3,7 @@ import torch
 
 from network.normalization import make_norm
 from network.switchable_whitening import IterNorm, SwitchableWhitening, group_size, inverse_square_root
-from tests.processes import run_processes
+from tests.helpers import run_processes
 
 
 @pytest.mark.parametrize(("channels", "size"), [(64, 16), (24, 12), (116, 4), (40, 10), (17, 1)])

@@ -1,20 +1,18 @@
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from scripts.benchmark.__main__ import BENCHMARKS, main
 from scripts.benchmark.data import measure_data
+from tests.helpers import run_command
 
 
 @pytest.mark.slow
 def test_eval_table():
     """Every form of the network and every mode has a row, and the forms in float32 agree."""
     command = [sys.executable, "-m", "scripts.benchmark", "eval", "--arch", "DeepMobileNetV3PlusD"]
-    root = Path(__file__).parents[2]
-    done = subprocess.run([*command, "--seconds", "0"], cwd=root, capture_output=True, text=True)
+    done = run_command([*command, "--seconds", "0"])
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"^(\S.*?) +(float32|bf16) .* (\d+\.\d+)$", done.stdout, re.M)
     assert len(rows) == 2 * (5 + 3)

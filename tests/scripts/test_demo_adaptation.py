@@ -1,12 +1,11 @@
 """The demonstration's table, and a run of it."""
 
-import subprocess
 import sys
 
 import pytest
 
 from scripts.demo_adaptation import table
-from tests.test_train import ROOT
+from tests.helpers import run_command
 
 
 def test_mean_and_deviation():
@@ -21,9 +20,9 @@ def test_mean_and_deviation():
 def test_a_run(toy_town, tmp_path):
     command = [sys.executable, "-m", "scripts.demo_adaptation", "--data_root", str(toy_town)]
     command += ["--out", str(tmp_path), "--seeds", "0", "--", "--max_iter", "1", "--sac_crop", "32", "64"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    done = run_command(command)
     assert done.returncode == 0, done.stderr
     assert "gtav to cityscapes, scored on cityscapes val" in done.stdout
     assert all(f"| {name} " in done.stdout for name in ("source only", "ABN", "SAC", "SAC, teacher"))
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    again = run_command(command)
     assert "$ python" not in again.stdout and done.stdout.endswith(again.stdout)

@@ -1,8 +1,8 @@
 """Every published experiment runs from its script: a short training or scoring on small pictures."""
 
+import json
 import os
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,10 +10,12 @@ import pytest
 
 from datasets.toy_city import write_toy_city
 from network import ARCHS
-from tests.scripts.test_published import ROOT, SCRIPTS, command
+from tests.helpers import ROOT, run_command, script_command
 from utils import checkpoint
 
 pytestmark = pytest.mark.slow
+
+SCRIPTS = json.loads((ROOT / "tests/golden/scripts.json").read_text())
 
 CODES = {"base": 0, "ibn": 4, "isw": 2}
 
@@ -28,9 +30,8 @@ def tiny_town(tmp_path_factory):
 
 def run(name, *argv):
     """Run a script in one process and return its log; the interpreter is the one of the tests."""
-    environment = os.environ | {"NPROC": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    script = ["bash", f"scripts/{name}", *map(str, argv)]
-    done = subprocess.run(script, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = run_command(["bash", f"scripts/{name}", *map(str, argv)], NPROC="1", PATH=path)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -43,8 +44,8 @@ def test_training(name, tiny_town, tmp_path):
     )
     assert "[epoch 1], [iter 1 / 1 : 2], [loss " in log
     (path,) = tmp_path.glob("**/last_bdd100k_epoch_1_*.pth")
-    state = checkpoint.load(path)
-    assert shlex.split(state["command"])[1 : len(command(name))] == command(name)[1:]
+    state, command = checkpoint.load(path), script_command(name)
+    assert shlex.split(state["command"])[1 : len(command)] == command[1:]
     assert all(value.isfinite().all() for value in state["state_dict"].values())
     masks = [value for key, value in state["whitening"].items() if key.endswith("num_selected")]
     assert len(masks) == sum(code in (1, 2) for code in state["settings"]["wt_layer"])

@@ -1,6 +1,5 @@
 """Downloads in the official layouts, arranged, read and checked."""
 
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -12,6 +11,7 @@ from PIL import Image
 from datasets import DATASETS
 from datasets.toy_city import ENCODINGS, write_png16
 from scripts import prepare_data
+from tests.helpers import run_command
 from utils.errors import MissingFile, UserError
 from utils.exit import exit_cleanly
 
@@ -272,7 +272,7 @@ def test_check_of_nothing(tmp_path, capsys):
 @pytest.mark.parametrize("command", [["-m", "scripts.prepare_data"], ["scripts/prepare_data.py"]])
 def test_both_ways_to_run(command, tmp_path):
     command = [sys.executable, *command, "check", "--data_root", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = run_command(command)
     assert done.returncode == 1 and "no dataset is there" in done.stdout, done.stderr
 
 

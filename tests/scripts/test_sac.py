@@ -1,13 +1,12 @@
 """The adaptation experiments' scripts say what was published (Araslanov and Roth, CVPR 2021)."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
 import config
 from network import ARCHS
-from tests.scripts.test_published import ROOT, command
+from tests.helpers import ROOT, run_command
 
 SCRIPTS = sorted(path.name for path in Path(ROOT, "scripts").glob("train_sac_*.sh"))
 NETS = {"r101": "DeepR101V2", "vgg16": "DeepVGG16V2", "fcn8s": "VGG16FCN8s"}
@@ -22,7 +21,7 @@ def test_there_are_twelve():
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_script(name, processes):
     _, _, source, net, *abn = name.removesuffix(".sh").split("_")
-    program, *argv = command(name) if abn else command(name, "abn.pth")
+    program, *argv = script_command(name) if abn else script_command(name, "abn.pth")
     args = config.complete(config.parse_train_args(argv), processes, 19)
     assert program == "train.py"
     assert (args.dataset, args.adapt_dataset, args.arch) == ([SOURCES[source]], "cityscapes", NETS[net])
@@ -37,5 +36,5 @@ def test_script(name, processes):
 @pytest.mark.parametrize("flags", [[], ["--data_root", "data"]])
 def test_the_second_phase_asks_for_a_checkpoint(flags):
     script = ["bash", "scripts/train_sac_gta_r101.sh", *flags]
-    done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True)
+    done = run_command(script)
     assert done.returncode == 2 and "usage: bash scripts/train_sac_gta_r101.sh CHECKPOINT" in done.stderr

@@ -1,6 +1,5 @@
 import os
 import pickle
-import zipfile
 
 import numpy as np
 import pytest
@@ -8,6 +7,7 @@ import torch
 from torch import nn
 
 from network.weights import load_weights
+from tests.helpers import Payload, rename_in_pickle
 from utils import checkpoint
 
 
@@ -22,15 +22,6 @@ def test_round_trip_leaves_no_partial_file(tmp_path):
     assert (state["epoch"], state["version"]) == (3, checkpoint.VERSION)
 
 
-def rename_in_pickle(path, old, new):
-    """Replace a global's module name in the pickle inside a file that torch.save wrote."""
-    with zipfile.ZipFile(path) as archive:
-        entries = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in entries.items():
-            archive.writestr(name, data.replace(old, new) if name.endswith("data.pkl") else data)
-
-
 def test_published_form_loads(tmp_path):
     """`module.` names, and NumPy 1 scalars beside the tensors."""
     net = small_net()
@@ -43,11 +34,6 @@ def test_published_form_loads(tmp_path):
     other = small_net()
     assert str(load_weights(other, loaded["state_dict"])) == "7 entries loaded"
     torch.testing.assert_close(other.state_dict(), net.state_dict())
-
-
-class Payload:
-    def __reduce__(self):
-        return os.mkdir, ("executed",)
 
 
 def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch):

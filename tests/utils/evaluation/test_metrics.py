@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from tests.processes import run_processes
+from tests.helpers import run_processes
 from utils.evaluation.metrics import ConfusionMatrix
 
 

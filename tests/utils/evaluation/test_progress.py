@@ -70,10 +70,12 @@ def test_background_is_bounded_and_raises_errors():
     with Background(threads=2, limit=2) as background:
         for i in range(2):
             background.submit(wait, i)
+        first = background.pending[0]
+        result, waited_for = first.result, threading.Event()
+        first.result = lambda: (waited_for.set(), result())
         blocked = threading.Thread(target=background.submit, args=(wait, 2))
         blocked.start()
-        blocked.join(0.05)
-        assert sorted(started) == [0, 1] and blocked.is_alive()
+        assert waited_for.wait(60) and 2 not in started and not first.done()
         gate.set()
         blocked.join()
     assert sorted(started) == [0, 1, 2]

@@ -1,0 +1,217 @@
+"""What several test modules share: small data, short runs of the programs, and several processes."""
+
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from PIL import Image
+from tensorboardX.proto import event_pb2
+
+import config
+import train
+from datasets import DATASETS
+from datasets.kitti import VAL_SPLITS
+from datasets.labels import ID_TO_TRAIN_ID
+from utils import distributed
+from utils.exit import exit_cleanly
+
+ROOT = Path(__file__).parents[1]
+SIZE, TRAIN, VAL = (48, 96), 5, 3  # the toy town of the fixture `toy`
+ISW = ["--wt_layer", "0", "0", "2", "2", "2", "0", "0", "--clusters", "3", "--wt_reg_weight", "0.6"]
+
+
+# Processes.
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _entry(rank, function, world_size, port, folder, args):
+    torch.set_num_threads(1)
+    os.environ |= {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(world_size),
+        "LOCAL_RANK": str(rank),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    dist.init_process_group("gloo")
+    torch.save(function(rank, world_size, *args), Path(folder, f"{rank}.pt"))
+    distributed.finish()
+
+
+def run_processes(function, world_size, *args):
+    """Return [function(rank, world_size, *args) for every rank], each run in its own gloo process."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = function, world_size, free_port(), folder, args
+        group = mp.spawn(_entry, arguments, nprocs=world_size, join=False)
+        try:
+            while not group.join():
+                pass
+        finally:  # a process that hangs does not outlive its test
+            for process in group.processes:
+                process.kill()
+                process.join()
+        return [torch.load(Path(folder, f"{rank}.pt"), weights_only=False) for rank in range(world_size)]
+
+
+def run_command(command, **environment):
+    """Run a command in the repository's folder; return it with its exit code and what it printed.
+
+    When the test is ended, so is the command. torchrun ends its processes on SIGTERM, but not on SIGKILL.
+    """
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, **pipes) as process:
+        try:
+            out, err = process.communicate()
+        except BaseException:
+            process.terminate()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def torchrun(processes, *argv):
+    """Return the command that starts a program on several processes of this machine."""
+    return [
+        *[sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"],
+        *map(str, argv),
+    ]
+
+
+def script_command(name, *argv):
+    """Return the words of the command that scripts/NAME would start."""
+    done = run_command(["bash", f"scripts/{name}", *argv], PRINT_COMMAND="1")
+    assert done.returncode == 0, done.stderr
+    return shlex.split(done.stdout)
+
+
+# Short trainings.
+
+
+def flags(town, folder, *more):
+    """Return flags of a short training on `town` that writes to `folder`."""
+    return [
+        *["--dataset", "gtav", "--val_dataset", "gtav", "cityscapes", "--covstat_val_dataset", "gtav"],
+        *["--data_root", str(town), "--arch", "network.deepv3.DeepR18V3PlusD", "--pretrained", "none"],
+        *["--crop_size", "64", "--bs_mult", "2", "--num_workers", "0", "--trials", "2", "--max_iter", "20"],
+        *["--ckpt", str(folder / "ckpt"), "--tb_path", str(folder / "tb"), *more],
+    ]
+
+
+def run(argv):
+    """Train as train.py does; a user's mistake raises SystemExit."""
+    with exit_cleanly():
+        train.main(config.parse_train_args(argv))
+
+
+def the_checkpoint(folder, kind="last_gtav"):
+    """Return the only checkpoint of a kind that a training wrote to `folder`."""
+    (path,) = folder.glob(f"ckpt/**/{kind}*.pth")
+    return path
+
+
+def events(folder):
+    """Read (tag, value kind) pairs of a TensorBoard file, which is length-prefixed protobuf records."""
+    (file,) = folder.glob("tb/**/events*")
+    data, pairs = file.read_bytes(), set()
+    while data:
+        length = int.from_bytes(data[:8], "little")
+        event = event_pb2.Event.FromString(data[12 : 12 + length])
+        pairs |= {(value.tag, value.WhichOneof("value")) for value in event.summary.value}
+        data = data[12 + length + 4 :]
+    return pairs
+
+
+# Checkpoint files.
+
+
+class Payload:
+    """An object that makes the folder `executed` when it is unpickled."""
+
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+def rename_in_pickle(path, old, new):
+    """Replace a global's module name in the pickle inside a file that torch.save wrote."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data.replace(old, new) if name.endswith("data.pkl") else data)
+
+
+# Datasets.
+
+
+def no_transform(image, label, centroid, rng):
+    """Return the RGB image as float (3, H, W) and the label as int64 (H, W), unchanged."""
+    image = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
+    return image, None if label is None else torch.from_numpy(np.array(label, np.int64))
+
+
+def save(path: Path, values) -> None:
+    """Write values (H, W) or (H, W, 3), 0..255, as the image file `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(values, np.uint8)).save(path)
+
+
+def write_camvid(root: Path, labels: list, split: str = "train") -> Path:
+    """Write one pair per label of class indices (H, W); an image's red channel is its label."""
+    for number, label in enumerate(labels):
+        label = np.asarray(label, np.uint8)
+        save(root / f"{split}/{number:03}.png", np.stack([label, 0 * label, 0 * label], -1))
+        save(root / f"{split}annot/{number:03}.png", label)
+    return root
+
+
+def copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, target)
+
+
+def write_camvid_label(source: Path, target: Path) -> None:
+    """Write a Cityscapes label with CamVid's 11 classes, the others unlabelled (11)."""
+    ids = np.full(256, 11, np.uint8)
+    ids[DATASETS["camvid"].table[:11]] = range(11)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(ids[ID_TO_TRAIN_ID[np.asarray(Image.open(source))]]).save(target)
+
+
+def add_datasets(town: Path, out: Path) -> Path:
+    """Write OUT/kitti, camvid and folder, and coarse labels and video in OUT/cityscapes; return OUT.
+
+    KITTI's numbers are the first of its split, video frames lie 2 before and after each training image.
+    """
+    for split in ("train", "val"):
+        numbers = sorted(set(range(200)) - set(VAL_SPLITS[0])) if split == "train" else VAL_SPLITS[0]
+        pairs = DATASETS["cityscapes"](town / "cityscapes", split, None).samples
+        for (image, label, _), number in zip(pairs, numbers, strict=False):
+            copy(image, out / f"kitti/training/image_2/{number:06d}_10.png")
+            copy(label, out / f"kitti/training/semantic/{number:06d}_10.png")
+            copy(image, out / f"folder/{split}/{number}.png")
+            copy(image, out / f"camvid/{split}/{number:03d}.png")
+            write_camvid_label(label, out / f"camvid/{split}annot/{number:03d}.png")
+            if split == "train":
+                city, sequence, frame = image.name.split("_")[:3]
+                coarse = f"train_extra/{city}/extra{label.name.replace('gtFine', 'gtCoarse')}"
+                extra = out / f"cityscapes/leftImg8bit_trainextra/leftImg8bit/train_extra/{city}"
+                copy(image, extra / f"extra{image.name}")
+                copy(label, out / "cityscapes/gtCoarse/gtCoarse" / coarse)
+                video = out / f"cityscapes/leftImg8bit_sequence/train/{city}/{city}_{sequence}"
+                for near in (int(frame) - 2, int(frame) + 2):
+                    copy(image, Path(f"{video}_{near:06d}_leftImg8bit.png"))
+    return out

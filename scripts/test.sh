@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lint, the duplicate-code gate and the tests. Arguments go to pytest: bash scripts/test.sh -m slow
+# Lint, the duplicate-code gate, the type check and the tests. Arguments go to pytest: bash scripts/test.sh -m slow
 # bash scripts/test.sh --lower-bounds: the tests only, with the oldest packages that requirements.txt allows;
 # needs Python 3.10 to 3.12.
 set -euo pipefail
@@ -18,6 +18,8 @@ else
   ruff format --check .
   echo "== duplicate code"
   pylint --rcfile .pylintrc $(git ls-files '*.py')
+  echo "== types"
+  mypy --config-file .mypy.ini
 fi
 echo "== pytest"
 exec python -m pytest "$@"

@@ -24,23 +24,21 @@ class ClassTable:
     weights: Sequence[float] = ()
 
     def __post_init__(self) -> None:
-        columns = {
-            "names": tuple(self.names),
-            "colors": tuple(tuple(color) for color in self.colors),
-            "ids": tuple(self.ids) or tuple(range(len(self.names))),
-            "weights": tuple(self.weights),
-        }
-        for column, values in columns.items():
-            object.__setattr__(self, column, values)
-            if len(values) != len(self.names) and (values or column != "weights"):
-                raise UserError(f"a class table has {len(self.names)} names but {len(values)} {column}")
-        if not 1 <= len(self.names) < IGNORE_LABEL or len(set(self.names)) < len(self.names):
-            raise UserError(f"a class table has 1 to {IGNORE_LABEL - 1} different names, not {self.names}")
-        for color in columns["colors"]:
+        names, colors = tuple(self.names), tuple(tuple(color) for color in self.colors)
+        ids, weights = tuple(self.ids) or tuple(range(len(names))), tuple(self.weights)
+        for column, values in (("colors", colors), ("ids", ids), ("weights", weights)):
+            if len(values) != len(names) and (values or column != "weights"):
+                raise UserError(f"a class table has {len(names)} names but {len(values)} {column}")
+        if not 1 <= len(names) < IGNORE_LABEL or len(set(names)) < len(names):
+            raise UserError(f"a class table has 1 to {IGNORE_LABEL - 1} different names, not {names}")
+        for color in colors:
             if len(color) != 3 or not all(0 <= value <= 255 for value in color):
                 raise UserError(f"a class colour is three values from 0 to 255, not {color}")
-        if not all(0 <= value <= 255 for value in columns["ids"]):
-            raise UserError(f"class ids are from 0 to 255, not {columns['ids']}")
+        if not all(0 <= value <= 255 for value in ids):
+            raise UserError(f"class ids are from 0 to 255, not {ids}")
+        columns = {"names": names, "colors": colors, "ids": ids, "weights": weights}
+        for column, given in columns.items():
+            object.__setattr__(self, column, given)  # tuples, whatever the caller used
 
     def __len__(self) -> int:
         return len(self.names)

@@ -14,7 +14,7 @@ import torch
 from utils.errors import MissingFile, UserError
 
 # Published checkpoints hold NumPy scalars (mean_iu) beside tensors, under the module name of NumPy 1 or 2.
-_scalar = np._core.multiarray.scalar
+_scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
 NUMPY_SCALARS = [
     _scalar,
     (_scalar, "numpy.core.multiarray.scalar"),

@@ -15,8 +15,8 @@ def normalize_(image: Tensor, per_image: bool = False) -> Tensor:
     if per_image:
         mean, std = image.mean((1, 2), keepdim=True), image.std((1, 2), keepdim=True) + 1e-5
         return image.sub_(mean).div_(std)
-    for channel, mean, std in zip(image, IMAGENET_MEAN, IMAGENET_STD, strict=True):
-        channel.sub_(mean).div_(std)
+    for channel, center, scale in zip(image, IMAGENET_MEAN, IMAGENET_STD, strict=True):
+        channel.sub_(center).div_(scale)
     return image
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import config
 from network import ARCHS
-from tests.helpers import ROOT, run_command
+from tests.helpers import ROOT, run_command, script_command
 
 SCRIPTS = sorted(path.name for path in Path(ROOT, "scripts").glob("train_sac_*.sh"))
 NETS = {"r101": "DeepR101V2", "vgg16": "DeepVGG16V2", "fcn8s": "VGG16FCN8s"}

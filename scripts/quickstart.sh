@@ -33,7 +33,7 @@ run() { # NAME FLAGS...: train, then score the last checkpoint
     --date "$name" --exp gtav --ckpt "$out/ckpt" --tb_path "$out/tb"
   checkpoint=$(ls -t "$out"/ckpt/"$name"/gtav/*/last_*.pth | head -n 1)
   echo "== scoring $name on five domains"
-  $launch eval.py --dataset $domains --data_root $town --arch $arch "${@:1:8}" --snapshot "$checkpoint" \
+  $launch eval.py --dataset $domains --data_root $town --snapshot "$checkpoint" \
     --inference_mode sliding --scales 0.5,1.0,2.0 --crop_size $crop --num_workers 1 --dump_images \
     --ckpt_path "$out/eval" --exp_name "$name"
 }

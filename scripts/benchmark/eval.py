@@ -26,7 +26,7 @@ from scripts.benchmark.streets import street
 from scripts.benchmark.timing import Timing, timing
 from transforms import presets
 from utils import checkpoint
-from utils.evaluation.inference import Windows, predictions, window_batcher
+from utils.evaluation.inference import WindowBatcher, predictions, window_batcher
 from utils.evaluation.metrics import count_pixels
 
 
@@ -144,7 +144,9 @@ class Remembering(nn.Module):
         return self.net(image)
 
 
-def evaluated(net: Windows, loader: list[dict], device: torch.device, protocol: dict[str, Any]) -> Tensor:
+def evaluated(
+    net: WindowBatcher, loader: list[dict], device: torch.device, protocol: dict[str, Any]
+) -> Tensor:
     """Do the work of eval.py for one image, except for writing files; return the prediction."""
     _, _, label, scores = next(predictions(net, loader, device, **protocol))
     pred = scores.argmax(1)

@@ -24,16 +24,18 @@ echo "== 1/4 rendering the toy town into $town"
 python -m datasets.toy_city --out $town $size
 
 launch="torchrun --standalone --nproc_per_node=$processes"
+last() { # NAME: its last checkpoint
+  ls -t "$out"/ckpt/"$1"/gtav/*/last_*.pth | head -n 1
+}
 run() { # NAME FLAGS...: train, then score the last checkpoint
-  local name=$1 checkpoint
+  local name=$1
   shift
   $launch train.py --dataset gtav --val_dataset gtav --covstat_val_dataset gtav --data_root $town \
     --arch $arch --pretrained none $train --scale_min 0.75 --scale_max 1.5 --gblur --color_aug 0.5 \
     --class_uniform_pct 0.5 --class_uniform_tile 128 --relax_denom 0 "$@" \
     --date "$name" --exp gtav --ckpt "$out/ckpt" --tb_path "$out/tb"
-  checkpoint=$(ls -t "$out"/ckpt/"$name"/gtav/*/last_*.pth | head -n 1)
   echo "== scoring $name on five domains"
-  $launch eval.py --dataset $domains --data_root $town --snapshot "$checkpoint" \
+  $launch eval.py --dataset $domains --data_root $town --snapshot "$(last "$name")" \
     --inference_mode sliding --scales 0.5,1.0,2.0 --crop_size $crop --num_workers 1 --dump_images \
     --ckpt_path "$out/eval" --exp_name "$name"
 }
@@ -43,9 +45,12 @@ echo "== 3/4 ISW"
 run isw --wt_layer 0 0 2 2 2 0 0 --wt_reg_weight 0.6 --clusters 3 --trials 3 --cov_stat_epoch 2
 
 echo
-echo "== 4/4 mean IoU (%), trained on gtav alone"
+echo "== 4/4 mean IoU (%), trained on gtav only"
 python -m scripts.summarize baseline="$out/eval/baseline/results.json" isw="$out/eval/isw/results.json" --seen gtav
+python -m scripts.figure baseline="$(last baseline)" isw="$(last isw)" --dataset bdd100k --data_root $town --out "$out/strip.png" > /dev/null
+
 echo
+echo "Picture:      $out/strip.png (an unseen domain: image, truth, baseline, ISW)"
 echo "TensorBoard:  tensorboard --logdir $out/tb   (pip install tensorboard first)"
 echo "Reports:      $out/eval/{baseline,isw}/index.html"
 echo "Predictions:  $out/eval/{baseline,isw}/{$(echo $domains | tr ' ' ',')}_val/{rgb,compose,diff,pred}/*.png"

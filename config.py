@@ -10,7 +10,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -56,6 +56,7 @@ class HasRoot(Protocol):
     def root_variable(self) -> str: ...
 
 
+@dataclass
 class Roots:
     """The folders of the datasets; `roots(dataset)` is that of one dataset class.
 
@@ -63,8 +64,8 @@ class Roots:
     constant of that name in this file, data/NAME.
     """
 
-    def __init__(self, data_root: str | Path | None = None, folders: Mapping[str, Path] | None = None):
-        self.data_root, self.folders = data_root, dict(folders or {})
+    data_root: str | Path | None = None
+    folders: dict[str, Path] = field(default_factory=dict)
 
     def __call__(self, dataset: HasRoot) -> Path:
         name, variable = dataset.name, dataset.root_variable

@@ -47,10 +47,11 @@ run isw --wt_layer 0 0 2 2 2 0 0 --wt_reg_weight 0.6 --clusters 3 --trials 3 --c
 echo
 echo "== 4/4 mean IoU (%), trained on gtav only"
 python -m scripts.summarize baseline="$out/eval/baseline/results.json" isw="$out/eval/isw/results.json" --seen gtav
-python -m scripts.figure baseline="$(last baseline)" isw="$(last isw)" --dataset bdd100k --data_root $town --out "$out/strip.png" > /dev/null
+python -m scripts.figure baseline="$(last baseline)" isw="$(last isw)" --dataset mapillary --data_root $town \
+  --out "$out/strip.png" > /dev/null
 
 echo
-echo "Picture:      $out/strip.png (an unseen domain: image, truth, baseline, ISW)"
+echo "Picture:      $out/strip.png (the unseen mapillary: image, truth, baseline, ISW)"
 echo "TensorBoard:  tensorboard --logdir $out/tb   (pip install tensorboard first)"
 echo "Reports:      $out/eval/{baseline,isw}/index.html"
 echo "Predictions:  $out/eval/{baseline,isw}/{$(echo $domains | tr ' ' ',')}_val/{rgb,compose,diff,pred}/*.png"

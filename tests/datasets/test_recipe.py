@@ -1,5 +1,6 @@
 """The recipe "Add a dataset" of datasets/README.md, followed word for word in a copy of the repository."""
 
+import json
 import os
 import re
 import shutil
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("config.py", "train.py", "loss.py", "optimizer.py", "datasets", "network", "scripts", "split_data")
-COPIED += ("transforms", "utils")
+COPIED = ("config.py", "train.py", "eval.py", "loss.py", "optimizer.py", "datasets", "network", "scripts")
+COPIED += ("split_data", "transforms", "utils")
+NAMES = ["road", "building", "vegetation", "person", "vehicle"]
 SIZE = (48, 64)  # height, width
 
 
@@ -79,9 +82,39 @@ def test_the_recipes_flags_are_those_of_the_training_test():
 
 
 @pytest.mark.slow
-def test_train(repository):
+def test_train_score_and_report(repository):
+    """Five classes from the first step to the report; other classes are refused before anything is read."""
     flags = ["--dataset", "acme", "--val_dataset", "acme", "--covstat_val_dataset", "acme"]
     flags += ["--arch", "DeepMobileNetV3PlusD", "--pretrained", "none", "--crop_size", "32", "--bs_mult", "2"]
     flags += ["--max_iter", "2", "--num_workers", "0", "--class_uniform_pct", "0.5"]
     printed = run(repository, "train.py", *flags)
     assert re.search(r"\[epoch 0\], acme: .*mean_iu", printed)
+    (snapshot,) = repository.glob("logs/ckpt/**/last_acme_*.pth")
+    state = torch.load(snapshot, weights_only=True)
+    assert len(state["state_dict"]["module.final2.0.weight"]) == 5
+    assert state["settings"]["classes"]["names"] == NAMES
+
+    printed = run(repository, "eval.py", "--snapshot", snapshot, "--dataset", "acme", "--dump_images")
+    assert [line.split()[0] for line in printed.splitlines() if re.match(r"[a-z]+ +[-\d]", line)][:5] == NAMES
+    results = json.loads((snapshot.parent / "eval_acme/results.json").read_text())
+    assert results["classes"] == NAMES and len(results["metrics"]["acme"]["iou"]) == 5
+    (pred, _) = sorted((snapshot.parent / "eval_acme/val/pred").iterdir())
+    assert set(np.unique(Image.open(pred))) <= set(range(5))
+    page = (snapshot.parent / "eval_acme/index.html").read_text()
+    assert all(name in page for name in NAMES)
+
+    command = [sys.executable, "eval.py", "--snapshot", snapshot, "--dataset", "gtav"]
+    failed = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=300)
+    assert failed.returncode == 2 and "Traceback" not in failed.stderr
+    command = [
+        sys.executable,
+        "train.py",
+        "--dataset",
+        "acme",
+        "--val_dataset",
+        "gtav",
+        "--pretrained",
+        "none",
+    ]
+    failed = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=300)
+    assert failed.returncode == 2 and "acme" in failed.stderr and "gtav" in failed.stderr

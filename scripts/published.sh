@@ -1,7 +1,7 @@
 # Sourced by the published experiments, which show only what sets them apart.
 #   NPROC=2 bash scripts/X.sh      processes on this machine; default: its GPUs, or 1. The batch stays the published one.
 #   PRINT_COMMAND=1 bash scripts/X.sh    show the command and stop
-# Flags behind the script's name are appended: bash scripts/X.sh --data_root /data --test_mode
+# Flags after the script's name are appended: bash scripts/X.sh --data_root /data --test_mode
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 [ -f .venv/bin/activate ] && source .venv/bin/activate

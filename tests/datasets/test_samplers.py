@@ -73,7 +73,7 @@ def test_statistics_images(world_size):
 
 
 def test_importance_by_hand():
-    """Two of three classes occur: class 0 in image 0 alone, class 2 in images 1 and 2, as 3 to 1.
+    """Two of three classes occur: class 0 only in image 0, class 2 in images 1 and 2, as 3 to 1.
 
     Classes take turns, so image 0 has half of 0.75 + 1/12 and of 1/12, or 0.458.
     """

@@ -58,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
     setup()
     place = Path(args.ckpt_path, args.exp_name)
     folder = ResultFolder(place, args.split, args.split_index, args.split_count)
-    snapshot_sha256 = sha256(args.snapshot)
+    snapshot_sha256 = sha256(args.snapshot, "checkpoint")
     folder.check_writable()
     loaders = loaders_of(args, args.image_in)  # a missing dataset is found before the network is loaded
     net = load_network(args, device)

@@ -10,6 +10,7 @@ import argparse
 import math
 from collections.abc import Callable
 from itertools import islice, repeat
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +45,11 @@ def main(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     classes = setup_classes(args)
     args = config.complete(args, distributed.world_size(), len(classes))
+    state = checkpoint.load(args.snapshot) if args.snapshot else None  # a wrong path is found at once
     trainer, loaders = build(args, classes, device)
-    if args.snapshot:
-        start_from(args, trainer)
+    if state:
+        start_from(args, trainer, state)
+    del state
     if distributed.world_size() > 1:
         synchronize_batch_norm(trainer.net)
         trainer.model = DistributedDataParallel(trainer.net, [device] if device.type == "cuda" else None)
@@ -119,9 +122,8 @@ def head_losses(args: argparse.Namespace, classes: ClassTable) -> HeadLosses:
     return HeadLosses(main_loss)
 
 
-def start_from(args: argparse.Namespace, trainer: Trainer) -> None:
-    """Continue the run of --snapshot (--restore_optimizer), or start from its weights."""
-    state = checkpoint.load(args.snapshot)
+def start_from(args: argparse.Namespace, trainer: Trainer, state: dict[str, Any]) -> None:
+    """Continue the run of --snapshot, read into `state` (--restore_optimizer), or start from its weights."""
     if args.restore_optimizer:
         trainer.load_state_dict(state)
         return

@@ -162,7 +162,12 @@ def test_processes_go_on_with_their_own_dropout(toy_town, tmp_path):
 def test_wrong_names_are_found_before_any_data_is_read(tmp_path):
     """There is no data at all."""
     isw = ["--wt_layer", *"0022200", "--clusters", "999"]
-    for wrong, message in ((["--arch", "Deep"], "--arch Deep"), (isw, "--clusters")):
+    snapshot = ["--snapshot", "nowhere.pth"]
+    for wrong, message in (
+        (["--arch", "Deep"], "--arch Deep"),
+        (isw, "--clusters"),
+        (snapshot, "no checkpoint at nowhere.pth"),
+    ):
         with pytest.raises(Exception, match=message):
             train.main(config.parse_train_args(flags(tmp_path, tmp_path, *wrong)))
 

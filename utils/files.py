@@ -68,10 +68,10 @@ def load_torch(path: str | Path, what: str) -> Any:
         ) from error
 
 
-def sha256(path: str | Path) -> str:
-    """Return the hash of a file's content, in hexadecimal; MissingFile if there is none."""
+def sha256(path: str | Path, what: str = "file") -> str:
+    """Return the hash of a file's content, in hexadecimal; MissingFile naming `what` if there is none."""
     if not os.path.isfile(path):
-        raise MissingFile(f"no file at {path}")
+        raise MissingFile(f"no {what} at {path}")
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(2**20):

@@ -185,7 +185,11 @@ def statistics_due(args: argparse.Namespace, epoch: int) -> bool:
 
 @torch.no_grad()
 def estimate_masks(trainer: Trainer, statistics: dict[str, DataLoader], trials: int, run: Run) -> None:
-    """Select the covariances that react to photometric change in every one of `trials` passes (ISW)."""
+    """Estimate the ISW masks (arXiv 2103.15597, eq. 14 to 16).
+
+    Each of `trials` passes clusters the variances between views and originals and selects all but the lowest
+    cluster. The mask keeps what every pass selects.
+    """
     trainer.net.eval()
     trainer.whitening.reset()
     for trial in range(trials):

@@ -35,7 +35,7 @@ class GTAV(SegmentationDataset):
         differ = {
             sample: f"{sample.image} is {image}, {sample.label} {label}"
             for sample, (image, label) in zip(samples, sizes, strict=True)
-            if image and label and image != label  # reading the file names a damaged header
+            if image and label and image != label  # a damaged header is reported when the file is read
         }
         self.skip(list(differ.values()), "image and label differ in size")
         return [sample for sample in samples if sample not in differ]

@@ -82,8 +82,8 @@ class Trainer:
     loaders: TrainingLoaders
     settings: dict[str, Any]  # utils.settings.record
     adaptation: Any = None  # to a target domain
-    epoch: int = 0  # the current one, or the next
-    iteration: int = 0  # finished ones
+    epoch: int = 0  # number of the epoch that is trained now or next, from 0
+    iteration: int = 0  # iterations finished so far
     best: dict[str, float] = field(default_factory=dict)  # mean IU by validation dataset
 
     def __post_init__(self) -> None:
@@ -105,7 +105,8 @@ class Trainer:
         """Train on one batch of the source domains and, while adapting, one of target views.
 
         That is one iteration. It has one optimizer step, or one for each source domain (--domain_steps
-        separate). The gradients of the source and of the target losses add up. `means` collects the losses.
+        separate, which config refuses with a target). The gradients of source and target losses add up.
+        `means` collects the losses as they are added up: times their weights.
         """
         image, label = self.to_device(batch)
         domains = self.loaders.steps_per_batch

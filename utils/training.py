@@ -28,7 +28,7 @@ class Scores(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """The steps of one epoch that this run does: those after `done`, up to and including `stop`, of `length`.
+    """This run does the steps `done` + 1 to `stop` of an epoch of `length` steps.
 
     `done` is above 0 if a continued run starts within the epoch. `stop` is below `length` if the run reaches
     its last iteration within the epoch.

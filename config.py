@@ -332,14 +332,22 @@ def _source_data(parser: Parser) -> None:
         nargs="*",
         type=str,
         default=["cityscapes"],
-        help="domains whose training images the whitening statistics come from",
+        help="ISW: domains whose training images the statistics come from; usually the same as --dataset",
     )
     add("--city_mode", type=str, default="train", help="Cityscapes training split: train or trainval")
     add("--cv", type=int, default=0, help="Cityscapes cross-validation split by cities, 0..2")
     add(
-        "--class_uniform_pct", type=float, default=0, help="share of an epoch drawn evenly over classes, 0..1"
+        "--class_uniform_pct",
+        type=float,
+        default=0,
+        help="share of an epoch, 0 to 1, whose crops show the classes equally often",
     )
-    add("--class_uniform_tile", type=int, default=1024, help="tile of the class centroids in px")
+    add(
+        "--class_uniform_tile",
+        type=int,
+        default=1024,
+        help="side of the tiles of an image, px; a class-uniform crop contains a tile's class centroid",
+    )
     add(
         "--coarse_boost_classes",
         type=str,
@@ -357,7 +365,7 @@ def _source_data(parser: Parser) -> None:
 
 
 def _check_source_data(args: argparse.Namespace) -> Idle:
-    """Check the data flags and set `boost_classes`."""
+    """Check the data flags and set `boost_classes`, the train ids of --coarse_boost_classes."""
     if not args.dataset:
         raise UserError("--dataset needs at least one source domain, or null")
     _at_least(args, 1, "class_uniform_tile")
@@ -400,7 +408,12 @@ def _augmentation(parser: Parser) -> None:
     add("--scale_min", type=float, default=0.5, help="smallest factor of the random scale")
     add("--scale_max", type=float, default=2.0, help="largest factor of the random scale")
     add("--rrotate", type=int, default=0, help="rotate uniformly in +- this many degrees")
-    add("--color_aug", type=float, default=0.0, help="above 0: colour jitter, whose strength is fixed")
+    add(
+        "--color_aug",
+        type=float,
+        default=0.0,
+        help="above 0: jitter brightness, contrast, saturation and hue, always by the same strength",
+    )
     add("--gblur", action="store_true", help="Gaussian blur")
     add("--bblur", action="store_true", help="bilateral blur instead of Gaussian")
     add(
@@ -435,13 +448,17 @@ def _start(parser: Parser) -> None:
     add = parser.add_argument_group("network and start").add_argument
     add("--arch", type=str, default="DeepR50V3PlusD", help="also as network.deepv3.NAME")
     add("--pretrained", default="imagenet", help="imagenet, none, or a file of backbone weights")
-    add("--snapshot", type=str, help="start from this checkpoint's weights")
+    add("--snapshot", type=str, help="checkpoint whose weights training starts from")
     add(
         "--restore_optimizer",
         action="store_true",
         help="continue the --snapshot run: optimizer, schedule, epoch, whitening masks",
     )
-    add("--freeze_trunk", action="store_true", help="train only the head (works here)")
+    add(
+        "--freeze_trunk",
+        action="store_true",
+        help="train only the head; the backbone's weights stay as they are",
+    )
 
 
 def _check_start(args: argparse.Namespace) -> Idle:
@@ -457,12 +474,31 @@ def _check_start(args: argparse.Namespace) -> Idle:
 
 def _whitening(parser: Parser) -> None:
     add = parser.add_argument_group("whitening").add_argument
-    add("--wt_reg_weight", type=float, default=0.0, help="weight of the whitening loss")
-    add("--relax_denom", type=float, default=2.0, help="IRW margin = pairs // this; 0 for none")
-    add("--clusters", type=int, default=50, help="ISW: clusters of the covariance variances")
-    add("--trials", type=int, default=10, help="ISW: statistics passes whose masks are intersected")
+    add("--wt_reg_weight", type=float, default=0.0, help="weight of the whitening loss; 0 trains without it")
+    add(
+        "--relax_denom",
+        type=float,
+        default=2.0,
+        help="code 1: 0 is IW; above 0 is IRW, whose margin is the number of channel pairs divided by this",
+    )
+    add(
+        "--clusters",
+        type=int,
+        default=50,
+        help="ISW: number of clusters into which the variances of the covariances are divided",
+    )
+    add(
+        "--trials",
+        type=int,
+        default=10,
+        help="ISW: passes over the statistics images; a covariance must be selected in each",
+    )
     add("--cov_stat_epoch", type=int, default=5, help="ISW: epoch after which statistics are taken")
-    add("--dynamic", action="store_true", help="ISW: repeat them every cov_stat_epoch + 1 epochs")
+    add(
+        "--dynamic",
+        action="store_true",
+        help="ISW: take the statistics again every cov_stat_epoch + 1 epochs",
+    )
 
 
 def _check_whitening(args: argparse.Namespace) -> Idle:
@@ -484,8 +520,8 @@ def _check_whitening(args: argparse.Namespace) -> Idle:
         )
     if unseen := set(args.covstat_val_dataset) - set(args.dataset):
         warnings.warn(
-            f"whitening statistics come from domains that are not trained on: {', '.join(sorted(unseen))}; "
-            "see --covstat_val_dataset",
+            f"the ISW statistics come from {', '.join(sorted(unseen))}, which is not trained on; "
+            "name the training domains with --covstat_val_dataset",
             stacklevel=3,
         )
     return idle
@@ -547,7 +583,12 @@ def _main_loss(parser: Parser) -> None:
     add("-wb", "--wt_bound", type=float, default=1.0, help="largest weight that is added for a rare class")
     add("--jointwtborder", action="store_true", help="boundary label relaxation, image-weighted")
     add("--strict_bdr_cls", type=str, default="", help="train ids that are not relaxed: 5,6,7")
-    add("--rlx_off_iter", type=int, default=-1, help="iteration after which relaxation ends; -1 for never")
+    add(
+        "--rlx_off_iter",
+        type=int,
+        default=-1,
+        help="iteration after which relaxation ends (also where scl-poly switches); -1 for never",
+    )
 
 
 def _check_main_loss(args: argparse.Namespace) -> Idle:
@@ -570,10 +611,10 @@ def _check_main_loss(args: argparse.Namespace) -> Idle:
 def _optimization(parser: Parser) -> None:
     add = parser.add_argument_group("optimization").add_argument
     add("--lr", type=float, default=0.01, help="learning rate at the start")
-    add("--momentum", type=float, default=0.9, help="of SGD")
-    add("--weight_decay", type=float, default=5e-4, help="works here")
-    add("--adam", action="store_true", help="Adam instead of SGD (works here)")
-    add("--amsgrad", action="store_true", help="with --adam (works here)")
+    add("--momentum", type=float, default=0.9, help="momentum of SGD")
+    add("--weight_decay", type=float, default=5e-4, help="L2 penalty of all weights")
+    add("--adam", action="store_true", help="Adam instead of SGD")
+    add("--amsgrad", action="store_true", help="the AMSGrad variant of --adam")
     add("--lr_bias", type=float, default=1.0, help="learning rate of biases, times --lr")
     add(
         "--lr_schedule",
@@ -590,7 +631,7 @@ def _optimization(parser: Parser) -> None:
     add("--bs_mult", type=int, default=2, help="training images per process and domain")
     add("--global_batch_size", type=int, help="training images per step over all processes; replaces bs_mult")
     add("--bs_mult_val", type=int, default=1, help="validation images per process")
-    add("--fp16", action="store_true", help="mixed precision (works here; bfloat16 on a CPU)")
+    add("--fp16", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on a CPU")
     add("--seed", type=int, default=0, help="seed of all random numbers")
 
 
@@ -619,7 +660,7 @@ def _train_records(parser: Parser) -> None:
     add = parser.add_argument_group("records").add_argument
     add("--date", type=str, default="default", help="first folder in ckpt and tb_path")
     add("--exp", type=str, default="default", help="second folder")
-    add("--tb_tag", type=str, default="", help="suffix of the TensorBoard folder (works here)")
+    add("--tb_tag", type=str, default="", help="suffix of the TensorBoard folder")
     add("--visualize_feature", action="store_true", help="log pictures of feature covariances")
     add("--ckpt", type=str, default="logs/ckpt", help="folder of checkpoints and logs")
     add("--tb_path", type=str, default="logs/tb", help="folder of TensorBoard events")
@@ -644,11 +685,21 @@ def _train_no_effect(parser: Parser) -> None:
 def _scored_data(parser: Parser) -> None:
     add = parser.add_argument_group("data").add_argument
     add("--dataset", "--val_dataset", nargs="+", type=str, default="cityscapes", help="one or several")
-    add("--dataset_dir", type=str, help="root of the only --dataset (works here)")
+    add("--dataset_dir", type=str, help="root folder of the only --dataset")
     add("--split", type=str, default="val", help="train, val or test")
     add("--cv_split", type=int, help="Cityscapes cross-validation split by cities, 0..2")
-    add("--split_index", type=int, default=0, help="evaluate this slice of ..")
-    add("--split_count", type=int, default=1, help=".. this many equal ones")
+    add(
+        "--split_index",
+        type=int,
+        default=0,
+        help="evaluate only slice number split_index of split_count, from 0",
+    )
+    add(
+        "--split_count",
+        type=int,
+        default=1,
+        help="into how many equal slices the split is divided, one for each job",
+    )
     add("--num_workers", type=int, default=8, help="loader processes per evaluating process")
 
 

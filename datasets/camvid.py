@@ -10,8 +10,23 @@ class CamVid(SegmentationDataset):
     name = "camvid"
     root_variable = "CAMVID_DIR"
     layouts = (Layout("{split}", "{split}annot"), Layout("CamVid/{split}", "CamVid/{split}annot"))
-    table = lookup_table(
-        {0: 10, 1: 2, 2: 5, 3: 0, 4: 1, 5: 8, 6: 7, 7: 4, 8: 13, 9: 11, 10: 18, 11: 255}  # 11 is not labelled
+    table = lookup_table(  # label value of the file -> train id
+        {
+            0: 10,  # sky
+            1: 2,  # building
+            2: 5,  # pole
+            3: 0,  # road
+            4: 1,  # sidewalk
+            5: 8,  # tree: vegetation
+            6: 7,  # sign symbol: traffic sign
+            7: 4,  # fence
+            8: 13,  # car
+            9: 11,  # pedestrian: person
+            10: 18,  # bicyclist: bicycle
+            11: 255,  # not labelled
+        }
     )
     published = {"train": 367, "val": 101, "test": 233}
-    download = ((r"((train|val|test)(annot)?/[^/]+\.png)", r"\1"),)
+    download = (
+        (r"((train|val|test)(annot)?/[^/]+\.png)", r"\1"),
+    )  # name in the download -> name below the root

@@ -37,7 +37,7 @@ class Loaders(NamedTuple):
     """Call `set_epoch` of a loader's dataset and sampler before iterating (statistics: the trial)."""
 
     train: DataLoader
-    steps_per_batch: int  # optimizer steps; step i of n uses images i, i + n, .. of a batch
+    steps_per_batch: int  # optimizer steps for one batch; step i of n uses images i, i + n, .. of it
     val: dict[str, DataLoader]  # by the name of the dataset
     statistics: dict[str, DataLoader]  # PhotometricPairs; empty unless --wt_layer asks for ISW
     photometric: Photometric | None  # what training's batches still need, with --aug_device gpu

@@ -109,9 +109,9 @@ class Trainer:
         `means` collects the losses as they are added up: times their weights.
         """
         image, label = self.to_device(batch)
-        domains = self.loaders.steps_per_batch
-        for domain in range(domains):  # image b of the batch is of domain b % domains
-            losses = self.source_losses(image[domain::domains], label[domain::domains])
+        steps = self.loaders.steps_per_batch
+        for step in range(steps):  # of several, each has one domain: image b is of domain b % steps
+            losses = self.source_losses(image[step::steps], label[step::steps])
             self.optimizer.zero_grad(set_to_none=True)
             self.scaler.scale(total(losses)).backward()
             if target:

@@ -1,7 +1,8 @@
-"""Files that are written whole or not at all, and files of torch.save that are read without running code."""
+"""Safe names; files that are written whole or not at all, and those of torch.save read without running code."""
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,54 @@ NUMPY_SCALARS = [
     np.dtype,
     *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
 ]
+
+MAX_PART, MAX_NAME = 180, 1000  # bytes of one part of a safe name, and of all parts
+
+
+def safe_name(name: str) -> str:
+    """Return the relative path `name`, with or without a suffix, as one that a file in any folder can have.
+
+    Most names stay as they are. These parts are changed: those that lead out of a folder (a leading slash,
+    `..`), hidden ones, those that are not UTF-8, that hold control characters or that are too long, and
+    folders called like a picture (`x.png/y`), where the picture `x.png` may have to be written. A changed
+    name ends in `~` and a hash of `name`, then its suffix, so that different names stay different. A safe
+    name is its own safe name.
+    """
+    *folders, last = name.split("/")
+    parts = [_safe_part(part, MAX_PART) for part in folders if part not in ("", ".")]
+    parts = [re.sub(r"(?i)\.(png|jpe?g)$", r"_\1", part) for part in parts]
+    stem, suffix = re.fullmatch(r"(?s)(.+?|)(\.[A-Za-z0-9]{1,5})?", last).groups("")  # type: ignore[union-attr]
+    digest = "~" + hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    safe = "/".join([*parts, _safe_part(stem, MAX_PART) + suffix])
+    if safe == name and len(name.encode()) <= MAX_NAME:
+        return name
+    while parts and len("/".join(parts).encode()) > MAX_NAME - MAX_PART - len(suffix) - 1:
+        del parts[0]
+    return "/".join([*parts, _safe_part(stem, MAX_PART - len(digest)) + digest + suffix])
+
+
+def _safe_part(part: str, limit: int) -> str:
+    """Return a part of a path without what makes it unsafe, at most `limit` bytes. Parts may become equal."""
+    part = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", "_", part)
+    part = re.sub(r"^\.+", "_", part) or "_"
+    return part.encode()[:limit].decode(errors="ignore")
+
+
+def below(folder: Path, name: str, suffix: str = "") -> Path:
+    """Return the path below `folder` where what belongs to `name` is written: its safe name and `suffix`.
+
+    Raises UserError where a link below `folder` would lead the writing out of it.
+    """
+    path = folder / (safe_name(name) + suffix)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{path} is a link out of {folder}, so it is not written: remove the link")
+    return path
+
+
+def printable(path: str | Path) -> str:
+    """Return a path as text that can be printed and written on one line: odd bytes become \\xNN."""
+    text = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from utils.classes import IGNORE_LABEL
-from utils.errors import UserError
+from utils.errors import UserError, suggestion
 from utils.norms import CODES, POSITIONS, Norm
 
 # Dataset roots. An environment variable of the same name overrides each, --data_root DIR all (DIR/NAME).
@@ -40,10 +40,17 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         options |= {"allow_abbrev": False, "formatter_class": argparse.ArgumentDefaultsHelpFormatter}
-        super().__init__(**options)
+        super().__init__(usage="%(prog)s [--FLAG VALUE ...]", **options)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        known, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flag, flags = unknown[0].partition("=")[0], self._option_string_actions
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion(flag, flags)}")
+        return known
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; --help lists the flags")
+        raise UserError(message if message.endswith("?") else f"{message}; --help lists the flags")
 
 
 class HasRoot(Protocol):

@@ -5,7 +5,7 @@ from importlib import import_module
 
 from datasets.base import SegmentationDataset
 from utils.classes import CITYSCAPES, ClassTable
-from utils.errors import UserError
+from utils.errors import UserError, suggestion
 
 __all__ = ["DATASETS", "common_classes", "get_dataset_class"]
 
@@ -35,7 +35,7 @@ DATASETS: dict[str, type[SegmentationDataset]] = {
 def get_dataset_class(name: str) -> type[SegmentationDataset]:
     """Return the class of the dataset called `name`; UserError listing the names if there is none."""
     if name not in DATASETS:
-        raise UserError(f"unknown dataset {name!r}, choose from {', '.join(DATASETS)}")
+        raise UserError(f"unknown dataset {name!r}, choose from {', '.join(DATASETS)}{suggestion(name, DATASETS)}")
     return DATASETS[name]
 
 

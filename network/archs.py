@@ -11,7 +11,7 @@ from network.normalization import check_codes
 from network.pretrained import load_pretrained
 from network.segmentation import StagedNet
 from utils.classes import CITYSCAPES
-from utils.errors import UserError
+from utils.errors import UserError, suggestion
 from utils.norms import NO_NORMS, Norm
 
 PREFIX = "network.deepv3."  # of every name in published commands
@@ -75,5 +75,6 @@ def find_builder(arch: str) -> Builder:
     """Return the builder of an --arch, "[network.deepv3.]DeepR50V3PlusD"; UserError for an unknown name."""
     name = arch.removeprefix(PREFIX)
     if name not in ARCHS:
-        raise UserError(f"unknown --arch {arch}; known are {', '.join(sorted(ARCHS))}")
+        meant = suggestion(name, ARCHS)
+        raise UserError(f"unknown --arch {arch}{meant or '; known are ' + ', '.join(sorted(ARCHS))}")
     return ARCHS[name]

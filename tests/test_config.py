@@ -112,8 +112,12 @@ def test_given_are_the_flags_on_the_command_line():
 
 
 def test_flags_are_not_abbreviated():
-    with pytest.raises(UserError, match="--datas"):
+    with pytest.raises(UserError, match="--datas gtav; did you mean --dataset or"):
         config.parse_train_args(["--datas", "gtav"])
+    with pytest.raises(UserError, match="--qqq=3; --help"):
+        config.parse_train_args(["--qqq=3"])
+    with pytest.raises(UserError, match="did you mean --snapshot"):
+        config.parse_eval_args(["--snapshot", "x.pth", "--snapshoot=y"])
 
 
 @pytest.mark.parametrize("program", ["train", "eval"])

@@ -1,4 +1,4 @@
-"""Safe names; files that are written whole or not at all, and those of torch.save read without running code."""
+"""Safe names; files written whole or not at all, and those of torch.save read without running code."""
 
 import hashlib
 import os

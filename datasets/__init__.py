@@ -35,7 +35,9 @@ DATASETS: dict[str, type[SegmentationDataset]] = {
 def get_dataset_class(name: str) -> type[SegmentationDataset]:
     """Return the class of the dataset called `name`; UserError listing the names if there is none."""
     if name not in DATASETS:
-        raise UserError(f"unknown dataset {name!r}, choose from {', '.join(DATASETS)}{suggestion(name, DATASETS)}")
+        raise UserError(
+            f"unknown dataset {name!r}, choose from {', '.join(DATASETS)}{suggestion(name, DATASETS)}"
+        )
     return DATASETS[name]
 
 

@@ -1,6 +1,9 @@
-"""Describe a network: parameters, multiply-adds, the output of each stage, and the norms that were placed.
+"""Describe a network, or export a trained one.
 
-python -m network --arch DeepR50V3PlusD --wt_layer 0 0 2 2 2 0 0 --size 768 768
+The description has parameters, multiply-adds, the output of each stage, and the norms that were placed:
+
+    python -m network --arch DeepR50V3PlusD --wt_layer 0 0 2 2 2 0 0 --size 768 768
+    python -m network --snapshot last_....pth --export onnx net.onnx      # or torchscript net.pt
 """
 
 import argparse
@@ -10,7 +13,8 @@ import sys
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from network import StagedNet, get_net
+from network import StagedNet, get_net, load
+from network.export import FORMATS, export
 from network.instance_whitening import InstanceWhitening
 from network.normalization import NORMS
 from utils.errors import UserError
@@ -49,9 +53,20 @@ def main() -> None:
     parser.add_argument(
         "--pretrained", default="none", help="imagenet or a file; then it is also reported which weights fit"
     )
+    parser.add_argument("--snapshot", help="trained checkpoint to export")
+    parser.add_argument(
+        "--export", nargs=2, metavar=("FORMAT", "FILE"), help=f"write --snapshot as {' or '.join(FORMATS)}"
+    )
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     args = parser.parse_args()
     try:
+        if bool(args.export) != bool(args.snapshot):
+            raise UserError("--export FORMAT FILE writes the network of --snapshot; give both")
+        if args.export:
+            kind, file = args.export
+            export(load(args.snapshot), file, kind)
+            print(f"{args.snapshot} written to {file} as {kind}")
+            return
         if min(args.size) < 1:
             raise UserError(f"--size needs a height and a width of at least 1 px, not {args.size}")
         print(describe(get_net(args), *args.size))

@@ -37,16 +37,17 @@ def export(net: Segmenter, file: str | Path, kind: str) -> None:
         raise UserError(f"a network is exported as {' or '.join(FORMATS)}, not {kind!r}")
     plain, example = Logits(net).eval(), torch.zeros(1, 3, *EXAMPLE_SIZE)
     Path(file).parent.mkdir(parents=True, exist_ok=True)
-    if kind == "torchscript":
-        torch.jit.trace(plain, (example,), check_trace=False).save(str(file))
-        return
-    try:
-        import onnx  # noqa: F401  # torch.onnx.export needs it and says so only after writing
-    except ImportError as error:
-        raise UserError("ONNX files need the package onnx: pip install onnx") from error
+    if kind == "onnx":
+        try:
+            import onnx  # noqa: F401  # torch.onnx.export needs it and says so only after writing
+        except ImportError as error:
+            raise UserError("ONNX files need the package onnx: pip install onnx") from error
     free = {0: "batch", 2: "height", 3: "width"}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # instance norm has no other mode; the newer exporter is not meant
+        warnings.simplefilter("ignore")  # of checks that do not depend on the image, and of newer exporters
+        if kind == "torchscript":
+            torch.jit.trace(plain, (example,), check_trace=False).save(str(file))
+            return
         torch.onnx.export(
             plain,
             (example,),

@@ -16,6 +16,7 @@ from datasets.base import SegmentationDataset, Transform
 from datasets.cache import CachedImages
 from datasets.cityscapes import Cityscapes
 from datasets.class_uniform import ClassUniform
+from datasets.epochs import SharedEpoch
 from datasets.mapillary import Mapillary
 from datasets.multi_source import ConcatSources, OnePerDomain, collate
 from datasets.null import Null
@@ -112,7 +113,8 @@ def setup_loaders(args: Namespace) -> Loaders:
             f"{args.bs_mult} on each of {sampler.world_size} processes; "
             "lower --bs_mult or --global_batch_size"
         )
-    train = _loader(dataset, sampler, args.bs_mult, args.num_workers, seed=args.seed, drop_last=True)
+    shared = SharedEpoch(dataset)
+    train = _loader(shared, sampler, args.bs_mult, args.num_workers, seed=args.seed, drop_last=True)
     photometric = augment.photometric if isinstance(augment, presets.DevicePreset) else None
     target = _target_loader(args, names.target[0], len(classes)) if names.target else None
     return Loaders(train, steps_per_batch, val, statistics, photometric, target, classes)
@@ -213,7 +215,13 @@ def _target_loader(args: Namespace, name: str, num_classes: int) -> DataLoader:
             f"{base.name} has {len(views)} training images, fewer than --sac_images {args.sac_images}"
         )
     return _loader(
-        views, sampler, images, args.num_workers, seed=args.seed, drop_last=True, collate=default_collate
+        SharedEpoch(views),
+        sampler,
+        images,
+        args.num_workers,
+        seed=args.seed,
+        drop_last=True,
+        collate=default_collate,
     )
 
 
@@ -253,7 +261,8 @@ def _loader(
         dataset,
         batch_size,
         sampler=sampler,
-        num_workers=num_workers,  # not persistent: iter() starts them, so they see set_epoch
+        num_workers=num_workers,
+        persistent_workers=isinstance(dataset, SharedEpoch) and num_workers > 0,  # others see no set_epoch
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         drop_last=drop_last,

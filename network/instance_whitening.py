@@ -5,6 +5,7 @@ Choi, Jung et al., "RobustNet", CVPR 2021, arXiv 2103.15597. IW is eq. 6, IRW eq
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import kmeans1d
 import torch
@@ -19,6 +20,7 @@ logger = logging.getLogger("robustnet")
 # Time and memory of 1-D k-means grow with clusters x covariances: about 12 s and 1.5 GB per map and trial
 # with 512 channels and this many clusters, a fifth of both with the default.
 MOST_CLUSTERS = 256
+CHUNK = 4096  # pixels per product in a covariance
 
 
 def float32_or_better(x: Tensor) -> Tensor:
@@ -71,6 +73,38 @@ def whitening_layers(module: nn.Module) -> list[InstanceWhitening]:
     return [m for m in module.modules() if isinstance(m, InstanceWhitening)]
 
 
+class PixelProducts(torch.autograd.Function):
+    """X X^T of maps X (B, C, pixels), (B, C, C) in float32 or better, and its gradient (G + G^T) X.
+
+    A GPU computes one product with few channels and many pixels on few of its cores, so products of chunks of
+    pixels are summed up. The gradient is one product, of half precision for maps in bfloat16.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        batch, channels, pixels = x.shape
+        x = float32_or_better(x)
+        chunks = max(1, pixels // CHUNK)
+        size = pixels // chunks
+        even, rest = x[..., : chunks * size], x[..., chunks * size :]
+        if channels > 1 and x.stride(1) == 1:  # channels_last: a view
+            parts = even.unflatten(2, (chunks, size)).transpose(1, 2).flatten(0, 1)
+            products = (parts @ parts.mT).unflatten(0, (batch, chunks)).sum(1)
+        else:  # views of one image at a time, because a view of all would be a copy
+            images = [image.unflatten(1, (chunks, size)).transpose(0, 1) for image in even]
+            products = torch.stack([(parts @ parts.mT).sum(0) for parts in images])
+        return products + rest @ rest.mT if rest.shape[2] else products
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        both = grads[0] + grads[0].mT
+        if x.dtype != torch.bfloat16:
+            return (both @ x.to(both.dtype)).to(x.dtype)
+        return both.to(x.dtype) @ x
+
+
 def covariance(maps: Tensor, eps: float = 1e-5) -> Tensor:
     """Return the covariances (B, C, C) = X X^T / (HW - 1) + eps I of standardized maps (B, C, H, W).
 
@@ -79,9 +113,9 @@ def covariance(maps: Tensor, eps: float = 1e-5) -> Tensor:
     """
     check_pixels(maps)
     with torch.autocast(maps.device.type, enabled=False):
-        x = float32_or_better(maps).flatten(2)
-        identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-        return x @ x.mT / (x.shape[2] - 1) + eps * identity
+        products = PixelProducts.apply(maps.flatten(2))
+        identity = torch.eye(products.shape[1], dtype=products.dtype, device=products.device)
+        return products / (maps.shape[-2:].numel() - 1) + eps * identity
 
 
 class WhiteningMask(nn.Module):

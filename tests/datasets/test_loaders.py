@@ -116,6 +116,24 @@ def test_samples_do_not_depend_on_the_workers(make_args, dataset):
     assert not torch.equal(epoch(0, 3)[0]["image"], epoch(0, 4)[0]["image"])
 
 
+@pytest.mark.parametrize("dataset", [["gtav"], ["gtav", "synthia"]])
+def test_the_epoch_reaches_workers_that_run_on(make_args, dataset):
+    """Class-uniform samples, domains and crops are the epoch's, also after an epoch that was cut short."""
+
+    def epochs(num_workers):
+        loaders = setup_loaders(make_args(dataset=dataset, num_workers=num_workers))
+        for number in (2, 0, 1):
+            loaders.train.dataset.set_epoch(number)
+            loaders.train.sampler.set_epoch(number)
+            for batch in islice(loaders.train, 1 if number == 0 else None):
+                assert num_workers == 0 or loaders.train._iterator is not None  # the workers stay
+                yield batch
+
+    for expected, batch in zip(epochs(0), epochs(2), strict=True):
+        assert batch["name"] == expected["name"]
+        assert torch.equal(batch["image"], expected["image"])
+
+
 def test_augmentation_left_to_the_device_gives_the_same_batches(make_args):
     on_cpu, left = setup_loaders(make_args()), setup_loaders(make_args(aug_device="gpu"))
     assert on_cpu.photometric is None

@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -37,11 +38,9 @@ def test_a_torchscript_file_computes_the_networks_logits(snapshot, tmp_path):
 
 
 def test_an_onnx_file_computes_the_networks_logits(snapshot, tmp_path):
-    pytest.importorskip("onnx")
-    runtime = pytest.importorskip("onnxruntime")
     net = load(snapshot)
     export(net, tmp_path / "net.onnx", "onnx")
-    session = runtime.InferenceSession(tmp_path / "net.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
     (logits,) = session.run(["logits"], {"image": image().numpy()})
     with torch.no_grad():
         np.testing.assert_allclose(logits, Logits(net)(image()).numpy(), atol=1e-4)

@@ -54,7 +54,9 @@ class Parser(argparse.ArgumentParser):
 
 
 class HasRoot(Protocol):
-    """A dataset class: its name, and the name of the environment variable or constant with its root."""
+    """A dataset class: its name, the name of the environment variable or constant with its root, and the
+    folder of the root below a folder of datasets, "" where that is the name.
+    """
 
     @property
     def name(self) -> str: ...
@@ -62,13 +64,17 @@ class HasRoot(Protocol):
     @property
     def root_variable(self) -> str: ...
 
+    @property
+    def root_name(self) -> str: ...
+
 
 @dataclass
 class Roots:
     """The folders of the datasets; `roots(dataset)` is that of one dataset class.
 
     It is the first of: `folders[NAME]`, DATA_ROOT/NAME, the environment variable `root_variable`, the
-    constant of that name in this file, data/NAME.
+    constant of that name in this file, data/NAME. Datasets that share their files have one `root_name`, which
+    replaces NAME in the paths.
     """
 
     data_root: str | Path | None = None
@@ -78,9 +84,10 @@ class Roots:
         name, variable = dataset.name, dataset.root_variable
         if name in self.folders:
             return self.folders[name]
+        folder = dataset.root_name or name
         if self.data_root:
-            return Path(self.data_root, name)
-        return Path(os.environ.get(variable) or globals().get(variable) or f"data/{name}")
+            return Path(self.data_root, folder)
+        return Path(os.environ.get(variable) or globals().get(variable) or f"data/{folder}")
 
 
 def parse_train_args(argv: list[str] | None = None) -> argparse.Namespace:

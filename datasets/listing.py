@@ -29,13 +29,19 @@ class Layout(NamedTuple):
 
     images: str
     labels: str
-    image_suffix: str = ".png"
+    image_suffix: str | tuple[str, ...] = ".png"  # a tuple where the images differ in it
     label_suffix: str = ".png"
     flat: bool = False
 
     def __str__(self) -> str:
         below = "NUMBER" if self.flat else "**/*"
-        return f"{self.images}/{below}{self.image_suffix} with {self.labels}/{below}{self.label_suffix}"
+        suffix = self.image_suffix if isinstance(self.image_suffix, str) else "|".join(self.image_suffix)
+        return f"{self.images}/{below}{suffix} with {self.labels}/{below}{self.label_suffix}"
+
+    def stem(self, image: Path) -> str:
+        """Return the name of an image without the layout's suffix."""
+        suffixes = (self.image_suffix,) if isinstance(self.image_suffix, str) else self.image_suffix
+        return image.name.removesuffix(next((end for end in suffixes if image.name.endswith(end)), ""))
 
 
 class NoImages(MissingFile):
@@ -57,11 +63,14 @@ class ListedDataset:
 
     name: ClassVar[str]
     root_variable: ClassVar[str] = ""  # environment variable and constant of config.py with the root
+    root_name: ClassVar[str] = ""  # folder of the root below --data_root, where it is not `name`
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
+    unlabelled_splits: ClassVar[tuple[str, ...]] = ("test",)  # whose labels need not be there
     layouts: ClassVar[tuple[Layout, ...]] = ()
     folders: ClassVar[dict[str, str]] = {}  # split -> folder, where they differ
     cv_splits: ClassVar[int] = 0
     published: ClassVar[dict[str, int]] = {}  # split -> number of images
+    published_is_sure: ClassVar[bool] = True  # whether another number of images is a fault of the data
     # What prepare_data wants of a download: (regular expression for the end of a path, path below the root).
     # The group `number` gives {split}, by split_data/, and {part}, 01 for the numbers 1 to 2500.
     download: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -103,14 +112,17 @@ class ListedDataset:
         return self.list_split(self.split)
 
     def list_split(self, split: str, layouts: tuple[Layout, ...] | None = None) -> list[Sample]:
-        """Return the samples of `split` in the first of `layouts` that has images."""
+        """Return the samples of `split` in the first of `layouts` that has images.
+
+        A layout whose folder of labels is there comes before those without one.
+        """
         folder, layouts = self.folders.get(split, split), layouts or self.layouts
-        for layout in layouts:
-            images = self.root / layout.images.format(split=folder)
-            labels = self.root / layout.labels.format(split=folder)
+        by_labels = sorted(layouts, key=lambda layout: not self._below(layout.labels, folder).is_dir())
+        for layout in by_labels:
+            images, labels = (self._below(path, folder) for path in (layout.images, layout.labels))
             if paths := files_below(images, layout.image_suffix, deep=not layout.flat):
                 paths = self._of_split(paths, split) if layout.flat else paths
-                if not self.labelled or (split == "test" and not labels.is_dir()):
+                if not self.labelled or (split in self.unlabelled_splits and not labels.is_dir()):
                     return [Sample(path, None) for path in paths]
                 return self._with_labels(paths, images, labels, layout)
         expected = " or ".join(str(layout).format(split=folder) for layout in layouts)
@@ -118,6 +130,9 @@ class ListedDataset:
         raise NoImages(
             f"no {split} images of {self.name} in {self.root}: expected {expected}; found: {found}"
         )
+
+    def _below(self, path: str, folder: str) -> Path:
+        return self.root / path.format(split=folder)
 
     def _of_split(self, paths: list[Path], split: str) -> list[Path]:
         """Return those of a flat download's `paths` whose number is in the published list of `split`."""
@@ -136,7 +151,7 @@ class ListedDataset:
         samples = []
         for path in paths:
             label = labels / path.relative_to(images)
-            label = label.with_name(path.name.removesuffix(layout.image_suffix) + layout.label_suffix)
+            label = label.with_name(layout.stem(path) + layout.label_suffix)
             samples.append(Sample(path, label))
         if not layout.flat:
             self.skip(sorted(present - {sample.label for sample in samples}), "labels without their image")
@@ -165,7 +180,7 @@ class ListedDataset:
 
     def name_of(self, sample: Sample) -> str:
         """Return the image's file name without the dataset's suffix."""
-        return sample.image.name.removesuffix(self.layouts[0].image_suffix)
+        return self.layouts[0].stem(sample.image)
 
 
 def files_below(folder: Path, suffixes: str | tuple[str, ...], *, deep: bool = True) -> list[Path]:

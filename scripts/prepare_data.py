@@ -195,7 +195,7 @@ def check(name: str, root: Path, workers: int) -> bool:
         problems, found = inspect(dataset, len(class_names), workers)
         problems = dataset.skipped + problems
         published = dataset_class.published.get(split)
-        if published not in (None, len(dataset)):
+        if published not in (None, len(dataset)) and dataset_class.published_is_sure:
             problems.insert(0, f"{len(dataset)} images, published {published}")
         print(f"  {split}: {len(dataset)} images (published: {published or 'no number'})")
         for problem in problems[:SHOWN]:
@@ -217,7 +217,8 @@ def check_all(names: list[str], data_root: str | None, workers: int) -> bool:
     logging.getLogger("robustnet").setLevel(logging.ERROR)  # what is left out is printed with the rest
     roots = config.Roots(data_root)
     results = []
-    for name in names or checkable():
+    own_roots = [name for name in checkable() if not DATASETS[name].root_name]
+    for name in names or own_roots:
         root = roots(DATASETS[name])
         if names or root.is_dir():
             results.append(check(name, root, workers))

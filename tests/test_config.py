@@ -14,7 +14,7 @@ from utils.errors import UserError
 GOLDEN = Path(__file__).parent / "golden"
 FLAGS = json.loads((GOLDEN / "flags.json").read_text())
 SCRIPTS = json.loads((GOLDEN / "scripts.json").read_text())
-GTAV = SimpleNamespace(name="gtav", root_variable="GTAV_DIR")
+GTAV = SimpleNamespace(name="gtav", root_variable="GTAV_DIR", root_name="")
 # The published default of training, DeepWV3Plus, does not exist; scoring takes it from the checkpoint.
 DEPARTURES = {"--arch"}
 
@@ -63,10 +63,10 @@ def test_roots_come_from_data_root_then_environment_then_constants(monkeypatch):
     monkeypatch.setenv("GTAV_DIR", "elsewhere/gta")
     roots = config.parse_train_args([]).roots
     assert roots(GTAV) == Path("elsewhere/gta")
-    assert roots(SimpleNamespace(name="cityscapes", root_variable="CITYSCAPES_DIR")) == Path(
+    assert roots(SimpleNamespace(name="cityscapes", root_variable="CITYSCAPES_DIR", root_name="")) == Path(
         config.CITYSCAPES_DIR
     )
-    assert roots(SimpleNamespace(name="acme", root_variable="ACME_DIR")) == Path("data/acme")
+    assert roots(SimpleNamespace(name="acme", root_variable="ACME_DIR", root_name="")) == Path("data/acme")
     assert config.parse_train_args(["--data_root", "town"]).roots(GTAV) == Path("town/gtav")
 
 

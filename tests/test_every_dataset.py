@@ -1,5 +1,6 @@
 """Every dataset, in its real layout and encoding, trains and is scored on 2 processes by the command line."""
 
+import json
 import re
 
 import pytest
@@ -11,7 +12,13 @@ from tests.helpers import add_datasets, copy, run_command, torchrun
 
 TRAIN, VAL, STEPS = 40, 2, 20
 ARCH = ["--arch", "DeepR18V3PlusD", "--wt_layer", "0", "0", "2", "2", "2", "0", "0"]
-LABELLED = ["cityscapes", "gtav", "synthia", "bdd100k", "mapillary", "camvid", "kitti"]
+TOWN = ["cityscapes", "gtav", "synthia", "bdd100k", "mapillary"]
+ADVERSE = ["acdc", "foggy_cityscapes", "idd", "dark_zurich", "nighttime_driving"]  # folders of the toy town
+CONDITIONS = ["acdc_fog", "acdc_night", "acdc_rain", "acdc_snow"]
+TRAINABLE = [*TOWN, "camvid", "kitti", "acdc", *CONDITIONS, "foggy_cityscapes", "foggy_cityscapes_0.01"]
+TRAINABLE += ["foggy_cityscapes_0.005", "idd"]
+LABELLED = [*TRAINABLE, "dark_zurich", "nighttime_driving"]
+UNLABELLED = ["folder", "null"]
 
 
 def launch(*argv):
@@ -37,7 +44,7 @@ def train(town, out, *argv):
 def town(tmp_path_factory):
     """The toy town and what can be made of its Cityscapes."""
     root = tmp_path_factory.mktemp("every") / "town"
-    write_toy_city(root, size=(64, 128), train=TRAIN, val=VAL, seed=0)
+    write_toy_city(root, size=(64, 128), train=TRAIN, val=VAL, seed=0, domains=[*TOWN, *ADVERSE])
     return add_datasets(root, root)
 
 
@@ -61,10 +68,10 @@ def flags(dataset, *more):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*LABELLED, "folder"])
+@pytest.mark.parametrize("name", [*TRAINABLE, "dark_zurich", "folder"])
 def test_every_dataset_trains(name, town, tmp_path):
     """Class-uniform crops, photometric pairs for the statistics (after whole epochs), and validation."""
-    steps = (TRAIN + VAL) // 2 if name == "folder" else STEPS  # a folder has no splits
+    steps = {"folder": (TRAIN + VAL) // 2, "acdc": 4 * TRAIN // 2}.get(name, STEPS)  # a folder has no splits
     printed, _ = train(town, tmp_path, *flags(name), "--max_iter", str(steps))
     assert f"[iter {steps} / {steps} : {steps}], [loss " in printed
     assert printed.count("sensitive covariances") == 3
@@ -111,14 +118,20 @@ def test_several_domains_train(more, steps_per_epoch, town, tmp_path):
 
 @pytest.mark.slow
 def test_every_dataset_is_scored(town, tmp_path):
+    """All of them are in these lists. One process and two give the same results."""
+    assert sorted([*LABELLED, *UNLABELLED]) == sorted(DATASETS)
     _, checkpoint = train(town, tmp_path, *flags("gtav"))
-    names = [*LABELLED, "folder", "null"]
+    names = [*LABELLED, *UNLABELLED]
     argv = [*ARCH, "--snapshot", str(checkpoint), "--data_root", str(town), "--num_workers", "0"]
     argv += ["--inference_mode", "whole", "--dump_images", "--ckpt_path", str(tmp_path), "--dataset", *names]
     printed = launch("eval.py", *argv)
     for name in LABELLED:
         assert re.search(rf"^{name}\nclass +IoU", printed, re.MULTILINE), name
-    for name in ("folder", "null"):
+    alone = run_command(torchrun(1, "eval.py", *argv, "--exp_name", "alone"), OMP_NUM_THREADS="1")
+    assert alone.returncode == 0, alone.stderr[-4000:]
+    one, two = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("alone", "eval"))
+    assert one["metrics"] == two["metrics"] and set(one["metrics"]) == set(names)
+    for name in UNLABELLED:
         assert f"{name}: no labels, so no scores" in printed
     pictures = sorted(
         path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("eval/folder_val/pred/*/*")

@@ -1,4 +1,4 @@
-"""A small town in five domain styles, written in the layouts and encodings of the real datasets.
+"""A small town in the styles of several domains, written in the layouts and encodings of the real datasets.
 
     python -m datasets.toy_city --out DIR
 
@@ -7,6 +7,7 @@ draws the geometry of a scene with `objects`, `shapes` and `materials`; `renderi
 one of the `styles`; `write` saves image and label as `layouts` says.
 """
 
+from datasets.toy_city.adverse import ADVERSE_STYLES, CONDITIONS
 from datasets.toy_city.layouts import ENCODINGS, paths
 from datasets.toy_city.rendering import render
 from datasets.toy_city.scene import Scene
@@ -15,6 +16,8 @@ from datasets.toy_city.styles import STYLES, Style
 from datasets.toy_city.write import VERSION, write_pair, write_png16, write_toy_city
 
 __all__ = [
+    "ADVERSE_STYLES",
+    "CONDITIONS",
     "ENCODINGS",
     "STYLES",
     "VERSION",

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from datasets.toy_city.adverse import ADVERSE_STYLES, GROUPS
 from datasets.toy_city.styles import STYLES
 from datasets.toy_city.write import write_toy_city
 from utils.errors import UserError
@@ -20,7 +21,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--val", type=int, default=16, help="validation images per domain")
     parser.add_argument("--seed", type=int, default=0, help="another seed renders another town")
     parser.add_argument(
-        "--domains", nargs="+", default=list(STYLES), metavar="NAME", help=f"some of {', '.join(STYLES)}"
+        "--domains",
+        nargs="+",
+        default=list(STYLES),
+        metavar="NAME",
+        help=f"the default is {', '.join(STYLES)}; there are also {', '.join([*ADVERSE_STYLES, *GROUPS])}",
     )
     args = parser.parse_args(argv)
     try:

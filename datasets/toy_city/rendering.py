@@ -33,6 +33,8 @@ def render(scene: Scene, style: Style, rng: np.random.Generator) -> Image.Image:
     image[scene.parts == 0] = sky[scene.parts == 0]
     if rain:
         add_rain(image, scene, bottom, rng)
+    if style.snow:
+        add_snow(image, scene, style.snow, rng)
     if night:
         add_glow(image, scene, colors)
     return photograph(image, style, rng)
@@ -135,6 +137,27 @@ def add_rain(image: np.ndarray, scene: Scene, sky: np.ndarray, rng: np.random.Ge
     image += on_ground(scene)[..., None] * puddles * (0.8 * sky - image)
     streaks = Image.fromarray(grain(rng, (max(2, height // 12), width), 1.0)).resize((width, height))
     image += 0.06 * (np.asarray(streaks)[..., None] > 2.2)
+
+
+def add_snow(image: np.ndarray, scene: Scene, share: float, rng: np.random.Generator) -> None:
+    """Add, in place, patches of snow on a `share` of the ground, and flakes."""
+    height, width = size = scene.height, scene.width
+    patches = (share + 0.35 * grain(rng, size, 24 * unit(scene))[..., None]).clip(0, 1)
+    image += on_ground(scene)[..., None] * 0.85 * patches * (0.88 - image)
+    for cell in (1.0, 2.0, 4.0):  # px: far to near flakes
+        step = max(1, round(cell * unit(scene)))
+        small = rng.random((max(2, height // step), max(2, width // step)), np.float32) > 1 - 0.012 / cell
+        flakes = Image.fromarray(small.astype(np.uint8) * 255).resize(
+            (width, height), Image.Resampling.BILINEAR
+        )
+        image += np.asarray(flakes, np.float32)[..., None] * (0.8 / 255) * (0.95 - image)
+
+
+def add_fog(picture: Image.Image, scene: Scene, beta: float) -> Image.Image:
+    """Return a picture in even fog of attenuation `beta` per metre (arXiv 1708.07819, equations 2 and 3)."""
+    clear = np.exp(-beta * distances(scene))[..., None]
+    air = np.array((208, 212, 212), np.float32)
+    return Image.fromarray((air + clear * (np.asarray(picture) - air) + 0.5).astype(np.uint8))
 
 
 def add_glow(image: np.ndarray, scene: Scene, colors: np.ndarray) -> None:

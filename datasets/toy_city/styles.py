@@ -24,6 +24,7 @@ class Style:
     blur: float = 0.0  # px in an image 256 px high
     night: float = 0.0  # probability
     rain: float = 0.0  # probability
+    snow: float = 0.0  # share of the ground that snow covers; above 0 it also falls
     jpeg: int = 92  # quality
     colors: dict[str, str] = field(default_factory=dict)  # replace those of MATERIALS
 

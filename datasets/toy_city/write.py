@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from datasets.toy_city.layouts import CITYSCAPES_ID_PALETTE, ENCODINGS, paths
-from datasets.toy_city.rendering import render
+from datasets.toy_city.adverse import ALL_STYLES, BETAS, GROUPS, expand
+from datasets.toy_city.layouts import CITYSCAPES_ID_PALETTE, ENCODINGS, FOLDERS, NO_IMAGES, NO_LABELS, paths
+from datasets.toy_city.rendering import add_fog, render
 from datasets.toy_city.street import draw_scene
 from datasets.toy_city.styles import STYLES
 from utils.errors import UserError
@@ -37,18 +38,27 @@ def write_png16(path: Path, array: np.ndarray) -> None:
 
 
 def write_pair(root: Path, domain: str, split: str, index: int, size: tuple[int, int], seed: int) -> None:
-    """Render image number `index` of a split; write it and its label."""
-    rng = np.random.default_rng((seed, zlib.crc32(f"{domain}/{split}".encode()), index))
+    """Render image number `index` of a split; write it and its label, if the split has labels."""
+    town = domain.removeprefix("foggy_")  # Foggy Cityscapes shows the scenes of Cityscapes
+    rng = np.random.default_rng((seed, zlib.crc32(f"{town}/{split}".encode()), index))
     scene = draw_scene(size, rng)
-    style = STYLES[domain]
+    style = ALL_STYLES[domain]
     image, label = render(scene, style, rng), scene.label[scene.parts]
-    image_path, label_path = (root / domain / path for path in paths(domain, split, index))
+    image_path, label_path = (
+        root / FOLDERS.get(domain, domain) / path for path in paths(domain, split, index)
+    )
     image_path.parent.mkdir(parents=True, exist_ok=True)
-    label_path.parent.mkdir(parents=True, exist_ok=True)
-    if image_path.suffix == ".jpg":
+    if domain == "foggy_cityscapes":
+        for beta in BETAS:
+            path = image_path.with_name(image_path.name.replace(BETAS[-1], beta))
+            add_fog(image, scene, float(beta)).save(path, compress_level=1)
+    elif image_path.suffix == ".jpg":
         image.save(image_path, quality=style.jpeg)
     else:
         image.save(image_path, compress_level=1)
+    if (domain, split) in NO_LABELS:
+        return
+    label_path.parent.mkdir(parents=True, exist_ok=True)
     ids = ENCODINGS[domain][label]
     if domain == "synthia":
         write_png16(label_path, np.stack((ids, scene.instance[scene.parts], np.zeros_like(ids)), 2))
@@ -90,17 +100,22 @@ def write_toy_city(
 ) -> Path:
     """Write `train` and `val` pairs of `size` (height, width) per domain to OUT/{domain} and return OUT.
 
+    Any of ALL_STYLES can be written, by default the five domains of STYLES. "acdc" stands for its four
+    conditions; each gets as many pairs, and all are in OUT/acdc. A split has what the real one has: the
+    training images of Dark Zurich have no labels, and Nighttime Driving has none.
+
     Does nothing if OUT already holds the same town, and completes an interrupted one. Raises UserError for
     an unknown domain, an impossible size or count, and a directory that holds anything else.
     """
     out = Path(out)
-    if unknown := sorted(set(domains) - set(STYLES)):
-        raise UserError(f"unknown domain {', '.join(unknown)}; the toy town has {', '.join(STYLES)}")
+    if unknown := sorted(set(domains) - set(ALL_STYLES) - set(GROUPS)):
+        known = ", ".join([*ALL_STYLES, *GROUPS])
+        raise UserError(f"unknown domain {', '.join(unknown)}; the toy town has {known}")
     if min(size) < 16 or min(train, val, seed) < 0:
         raise UserError(
             f"size {tuple(size)} must be at least 16 x 16, and train, val, seed {train, val, seed} at least 0"
         )
-    names = sorted(set(domains))
+    names = expand(list(domains))
     settings = {
         "version": VERSION,
         "size": list(size),
@@ -115,7 +130,13 @@ def write_toy_city(
     marker = out / MARKER
     marker.write_text(json.dumps(settings | {"done": False}))
     splits = ("train", train), ("val", val)
-    jobs = [(name, split, i) for name in names for split, count in splits for i in range(count)]
+    jobs = [
+        (name, split, i)
+        for name in names
+        for split, count in splits
+        if (name, split) not in NO_IMAGES
+        for i in range(count)
+    ]
     for domain, split, index in tqdm(jobs, desc="toy town", unit="image"):
         write_pair(out, domain, split, index, size, seed)
     marker.write_text(json.dumps(settings | {"done": True}))

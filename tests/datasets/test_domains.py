@@ -5,11 +5,13 @@ import os
 import re
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from config import Roots
 from datasets import DATASETS, get_dataset_class
 from datasets.kitti import VAL_SPLITS
 from datasets.labels import CITYSCAPES_LABELS
@@ -65,6 +67,99 @@ def test_newer_bdd_layout_and_unlabelled_test_split(tmp_path):
     assert train[0]["label"].tolist() == [[0, 13, 18], [255, 255, 255]]
     test = DATASETS["bdd100k"](tmp_path, "test", no_transform)
     assert test[0]["name"] == "x" and test[0]["label"].tolist() == [[255] * 3] * 2
+
+
+PARTS = [(images, labels) for images in ("rgb_anon_trainvaltest/", "") for labels in ("gt_trainval/", "")]
+
+
+def write_acdc(root, condition, split, images="", labels="", number=1, label=13):
+    """Write one pair of ACDC, and beside it what belongs to no split or is not read."""
+    name = f"{split}/GOPR0122/{condition}_{number}"
+    save(root / f"{images}rgb_anon/{condition}/{name}_rgb_anon.png", np.zeros((1, 2, 3)))
+    for part in ("_ref", "ref"):
+        save(
+            root / f"{images}rgb_anon/{condition}/{split}{part}/GOPR0122/x_{number}_rgb_anon.png",
+            np.zeros((1, 2, 3)),
+        )
+    if split != "test":
+        place = root / f"{labels}gt/{condition}/{name}"
+        save(Path(f"{place}_gt_labelTrainIds.png"), [[label, 255]])
+        save(Path(f"{place}_gt_labelIds.png"), [[33, 3]])
+        save(Path(f"{place}_gt_labelColor.png"), np.zeros((1, 2, 3)))
+
+
+@pytest.mark.parametrize(("images", "labels"), PARTS)
+def test_acdc_layouts(images, labels, tmp_path):
+    """Every mixture of the two layouts of images and labels; the conditions share a root."""
+    for number, condition in enumerate(("fog", "night", "rain", "snow")):
+        for split in ("train", "val", "test"):
+            write_acdc(tmp_path, condition, split, images, labels, label=number)
+    for split in ("train", "val", "test"):
+        dataset = DATASETS["acdc"](tmp_path, split, no_transform, strict=True)
+        names = [f"{condition}_1_rgb_anon" for condition in ("fog", "night", "rain", "snow")]
+        assert [item["name"] for item in dataset] == names
+        first = [item["label"].tolist() for item in dataset]
+        assert first == ([[[255, 255]]] * 4 if split == "test" else [[[k, 255]] for k in range(4)])
+    (rain,) = DATASETS["acdc_rain"](tmp_path, "val", no_transform)
+    assert rain["name"] == "rain_1_rgb_anon" and rain["label"].tolist() == [[2, 255]]
+
+
+def test_acdc_without_a_condition(tmp_path):
+    write_acdc(tmp_path, "fog", "val")
+    assert len(DATASETS["acdc_fog"](tmp_path, "val", no_transform)) == 1
+    with pytest.raises(MissingFile, match=r"no val images of acdc .*rgb_anon/night/val"):
+        DATASETS["acdc"](tmp_path, "val", no_transform)
+
+
+def test_datasets_that_share_a_root():
+    roots = Roots("data")
+    for name in ("acdc", "acdc_fog", "acdc_night", "acdc_rain", "acdc_snow"):
+        assert roots(DATASETS[name]) == Path("data/acdc")
+    for name in ("foggy_cityscapes", "foggy_cityscapes_0.01", "foggy_cityscapes_0.005"):
+        assert roots(DATASETS[name]) == Path("data/foggy_cityscapes")
+
+
+def test_dark_zurich(tmp_path):
+    """The training images have no labels; those of day and twilight are of no split."""
+    for folder in ("train/night", "train/day", "val/night", "val_ref/day", "test/night"):
+        save(tmp_path / f"rgb_anon/{folder}/GOPR1/a_rgb_anon.png", np.zeros((1, 2, 3)))
+    save(tmp_path / "gt/val/night/GOPR1/a_gt_labelTrainIds.png", [[18, 255]])
+    for split, label in (("train", 255), ("val", 18), ("test", 255)):
+        (item,) = DATASETS["dark_zurich"](tmp_path, split, no_transform, strict=True)
+        assert item["name"] == "a_rgb_anon" and item["label"].tolist() == [[label, 255]]
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_nighttime_driving(split, tmp_path):
+    save(tmp_path / "leftImg8bit/test/night/0_x_leftImg8bit.png", np.zeros((1, 2, 3)))
+    label = tmp_path / "gtCoarse_daytime_trainvaltest/test/night/0_x_gtCoarse_labelTrainIds.png"
+    save(label, [[0, 255]])
+    (item,) = DATASETS["nighttime_driving"](tmp_path, split, no_transform, strict=True)
+    assert item["name"] == "0_x" and item["label"].tolist() == [[0, 255]]
+
+
+@pytest.mark.parametrize("labels", ["gtFine_trainvaltest/gtFine", "gtFine"])
+@pytest.mark.parametrize("images", ["leftImg8bit_trainvaltest_foggy/leftImg8bit_foggy", "leftImg8bit_foggy"])
+def test_foggy_cityscapes(images, labels, tmp_path):
+    """The densest fog has the plain name."""
+    names = {"0.02": "foggy_cityscapes", "0.01": "foggy_cityscapes_0.01", "0.005": "foggy_cityscapes_0.005"}
+    for grey, beta in enumerate(names):
+        path = tmp_path / images / f"val/ulm/ulm_1_2_leftImg8bit_foggy_beta_{beta}.png"
+        save(path, np.full((1, 2, 3), grey))
+    save(tmp_path / labels / "val/ulm/ulm_1_2_gtFine_labelIds.png", [[26, 3]])
+    for grey, name in enumerate(names.values()):
+        (item,) = DATASETS[name](tmp_path, "val", no_transform, strict=True)
+        assert item["name"] == "ulm_1_2" and item["label"].tolist() == [[13, 255]]
+        assert item["image"].unique().tolist() == [grey]
+
+
+def test_idd_of_png_and_jpeg_images(tmp_path):
+    for drive, suffix in (("0", "png"), ("1", "jpg")):
+        save(tmp_path / f"leftImg8bit/val/{drive}/frame{drive}_leftImg8bit.{suffix}", np.zeros((1, 2, 3)))
+        save(tmp_path / f"gtFine/val/{drive}/frame{drive}_gtFine_labelcsTrainIds.png", [[18, 255]])
+    items = list(DATASETS["idd"](tmp_path, "val", no_transform, strict=True))
+    assert [item["name"] for item in items] == ["frame0", "frame1"]
+    assert [item["label"].tolist() for item in items] == [[[18, 255]]] * 2
 
 
 def test_camvid_one_folder_down(tmp_path):

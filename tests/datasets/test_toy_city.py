@@ -11,8 +11,19 @@ from PIL import Image
 
 from datasets import DATASETS
 from datasets.labels import CITYSCAPES_LABELS
-from datasets.toy_city import STYLES, draw_scene, paths, render, write_pair, write_toy_city
+from datasets.toy_city import (
+    ADVERSE_STYLES,
+    CONDITIONS,
+    STYLES,
+    draw_scene,
+    paths,
+    render,
+    write_pair,
+    write_toy_city,
+)
 from datasets.toy_city.__main__ import main
+from datasets.toy_city.rendering import add_fog, distances
+from tests.helpers import no_transform
 from utils.classes import CITYSCAPES
 
 SIZE, TRAIN = (64, 128), 24
@@ -116,6 +127,80 @@ def test_labels_decode_to_the_scene(town):
         image, label = read(town, domain, "val", 1)
         assert image.shape == (*SIZE, 3) and image.dtype == np.uint8
         np.testing.assert_array_equal(label, scene.label[scene.parts], err_msg=domain)
+
+
+ADVERSE = {  # dataset: pairs of train, of val, files of one pair
+    "acdc_fog": (2, 3, 2),
+    "acdc_night": (2, 3, 2),
+    "acdc_rain": (2, 3, 2),
+    "acdc_snow": (2, 3, 2),
+    "dark_zurich": (2, 3, 2),
+    "nighttime_driving": (0, 3, 2),
+    "foggy_cityscapes": (2, 3, 4),  # three densities of fog
+    "idd": (2, 3, 2),
+}
+
+
+@pytest.fixture(scope="module")
+def adverse(tmp_path_factory) -> Path:
+    domains = ["acdc", *(name for name in ADVERSE if not name.startswith("acdc"))]
+    return write_toy_city(
+        tmp_path_factory.mktemp("adverse") / "out", size=SIZE, train=2, val=3, domains=domains
+    )
+
+
+def test_adverse_domains_are_written_only_by_name(adverse):
+    assert set(ADVERSE) == set(ADVERSE_STYLES) and not set(ADVERSE) & set(STYLES)
+    pairs = {name: (train + val) * files for name, (train, val, files) in ADVERSE.items()}
+    unlabelled = 2  # training images of Dark Zurich
+    assert len(files(adverse)) == 1 + sum(pairs.values()) - unlabelled
+
+
+@pytest.mark.parametrize("name", ADVERSE)
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_adverse_domains_decode_to_the_scene(name, split, adverse):
+    """As the dataset's class reads them, nothing left out."""
+    if not ADVERSE[name][split == "val"]:
+        return
+    root = adverse / ("acdc" if name.startswith("acdc") else name)
+    dataset = DATASETS[name](root, split, no_transform, strict=True)
+    assert len(dataset) == ADVERSE[name][split == "val"]
+    seed = f"{'cityscapes' if name == 'foggy_cityscapes' else name}/{split}"
+    scenes = [draw_scene(SIZE, np.random.default_rng((0, zlib.crc32(seed.encode()), k))) for k in range(3)]
+    labels = {scene.label[scene.parts].tobytes() for scene in scenes}
+    for item in dataset:
+        label = item["label"].numpy().astype(np.uint8)
+        assert (
+            (label == 255).all() if (name, split) == ("dark_zurich", "train") else label.tobytes() in labels
+        )
+
+
+def test_all_conditions_of_acdc(adverse):
+    assert len(DATASETS["acdc"](adverse / "acdc", "val", no_transform, strict=True)) == 4 * 3
+
+
+def test_fog_follows_koschmieders_law():
+    """Contrast falls as exp(-beta d): 0.02 per metre leaves exp(-2) of it at 50 m and hides the sky."""
+    scene = draw_scene(SIZE, np.random.default_rng(0))
+    depth = distances(scene)
+    pictures = [Image.new("RGB", SIZE[::-1], (grey,) * 3) for grey in (0, 200)]
+    dark, bright = (np.asarray(add_fog(picture, scene, 0.02), float)[..., 0] for picture in pictures)
+    np.testing.assert_allclose(bright - dark, 200 * np.exp(-0.02 * depth), atol=1)
+    np.testing.assert_allclose(dark[depth > 900], 208, atol=1)
+
+
+def test_the_look_of_the_conditions():
+    """Night is dark, snow bright, and fog has little contrast, on the same scenes."""
+    scenes = [draw_scene(SIZE, np.random.default_rng(k)) for k in range(6)]
+    looks = {
+        name: np.array([render(scene, style, np.random.default_rng(k)) for k, scene in enumerate(scenes)])
+        for name, style in (STYLES | CONDITIONS).items()
+    }
+    mean = {name: images.mean() for name, images in looks.items()}
+    contrast = {name: images.std((1, 2)).mean() for name, images in looks.items()}
+    assert mean["night"] < 60 < min(mean[name] for name in looks if name != "night")
+    assert mean["snow"] > mean["rain"] + 50
+    assert contrast["fog"] < min(contrast[name] for name in STYLES)
 
 
 def test_synthia_label_is_a_16_bit_rgb_png(town):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from datasets import DATASETS
-from datasets.toy_city import ENCODINGS, write_png16
+from datasets.toy_city import ENCODINGS, write_png16, write_toy_city
 from scripts import prepare_data
 from tests.helpers import run_command
 from utils.errors import MissingFile, UserError
@@ -41,12 +41,24 @@ DOWNLOADS = {  # archive -> files as the official sites pack them; {} is the num
         "images": "data_semantics/training/image_2/0000{}_10.png",
         "labels": "data_semantics/training/semantic/0000{}_10.png",
     },
+    "acdc": {
+        "rgb_anon_trainvaltest": "rgb_anon/fog/{split}/GOPR0/a{}_rgb_anon.png",
+        "gt_trainval": "gt/fog/{split}/GOPR0/a{}_gt_labelTrainIds.png",
+    },
+    "foggy_cityscapes": {
+        "leftImg8bit_foggy": "leftImg8bit_foggy/{split}/ulm/ulm_{}_leftImg8bit_foggy_beta_0.02.png",
+        "gtFine": "gtFine/{split}/ulm/ulm_{}_gtFine_labelIds.png",
+    },
+    "idd": {
+        "images": "IDD_Segmentation/leftImg8bit/{split}/0/{}_leftImg8bit.png",
+        "labels": "IDD_Segmentation/gtFine/{split}/0/{}_gtFine_labelcsTrainIds.png",
+    },
 }
 NUMBERS = {"gtav": (1, 22), "synthia": (1, 12), "kitti": (0, 1)}  # one of train, one of val
 
 
 SPLITS = ("train", "val")
-ROAD = {"camvid": 3, "kitti": 7} | {
+ROAD = {"camvid": 3, "kitti": 7, "acdc": 0} | {
     name: int(ids[0]) for name, ids in ENCODINGS.items()
 }  # the dataset's number
 
@@ -102,7 +114,8 @@ def test_official_downloads(kind, packed, download, tmp_path, capsys):
     src = pack(src) if packed else src
     prepare_data.main([name, "--src", str(src), "--dst", str(dst)])
     for split in SPLITS:
-        (item,) = DATASETS[name](dst, split, prepare_data.unchanged)
+        shown = "acdc_fog" if name == "acdc" else name
+        (item,) = DATASETS[shown](dst, split, prepare_data.unchanged)
         assert item["image"].shape == (4, 6, 3) and item["label"].tolist() == [[0] * 6] * 4
     files = [path for path in dst.rglob("*") if not path.is_dir()]
     assert all(path.is_symlink() != packed for path in files)
@@ -243,6 +256,19 @@ def test_check_finds(spoil, message, camvid, capsys):
     out = capsys.readouterr().out
     assert message.format(root=camvid / "camvid") in out
     assert "camvid: NOT fine, 1 problems" in out
+
+
+def test_a_count_that_is_not_sure_is_no_problem(tmp_path, capsys):
+    """Datasets that share a root are checked only by name."""
+    write_toy_city(tmp_path, size=(32, 64), train=1, val=1, domains=["acdc", "idd", "foggy_cityscapes"])
+    prepare_data.main(["check", "--data_root", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert "train: 4 images (published: 1600)" in out and "acdc: fine" in out and "acdc_fog" not in out
+    assert "train: 1 images (published: 6993)" in out and "idd: fine" in out
+    names = ["acdc_rain", "foggy_cityscapes_0.005"]
+    prepare_data.main(["check", *names, "--data_root", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert all(f"{name}: fine" in out for name in names)
 
 
 def test_check_reads_on_where_a_label_is_missing(camvid, capsys):

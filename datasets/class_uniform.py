@@ -52,7 +52,7 @@ def tile_centroids(label: np.ndarray, tile: int, num_classes: int = len(CITYSCAP
 class ClassUniform(DatasetWrapper):
     """The dataset `base` with a part `pct` of each epoch drawn evenly over the classes.
 
-    The samples of that part have a centroid, which the training crop must contain. The others are plain
+    The samples of that part have a centroid, which the training crop contains. The others are plain
     random samples. An epoch has the length of `base` and depends only on (seed, epoch). From epoch
     `max_epoch` on, all samples are plain.
 

@@ -17,7 +17,7 @@ MAX_NAMED = 20  # files in one log line
 class Sample(NamedTuple):
     image: Path
     label: Path | None
-    centroid: tuple[int, int] | None = None  # (x, y) px of the full image that the training crop must contain
+    centroid: tuple[int, int] | None = None  # (x, y) px of the full image that the training crop contains
 
 
 class Layout(NamedTuple):

@@ -54,8 +54,9 @@ class RandomScaleCrop:
 
     At factor 1 the shorter edge has `pre_size` px (default: that of the image). An image too small in one
     direction is centred there; the padding is black, its label 255. With `nopad` the crop shrinks to the
-    shorter side instead and is resized to crop_size. The position of the crop is uniform among those that
-    contain the resized centroid.
+    shorter side instead and is resized to crop_size. Without a centroid, the position of the crop is uniform.
+    With one, it is uniform among those that contain the centroid's px in the resized image, then moved into
+    the image. So a centroid near a border puts many crops exactly at that border, as in the published code.
     """
 
     def __init__(
@@ -77,9 +78,9 @@ class RandomScaleCrop:
             scale *= self.pre_size / min(height, width)
         scaled_h, scaled_w = max(1, int(scale * height)), max(1, int(scale * width))
         side = min(self.crop_size, scaled_h, scaled_w) if self.nopad else self.crop_size
-        x, y = (None, None) if centroid is None else centroid
-        left = _offset(width, scaled_w, side, x, rng)
-        return Window(scaled_h, scaled_w, _offset(height, scaled_h, side, y, rng), left, side)
+        x, y = (None, None) if centroid is None else (int(scale * along) for along in centroid)
+        left = _offset(scaled_w, side, x, rng)
+        return Window(scaled_h, scaled_w, _offset(scaled_h, side, y, rng), left, side)
 
     def apply(self, image: Croppable, window: Window) -> Tensor:
         """Return the RGB crop. Its pixels equal those of the whole image resized, which is never computed."""
@@ -113,17 +114,13 @@ class RandomScaleCrop:
         return self.apply(image, window), None if label is None else self.apply_to_label(label, window)
 
 
-def _offset(size: int, scaled: int, side: int, centroid: int | None, rng: np.random.Generator) -> int:
-    """Draw where a crop of `side` px starts on an axis of `size` px resized to `scaled`; padding if < 0."""
-    if scaled <= side:
-        return -((side - scaled) // 2)
-    first, last = 0, scaled - side
-    if centroid is not None:
-        moved = (
-            (2 * centroid + 1) * scaled // (2 * size)
-        )  # the pixel that contains the middle of the centroid
-        first, last = max(first, moved - side + 1), min(last, moved)
-    return int(rng.integers(first, last + 1))
+def _offset(size: int, side: int, centroid: int | None, rng: np.random.Generator) -> int:
+    """Draw where a crop of `side` px starts on a resized axis of `size` px; < 0 is padding before it."""
+    if size <= side:
+        return -((side - size) // 2)
+    if centroid is None:
+        return int(rng.integers(size - side + 1))
+    return int(rng.integers(centroid - side + 1, centroid + 1).clip(0, size - side))
 
 
 class RandomHorizontalFlip:

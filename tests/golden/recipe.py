@@ -8,10 +8,29 @@ compare it and the gradients to 1e-5 and the losses after the first step to 1e-6
 else to 1e-9.
 """
 
+import json
 import zlib
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+
+
+def fidelity(group):
+    """Return the numbers and the arrays of fidelity_GROUP, which say what the published code computes."""
+    file = Path(__file__).with_name(f"fidelity_{group}.json")
+    return json.loads(file.read_text()), np.load(file.with_suffix(".npz"))
+
+
+def image(seed, height, width):
+    """Return the uint8 (H, W, 3) image of a fidelity case."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def randn(seed, *shape):
+    """Return the float64 tensor of a fidelity case."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def fill(net):

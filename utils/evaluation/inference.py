@@ -131,6 +131,13 @@ def _sliding(batcher: WindowBatcher, views: Tensor, crop: int, overlap: float) -
     return total.div_(counts)
 
 
+def _resized(logits: Tensor, height: int, width: int) -> Tensor:
+    """Return (N, K, height, width), bilinear without antialiasing, from logits (N, K, h, w)."""
+    if logits.shape[-2:] == (height, width):
+        return logits
+    return F.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
+
+
 def _scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
     if not 0 < scale < math.inf:
         raise UserError(f"scale {scale} is not a size factor; expected a number above 0, such as 0.5")
@@ -157,11 +164,13 @@ def predict(
 
     - "sliding": at each scale, for the image and (`flip`) its mirror, the logits of windows of
       crop * max(scale, 1) px (see `tile_boxes`) are averaged where they overlap, then over mirror and scales.
-    - "pooling": the whole image at each scale and its mirror; softmax probabilities are averaged.
+    - "pooling": the whole image at each scale and its mirror; logits are resized to the image, then softmax
+      probabilities are averaged.
     - "whole": the logits of one pass over the unchanged image; `scales` and `flip` have no effect.
 
-    Images are resized bicubic with antialiasing, scores bilinear, both with half-pixel centres. Every pixel
-    is averaged over its true number of windows (the published evaluator mixes up the axes).
+    Images are resized with antialiasing, bilinear for "sliding" and bicubic for "pooling", logits bilinear
+    without it, all with half-pixel centres. Every pixel is averaged over its true number of windows (the
+    published evaluator mixes up the axes).
     Raises ValueError for an unknown mode, and UserError for a scale that is not above 0 or leaves no pixel.
     """
     if mode not in MODES:
@@ -178,18 +187,18 @@ def predict(
     for scale, size in zip(scales, sizes, strict=True):
         views = image
         if size != (height, width):
-            views = F.interpolate(image, size, mode="bicubic", antialias=True, align_corners=False)
+            filter_ = "bicubic" if mode == "pooling" else "bilinear"
+            views = F.interpolate(image, size, mode=filter_, antialias=True, align_corners=False)
         if flip:
             views = torch.cat([views, views.flip(-1)])
         window = int(crop * max(scale, 1)) if mode == "sliding" else max(size)
         scores = _sliding(batcher, views, window, overlap)
         if mode == "pooling":
-            scores = scores.softmax(1)
+            scores = _resized(scores, height, width).softmax(1)
         if flip:
             straight, mirrored = scores.chunk(2)
             scores = straight.add_(mirrored.flip(-1)).div_(2)
-        if scores.shape[-2:] != (height, width):
-            scores = F.interpolate(scores, (height, width), mode="bilinear", align_corners=False)
+        scores = _resized(scores, height, width)
         total = scores if total is None else total.add_(scores)
     assert total is not None  # there is a scale
     return total.div_(len(sizes)) if len(sizes) > 1 else total

@@ -112,14 +112,20 @@ def test_one_window_is_whole_inference():
     assert torch.equal(once, local_position(image))
 
 
-def test_resizing_is_pillows():
-    """Scale 1/2 and back: Pillow shrinks bicubic with antialiasing and enlarges bilinear alike."""
+@pytest.mark.parametrize(("mode", "shrink"), [("sliding", "BILINEAR"), ("pooling", "BICUBIC")])
+def test_resizing_is_pillows(mode, shrink):
+    """Scale 1/2: Pillow shrinks with antialiasing. Back, Pillow enlarges bilinear alike.
+
+    Two classes with logits (x, 0) have the probability 1 / (1 + exp(-x)), at full size.
+    """
     image = picture(20, 30)
-    scores = predict(FakeNet(), image, scales=[0.5], flip=False, crop=64)
-    for channel, ours in zip(image[0], scores[0], strict=True):
-        small = Image.fromarray(channel.numpy()).resize((15, 10), Image.Resampling.BICUBIC)
-        there_and_back = np.asarray(small.resize((30, 20), Image.Resampling.BILINEAR))
-        np.testing.assert_allclose(ours.numpy(), there_and_back, atol=1e-5)
+    net = FakeNet(lambda x: torch.cat([x[:, :1], 0 * x[:, :1]], 1))
+    scores = predict(net, image, mode=mode, scales=[0.5], flip=False, crop=64)[0, 0].numpy()
+    small = Image.fromarray(image[0, 0].numpy()).resize((15, 10), Image.Resampling[shrink])
+    expected = np.asarray(small.resize((30, 20), Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(
+        scores, expected if mode == "sliding" else 1 / (1 + np.exp(-expected)), atol=1e-5
+    )
 
 
 def test_scales_weigh_alike():

@@ -22,6 +22,7 @@ import config
 from datasets.loaders import Loaders, endless, setup_classes, setup_loaders
 from loss import HeadLosses, MainLoss, cross_entropy
 from network import get_adaptation, get_net
+from network.archs import check_version
 from network.instance_whitening import Whitening, covariance
 from network.normalization import synchronize_batch_norm
 from network.weights import load_weights
@@ -124,6 +125,7 @@ def head_losses(args: argparse.Namespace, classes: ClassTable) -> HeadLosses:
 
 def start_from(args: argparse.Namespace, trainer: Trainer, state: dict[str, Any]) -> None:
     """Continue the run of --snapshot, read into `state` (--restore_optimizer), or start from its weights."""
+    check_version(args.arch, state, args.snapshot)
     if args.restore_optimizer:
         trainer.load_state_dict(state)
         return

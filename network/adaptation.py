@@ -96,8 +96,8 @@ class ClassPrior(nn.Module):
     def update(self, probs: Tensor) -> None:
         """Move the prior towards the mean of probs (N, K, H, W) over pixels, views and processes.
 
-        In the first batch a class whose mean is above 1e-8 is set to that mean. A class absent from the first
-        batch, and every class after it, moves by 1 - PRIOR_MOMENTUM of the way.
+        A class still at its start, BETA, whose mean is above 1e-8 is first set to that mean. Then every class
+        moves by 1 - PRIOR_MOMENTUM of the way, so a class absent from the first batch is no longer at BETA.
         """
         mean = mean_over_processes(probs.mean((0, 2, 3))).to(self.prior.dtype)
         first = (self.prior == BETA) & (mean > 1e-8)
@@ -182,12 +182,13 @@ class SelfTraining(nn.Module):
         """Fuse the teacher's predictions for a batch of views and derive pseudo labels.
 
         Returns the "student" views, "probs" (N, K, H, W), "pseudo_label" and "confidence" (N, H, W). The
-        class prior is updated with the batch before the thresholds are computed.
+        class prior is updated with the teacher's probabilities of every view, padding included. Then padding
+        is set to zero and the views are fused. The thresholds are those of the updated prior.
         """
-        probs = self.teacher(batch["teacher"]).logits
-        probs = float32_or_better(probs).softmax(1) * batch["valid"][:, None]
-        probs = fuse(probs, batch["matrix"], batch["inverse"], self.views)
+        probs = float32_or_better(self.teacher(batch["teacher"]).logits).softmax(1)
         self.class_prior.update(probs)
+        probs = probs * batch["valid"][:, None]
+        probs = fuse(probs, batch["matrix"], batch["inverse"], self.views)
         label, confidence = pseudo_label(probs, self.class_prior.prior, batch["valid"])
         return {"student": batch["student"], "probs": probs, "pseudo_label": label, "confidence": confidence}
 

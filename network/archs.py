@@ -1,10 +1,12 @@
 """The names of --arch: one table, and the one function that builds a network from a line of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from network import deepv3, mnasnet, mobilenet, resnet, shufflenet, vgg
 from network.backbone import Backbone
-from network.deepv2 import DeepLabV2
+from network.deepv2 import DeepLabV2, DeepLabV2FC
 from network.deepv3 import DeepV3Plus
 from network.fcn8s import FCN8s
 from network.normalization import check_codes
@@ -62,10 +64,13 @@ ARCHS: dict[str, Builder] = {
     "DeepMobileNetV3PlusD_OS8": builder(DeepV3Plus, mobilenet.build, "mobilenet_v2", 8),
     "DeepMNASNet05V3PlusD": builder(DeepV3Plus, mnasnet.build, "mnasnet0_5", 16),
     "DeepMNASNet10V3PlusD": builder(DeepV3Plus, mnasnet.build, "mnasnet1_0", 16),
-    "DeepR101V2": builder(DeepLabV2, resnet.build, "resnet101", 8),
-    "DeepVGG16V2": builder(DeepLabV2, vgg.build, "vgg16_bn", 8),
+    "DeepR101V2": builder(DeepLabV2, resnet.build_strided_conv1, "resnet101", 8),
+    "DeepVGG16V2": builder(DeepLabV2FC, vgg.build, "vgg16_bn", 8),
     "VGG16FCN8s": builder(FCN8s, vgg.build, "vgg16_bn", 32),
 }
+
+# Networks that computed something else in checkpoints of version 1.
+REBUILT = ("DeepR101V2", "DeepVGG16V2", "VGG16FCN8s")
 
 # Callers of the published code import the builders from network.deepv3, as network.deepv3.DeepR50V3PlusD.
 vars(deepv3).update(ARCHS)
@@ -78,3 +83,14 @@ def find_builder(arch: str) -> Builder:
         meant = suggestion(name, ARCHS)
         raise UserError(f"unknown --arch {arch}{meant or '; known are ' + ', '.join(sorted(ARCHS))}")
     return ARCHS[name]
+
+
+def check_version(arch: str, state: Mapping[str, Any], snapshot: str | Path) -> None:
+    """Raise UserError for a checkpoint of an earlier form of `arch`, whose weights mean other things."""
+    name = arch.removeprefix(PREFIX)
+    if name in REBUILT and state.get("version", 2) < 2:
+        raise UserError(
+            f"{snapshot} was written when {name} was not yet the published network (strides, poolings and "
+            "fully connected layers differ); train it again, or use it with the version of this code that "
+            "wrote it"
+        )

@@ -62,9 +62,6 @@ def load_pretrained(net: nn.Module, name: str, source: str, prefixes: dict[str, 
     state = imagenet_state(name) if source == "imagenet" else file_state(source)
     state = {renamed(key, prefixes): value for key, value in state.items()}
     own = net.state_dict()
-    for key in {"fc6.weight", "fc7.weight"} & own.keys() & state.keys():
-        if state[key].numel() == own[key].numel():
-            state[key] = state[key].view_as(own[key])
     fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     if not fitting:
         raise UserError(f"--pretrained {source}: none of its {len(state)} entries fits this network")

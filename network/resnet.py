@@ -93,3 +93,17 @@ def build(name: str, wt_layer: tuple[Norm, ...], output_stride: int) -> Backbone
     dilate_stages(stages[1:], DILATIONS[output_stride])
     place_norms(stages, wt_layer[3:], channels)
     return Backbone((layer0, *stages), (stem_channels, *channels), prefixes, output_stride)
+
+
+def build_strided_conv1(name: str, wt_layer: tuple[Norm, ...], output_stride: int) -> Backbone:
+    """Return `build`'s backbone as DA-SAC has it (arXiv 2105.00097), for bottleneck blocks.
+
+    The stride of layer2 is in the 1x1 conv1 of its first block, not in the 3x3 conv2. The max-pooling rounds
+    sizes up. The entries are the same.
+    """
+    backbone = build(name, wt_layer, output_stride)
+    layer0, _, layer2, *_ = backbone.stages
+    pool, first = layer0[-1], layer2[0]
+    pool.ceil_mode = True
+    first.conv1.stride, first.conv2.stride = first.conv2.stride, (1, 1)
+    return backbone

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 
-from network.archs import PREFIX, find_builder
+from network.archs import PREFIX, check_version, find_builder
 from network.folding import Folded
 from network.segmentation import SegOutput, StagedNet
 from network.weights import LoadReport, load_weights, without_prefix
@@ -86,13 +86,14 @@ def load(
     The checkpoint records `arch`, `wt_layer` and `classes`; name them for one that does not, as a published
     one. `precision` is that of the convolutions, "float32" or "bf16". Raises MissingFile for a missing file,
     and UserError for a file that is not a checkpoint, for arguments that contradict its record, for an
-    unknown `arch`, and for weights that do not fit.
+    unknown or an earlier form of `arch`, and for weights that do not fit.
     """
     state = checkpoint.load(snapshot)
     settings = recorded(state)
     arch = chosen("arch", _short(arch), _short(settings.get("arch")), snapshot)
     if arch is None:
         raise UserError(f"{snapshot} does not record its network; name it with --arch")
+    check_version(arch, state, snapshot)
     known = settings.get("wt_layer")
     codes = chosen("wt_layer", _listed(wt_layer), _listed(known), snapshot)
     if codes is None:

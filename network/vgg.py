@@ -13,13 +13,12 @@ from utils.norms import Norm
 
 CONFIGURATIONS = {"vgg16_bn": "D"}
 CHANNELS = (64, 128, 256, 512, 512)
-FULLY_CONNECTED = {"classifier.0.": "fc6.", "classifier.3.": "fc7."}  # convolutions here
 
 
 def build(name: str, wt_layer: tuple[Norm, ...], output_stride: int) -> Backbone:
     """Return the five blocks, each with its pooling, at output stride 32 or 8.
 
-    At 8 the last two poolings have no stride and block 5 is dilated by 2. Raises UserError for a norm in
+    At 8 the last two poolings are left out and block 5 is dilated by 2. Raises UserError for a norm in
     `wt_layer`.
     """
     if any(wt_layer):
@@ -30,9 +29,8 @@ def build(name: str, wt_layer: tuple[Norm, ...], output_stride: int) -> Backbone
     ends = [i + 1 for i, module in enumerate(features) if isinstance(module, nn.MaxPool2d)]
     stages, prefixes = cut(features, (0, *ends), "features")
     if output_stride == 8:
-        for stage in stages[3:]:
-            stage[-1] = nn.MaxPool2d(3, stride=1, padding=1)
+        stages = *stages[:3], stages[3][:-1], stages[4][:-1]
         dilate(stages[4], 2)
     elif output_stride != 32:
         raise ValueError(f"VGG-16 has output stride 32 or 8, not {output_stride}")
-    return Backbone(stages, CHANNELS, prefixes | FULLY_CONNECTED, output_stride)
+    return Backbone(stages, CHANNELS, prefixes, output_stride)

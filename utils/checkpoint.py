@@ -7,7 +7,7 @@ import torch
 from utils.errors import UserError
 from utils.files import load_torch, replacing
 
-VERSION = 1
+VERSION = 2  # 2: the networks of network.archs.REBUILT are the published ones
 
 
 def save(path: Path, state: dict) -> None:

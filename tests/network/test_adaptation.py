@@ -237,6 +237,23 @@ def test_thresholds_are_those_of_the_prior_after_the_batch():
     torch.testing.assert_close(training.class_prior.prior, torch.tensor([0.75, 0.25]).double())
 
 
+def test_the_prior_takes_in_padding_and_each_view_before_fusion():
+    """Two views of two pixels; the second pixel of view 1 is padding, and view 1 is a mirror image.
+
+    Class 0 has 0.9, 0.6 and 0.2, 0.1: their mean, 0.45, is the prior. Without the padding it would be 0.57.
+    """
+    training = SelfTraining(Net(2), 2, views=2)
+    training.teacher.forward = lambda image: SegOutput(image.log(), None, ())
+    first = torch.tensor([[0.9, 0.6], [0.2, 0.1]])
+    probs = torch.stack([first, 1 - first], 1)[:, :, None]
+    valid = torch.tensor([[[True, True]], [[True, False]]])
+    matrix = torch.stack([IDENTITY, MIRROR])
+    views = {"student": probs, "teacher": probs, "matrix": matrix, "inverse": matrix, "valid": valid}
+    fused = training.label_views(views)["probs"]
+    torch.testing.assert_close(training.class_prior.prior, torch.tensor([0.45, 0.55]).double())
+    torch.testing.assert_close(fused[0, 0, 0], torch.tensor([0.9, (0.6 + 0.2) / 2]))
+
+
 def test_everything_is_in_the_state():
     net, training = self_training()
     for seed in (0, 1, 2):

@@ -7,6 +7,7 @@ from PIL import Image
 
 import network
 from network import ARCHS
+from network.archs import REBUILT
 from utils.classes import CITYSCAPES, ClassTable
 from utils.errors import MissingFile, UserError
 
@@ -116,3 +117,13 @@ def test_classes_fit_the_head(tmp_path, photo):
 def test_a_missing_checkpoint():
     with pytest.raises(MissingFile, match="nowhere.pth"):
         network.load("nowhere.pth")
+
+
+@pytest.mark.parametrize("arch", REBUILT)
+def test_a_checkpoint_of_an_earlier_network_is_refused(arch, tmp_path):
+    """Its weights may have the same names and shapes; the strides differ."""
+    weights = {"layer0.0.weight": torch.zeros(1)}
+    settings = {"arch": arch, "wt_layer": [0] * 7}
+    torch.save({"state_dict": weights, "settings": settings, "version": 1}, tmp_path / "old.pth")
+    with pytest.raises(UserError, match=f"old.pth was written when {arch}.*train it again"):
+        network.load(tmp_path / "old.pth")

@@ -103,7 +103,8 @@ def build_strided_conv1(name: str, wt_layer: tuple[Norm, ...], output_stride: in
     """
     backbone = build(name, wt_layer, output_stride)
     layer0, _, layer2, *_ = backbone.stages
-    pool, first = layer0[-1], layer2[0]
+    first, pool = next(layer2.children()), list(layer0.children())[-1]
+    assert isinstance(first, Bottleneck) and isinstance(pool, nn.MaxPool2d)
     pool.ceil_mode = True
     first.conv1.stride, first.conv2.stride = first.conv2.stride, (1, 1)
     return backbone

@@ -9,12 +9,13 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from datasets.labels import INVALID, train_id_table
-from datasets.lazy import LazyImage, read_content, user_errors_name
+from datasets.labels import INVALID, train_id_table, train_ids
+from datasets.lazy import LazyImage, read_content
 from datasets.listing import Layout, ListedDataset, Sample
-from datasets.splits import as_ranges
 from utils.classes import CITYSCAPES, IGNORE_LABEL, ClassTable
 from utils.errors import UserError
+from utils.files import printable
+from utils.images import COLOURED, check_label, palette_values, to_rgb, user_errors_name
 
 __all__ = ["Layout", "Sample", "SegmentationDataset", "sample_rng"]
 Transform = Callable[..., tuple]  # see transforms/presets.py
@@ -39,6 +40,7 @@ class SegmentationDataset(ListedDataset, Dataset):
 
     classes: ClassVar[ClassTable | None] = CITYSCAPES  # None where there are no labels
     table: ClassVar[np.ndarray] = train_id_table(len(CITYSCAPES))
+    palette_ids: ClassVar[bool] = False  # whether an index of a palette with colours is a label value
     # Sets of train ids over which a mean IoU is usual besides that over all classes: {its name: train ids}.
     subsets: ClassVar[dict[str, tuple[int, ...]]] = {}
 
@@ -56,20 +58,12 @@ class SegmentationDataset(ListedDataset, Dataset):
 
     def decode_label(self, image: Image.Image) -> np.ndarray:
         """Return the train ids or 255 of an opened label file, uint8 (H, W); UserError for an unknown one."""
-        if image.mode in ("L", "P"):
-            train_ids = np.asarray(image.point(self.table.tolist()))
-            unknown = train_ids == INVALID
-        elif image.mode[0] == "I":
-            values = np.asarray(image)
-            train_ids = self.table.take(values.astype(np.uint8))
-            unknown = (train_ids == INVALID) | (values < 0) | (values > 255)
-        else:
-            raise UserError(f"a label has one channel of class ids, this one is a {image.mode} image")
-        if unknown.any():
-            known = as_ranges(np.flatnonzero(self.table != INVALID))
-            value = np.asarray(image)[unknown][0]
-            raise UserError(f"class id {value} is not one of {self.name}'s: {known}")
-        return train_ids
+        return train_ids(image, self.table, self.name, self.palette_values)
+
+    def palette_values(self, image: Image.Image) -> np.ndarray:
+        """Return the values of a palette label's indices, as `utils.images.palette_values` does."""
+        values = palette_values(image)
+        return np.arange(256) if self.palette_ids and COLOURED in values else values
 
     def label_content(self, content: bytes) -> bytes:
         """Return a label file's content as that of an image file which Pillow opens for `decode_label`."""
@@ -77,11 +71,11 @@ class SegmentationDataset(ListedDataset, Dataset):
 
     def open_label(self, path: Path) -> LazyImage:
         """Return the label of train ids or 255, which is decoded where it is used."""
-        file = f"label {path}"
+        file = f"label {printable(path)}"
         content = read_content(path, file)
         with user_errors_name(file):
             content = self.label_content(content)
-        return LazyImage(content, self.decode_label, file)
+        return LazyImage(content, self.decode_label, file, check_label)
 
     def read_label(self, path: Path) -> np.ndarray:
         """Return the train ids or 255 of a label file, uint8 (H, W)."""
@@ -89,19 +83,27 @@ class SegmentationDataset(ListedDataset, Dataset):
 
     def open_image(self, path: Path) -> LazyImage:
         """Return the RGB image, which is decoded where it is used."""
-        file = f"image {path}"
+        file = f"image {printable(path)}"
         return LazyImage(read_content(path, file), to_rgb, file)
 
     def open(self, sample: Sample) -> tuple[LazyImage, LazyImage | None]:
-        """Return the opened image and label of a sample; UserError if they differ in size."""
+        """Return the opened image and label of a sample.
+
+        Raises UserError if they differ in size, and for a labelled image with an EXIF orientation.
+        """
         image = self.open_image(sample.image)
         if sample.label is None:
             return image, None
+        if image.orientation != 1:
+            raise UserError(
+                f"{image.file} has EXIF orientation {image.orientation}, its label has none, so it is not "
+                "clear whether they match; turn the pixels as the label needs them and remove the tag"
+            )
         label = self.open_label(sample.label)
         if label.size != image.size:
             raise UserError(
-                f"image and label differ in size: {sample.image} is {image.width}x{image.height}, "
-                f"{sample.label} is {label.width}x{label.height}"
+                f"image and label differ in size: {printable(sample.image)} is {image.width}x{image.height}, "
+                f"{printable(sample.label)} is {label.width}x{label.height}"
             )
         return image, label
 
@@ -130,10 +132,3 @@ class SegmentationDataset(ListedDataset, Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.load(self.samples[index], sample_rng(self.seed, self.epoch, index))
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Return the image in RGB; UserError where that would lose bits."""
-    if image.mode[0] in "IF":
-        raise UserError(f"an image has 8 bits per channel, this one is a {image.mode} image")
-    return image if image.mode == "RGB" else image.convert("RGB")

@@ -16,6 +16,8 @@ from utils.distributed import from_first_rank
 from utils.errors import UserError
 from utils.files import write_array
 
+DECODING = 2  # raise it when the same file is read as other values
+
 
 class MappedImage:
     """A memory-mapped uint8 array, (H, W, *channels), that stands in for a PIL image which is cropped.
@@ -64,7 +66,7 @@ class CachedImages(DatasetWrapper):
     def _file(self, source: Path) -> Path:
         path = os.path.join(self.resolved_root, os.path.relpath(source, self.root))
         stat = source.stat()
-        version = f"{stat.st_size} {stat.st_mtime_ns}"
+        version = f"{stat.st_size} {stat.st_mtime_ns} {DECODING}"
         name = "_".join(hashlib.sha256(text.encode()).hexdigest()[:16] for text in (path, version))
         return self.folder / self.name / f"{name}.npy"
 

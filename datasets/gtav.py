@@ -12,6 +12,9 @@ from datasets.base import Layout, Sample, SegmentationDataset
 from datasets.labels import CITYSCAPES_LABELS, INVALID
 from utils.classes import IGNORE_LABEL
 from utils.errors import UserError
+from utils.images import CLEAR, palette, palette_values
+
+CLEAR_COLOR = "a label has no transparency: save it without"
 
 
 class GTAV(SegmentationDataset):
@@ -44,20 +47,29 @@ class GTAV(SegmentationDataset):
         if image.mode not in ("P", "RGB", "RGBA"):
             raise UserError(f"a GTAV label is a palette or RGB image, this one is {image.mode}")
         if image.mode == "P":
-            colors = np.array(image.getpalette("RGB")).reshape(-1, 3)
-            table = np.full(256, INVALID, np.uint8)
-            table[: len(colors)] = color_table()[pack(colors)]
-            label = np.asarray(image.point(table.tolist()))
-        else:
-            image = image.convert("RGB")
-            label = color_table().take(pack(np.asarray(image)))
-        unknown = label == INVALID
-        if unknown.any():
-            value = np.asarray(image)[unknown][0]
-            if image.mode == "P" and value >= len(colors):
-                raise UserError(f"it uses index {value}, which its palette does not have")
-            color = colors[value] if image.mode == "P" else value
-            raise UserError(f"colour {color.tolist()} is not one of the Cityscapes table")
+            return self._of_indices(image)
+        if "A" in image.mode and (np.asarray(image.getchannel("A")) != 255).any():
+            raise UserError(f"it has transparent pixels; {CLEAR_COLOR}")
+        colors = np.asarray(image.convert("RGB"))
+        label = color_table().take(pack(colors))
+        if (unknown := label == INVALID).any():
+            raise UserError(f"colour {colors[unknown][0].tolist()} is not one of the Cityscapes table")
+        return label
+
+    def _of_indices(self, image: Image.Image) -> np.ndarray:
+        """Return the train ids of a palette label."""
+        colors, values = palette(image), palette_values(image)
+        table = np.full(256, INVALID, np.uint8)
+        table[: len(colors)] = color_table()[pack(colors)]
+        table[values == CLEAR] = INVALID
+        label = np.asarray(image.point(table.tolist()))
+        if (unknown := label == INVALID).any():
+            index = int(np.asarray(image)[unknown][0])
+            if index >= len(colors):
+                raise UserError(f"it uses index {index}, which its palette does not have")
+            if values[index] == CLEAR:
+                raise UserError(f"index {index} of its palette is transparent; {CLEAR_COLOR}")
+            raise UserError(f"colour {colors[index].tolist()} is not one of the Cityscapes table")
         return label
 
 

@@ -4,14 +4,25 @@ A lookup table is uint8 of shape (256,). `table[value]` is a train id, IGNORE_LA
 not scored, or INVALID for a value that the dataset does not have.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
+from datasets.splits import as_ranges
 from utils.classes import CITYSCAPES, IGNORE_LABEL
+from utils.errors import UserError
+from utils.images import ABSENT, CLEAR, COLOURED, label_values, palette_values
 
 INVALID = 254
+Values = Callable[[Image.Image], np.ndarray]
+NO_VALUE = {  # of a palette's entry -> why it has no value
+    COLOURED: "index {} of its palette has a colour, so its indices may not be class ids; save the "
+    "label in one channel, or set palette_ids = True in the dataset's class if they are",
+    ABSENT: "it uses index {}, which its palette does not have",
+    CLEAR: "index {} of its palette is transparent, so it has no value; save it without transparency",
+}
 
 
 def lookup_table(train_ids: Mapping[int, int], default: int = INVALID) -> np.ndarray:
@@ -28,6 +39,37 @@ def lookup_table(train_ids: Mapping[int, int], default: int = INVALID) -> np.nda
 def train_id_table(num_classes: int) -> np.ndarray:
     """Return the lookup table of labels that hold train ids and IGNORE_LABEL."""
     return lookup_table({train_id: train_id for train_id in (*range(num_classes), IGNORE_LABEL)})
+
+
+def train_ids(
+    image: Image.Image, table: np.ndarray, name: str, values_of: Values = palette_values
+) -> np.ndarray:
+    """Return `table` of the values of an opened label, or of a crop of it, uint8 (H, W).
+
+    `name` is that of the dataset. `values_of` gives the values of a palette image's indices, as
+    `utils.images.palette_values` does. Raises UserError for a value that the
+    table does not have, and for pixels that have no value.
+    """
+    image = label_values(image)
+    if image.mode[0] == "I":
+        values = np.asarray(image)
+        ids = table.take(values.astype(np.uint8))
+        unknown = (ids == INVALID) | (values < 0) | (values > 255)
+    elif image.mode == "L":
+        ids = np.asarray(image.point(table.tolist()))
+        unknown = ids == INVALID
+    else:
+        values = values_of(image)
+        ids = np.asarray(image.point(np.where(values < 0, INVALID, table[values]).tolist()))
+        unknown = ids == INVALID
+    if unknown.any():
+        value = int(np.asarray(image)[unknown][0])
+        if image.mode == "P" and values[value] < 0:
+            raise UserError(NO_VALUE[int(values[value])].format(value))
+        value = int(values[value]) if image.mode == "P" else value
+        known = as_ranges(np.flatnonzero(table != INVALID))
+        raise UserError(f"class id {value} is not one of {name}'s: {known}")
+    return ids
 
 
 class Label(NamedTuple):

@@ -3,56 +3,58 @@
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from utils.errors import MissingFile, UserError
+from utils.images import damage_names, orientation, upright, user_errors_name
 
 PNG_HEADER = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"  # then width, height, 5 bytes (the last: interlacing)
 PNG_END = b"IEND\xaeB`\x82"
-# What Pillow and the libraries below it raise for damaged files.
-DAMAGE = (
-    OSError,
-    SyntaxError,  # Pillow's word for a broken PNG
-    ValueError,
-    ArithmeticError,
-    LookupError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 Decoder = Callable[[Image.Image], Image.Image | np.ndarray]
+Check = Callable[[Image.Image, bytes], None]
+
+
+def no_check(image: Image.Image, data: bytes) -> None:
+    """Accept every image."""
 
 
 class LazyImage:
     """A file's content that stands in for a PIL image, to be cropped or turned into an array.
 
     `decode` turns the cropped image into what the file stands for. `size` is (width, height) px. Every use
-    decodes again; nothing is kept.
+    decodes again; nothing is kept. An image with an EXIF orientation is turned as viewers show it; all of it
+    is decoded for every crop.
 
     Raises UserError that begins with `file` for damaged content, now or where it is decoded, and for every
-    UserError of `decode`. All other errors of `decode` are errors of the program and keep their traceback.
+    UserError of `decode` and of `check`, which gets the opened image and the bytes now. All other errors of
+    `decode` are errors of the program and keep their traceback.
     """
 
-    def __init__(self, data: bytes, decode: Decoder, file: str):
+    def __init__(self, data: bytes, decode: Decoder, file: str, check: Check = no_check):
         self.data, self.decode, self.file = data, decode, file
         with damage_names(file), Image.open(io.BytesIO(data)) as image:
+            with user_errors_name(file):
+                check(image, data)
+            self.orientation = orientation(image, data)
+            if self.orientation != 1:
+                image = upright(image)
             self.size = self.width, self.height = image.size
 
     def crop(self, box: tuple[int, int, int, int]) -> Image.Image | np.ndarray:
         """Return the part (left, top, right, bottom), end exclusive, which lies inside the image."""
-        with damage_names(self.file), Image.open(io.BytesIO(first_rows(self.data, box[3]))) as image:
-            part = image.crop(box)
+        turned = self.orientation != 1
+        data = self.data if turned else first_rows(self.data, box[3])
+        with damage_names(self.file), Image.open(io.BytesIO(data)) as image:
+            part = (upright(image) if turned else image).crop(box)
         return self._decoded(part)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         with damage_names(self.file), Image.open(io.BytesIO(self.data)) as image:
+            image = upright(image) if self.orientation != 1 else image
             image.load()
         return np.array(self._decoded(image), dtype, copy=copy)
 
@@ -79,29 +81,3 @@ def read_content(path: Path, file: str) -> bytes:
     """Return a file's bytes. Errors begin with `file`."""
     with damage_names(file):
         return path.read_bytes()
-
-
-@contextmanager
-def damage_names(file: str) -> Iterator[None]:
-    """Turn what reading a missing or damaged file raises into a UserError that begins with `file`.
-
-    Only reading and Pillow's own decoding belong inside.
-    """
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise MissingFile(f"{file} is not there") from error
-    except UnidentifiedImageError as error:
-        text = "it is damaged or not an image of a known format"
-        raise UserError(f"{file} cannot be read: {text}") from error
-    except DAMAGE as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
-
-
-@contextmanager
-def user_errors_name(file: str) -> Iterator[None]:
-    """Let every UserError begin with `file`."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{file} cannot be read: {error}") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor, nn
 
 from network.archs import PREFIX, check_version, find_builder
@@ -16,7 +16,9 @@ from network.segmentation import SegOutput, StagedNet
 from network.weights import LoadReport, load_weights, without_prefix
 from utils import checkpoint
 from utils.classes import CITYSCAPES, ClassTable
-from utils.errors import MissingFile, UserError
+from utils.errors import UserError
+from utils.files import printable
+from utils.images import damage_names, to_rgb, upright, user_errors_name
 from utils.norms import NO_NORMS
 from utils.pixels import normalize_
 from utils.settings import recorded
@@ -56,20 +58,21 @@ class Segmenter(nn.Module):
 
 
 def rgb_values(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
-    """Return the grey levels, uint8 (H, W, 3), of a file, a PIL image of any mode, or such an array."""
+    """Return the grey levels, uint8 (H, W, 3), of a file, a PIL image or such an array.
+
+    Files and PIL images are turned by their EXIF orientation, as viewers show them.
+    """
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"an image is uint8 (H, W, 3), not {image.dtype} {image.shape}")
         return image.copy()
     if isinstance(image, Image.Image):
-        return np.array(image.convert("RGB"))
-    try:
-        with Image.open(image) as opened:
-            return np.array(opened.convert("RGB"))
-    except FileNotFoundError as error:
-        raise MissingFile(f"no image at {image}") from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"image {image} cannot be read: {error}") from error
+        return np.array(to_rgb(upright(image)))
+    file = f"image {printable(image)}"
+    with damage_names(file), Image.open(image) as opened:
+        pixels = upright(opened)
+    with user_errors_name(file):
+        return np.array(to_rgb(pixels))
 
 
 def load(

@@ -13,17 +13,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 import config
 from datasets import common_classes, get_dataset_class
-from datasets.labels import lookup_table
-from datasets.lazy import damage_names
+from datasets.labels import lookup_table, train_ids
+from datasets.lazy import LazyImage, read_content
 from utils.classes import IGNORE_LABEL, ClassTable
 from utils.errors import MissingFile, UserError
 from utils.exit import exit_cleanly
-from utils.files import write_text
+from utils.files import printable, write_text
+from utils.images import check_label
 
 
 def shares(labels: Iterable[tuple[str, np.ndarray]], num_classes: int) -> dict[str, dict[str, float]]:
@@ -38,15 +38,20 @@ def shares(labels: Iterable[tuple[str, np.ndarray]], num_classes: int) -> dict[s
 
 def predictions(folder: Path, classes: ClassTable) -> Iterable[tuple[str, np.ndarray]]:
     """Yield the name and train ids of each PNG of class ids below `folder`."""
-    train_ids = lookup_table({id: train_id for train_id, id in enumerate(classes.ids)}, default=IGNORE_LABEL)
+    table = lookup_table({id: train_id for train_id, id in enumerate(classes.ids)}, default=IGNORE_LABEL)
     files = sorted(folder.glob("**/*.png"))
     if not files:
         raise MissingFile(f"no predictions NAME.png in {folder}; eval.py --dump_images writes them")
     for file in tqdm(files):
         name = file.relative_to(folder).with_suffix("").as_posix()
-        with damage_names(f"prediction {file}"), Image.open(file) as image:
-            ids = np.asarray(image)
-        yield name, train_ids[ids]
+        title = f"prediction {printable(file)}"
+        content = read_content(file, title)
+        yield (
+            name,
+            np.asarray(
+                LazyImage(content, lambda image: train_ids(image, table, "eval.py"), title, check_label)
+            ),
+        )
 
 
 def main() -> None:

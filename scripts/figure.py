@@ -32,7 +32,7 @@ class Row(NamedTuple):
     """What one row of the strip shows."""
 
     name: str
-    image: Path
+    image: np.ndarray  # uint8 RGB (H, W, 3)
     label: np.ndarray  # uint8 (H, W) train ids
     predictions: list[np.ndarray]  # the same, one per network
     scores: list[float]  # mean IoU of each prediction
@@ -40,13 +40,13 @@ class Row(NamedTuple):
 
 def predict(sample, dataset, nets: list[Segmenter], classes: ClassTable) -> Row:
     """Predict one image with every network."""
-    label = np.array(dataset.read_label(sample.label))
-    predictions = [net.segment(sample.image) for net in nets]
+    image, label = map(np.array, dataset.open(sample))
+    predictions = [net.segment(image) for net in nets]
     scores = []
     for pred in predictions:
         counts, _ = count_pixels(torch.from_numpy(label), torch.from_numpy(pred), len(classes))
         scores.append(summarize(counts).mean_iu)
-    return Row(dataset.name_of(sample), sample.image, label, predictions, scores)
+    return Row(dataset.name_of(sample), image, label, predictions, scores)
 
 
 def most_different(rows: list[Row], count: int) -> list[Row]:
@@ -58,8 +58,7 @@ def draw(rows: list[Row], titles: list[str], classes: ClassTable, width: int) ->
     """Return the strip; each panel is `width` px wide."""
     lines = []
     for row in rows:
-        with Image.open(row.image) as photo:
-            panels = [photo.convert("RGB"), colorize(row.label, classes.colors)]
+        panels = [Image.fromarray(row.image), colorize(row.label, classes.colors)]
         panels += [colorize(pred, classes.colors) for pred in row.predictions]
         height = round(width * panels[0].height / panels[0].width)
         photo, *maps = panels

@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GROUND_FLOOR = ("errors", "distributed", "files", "classes", "pixels", "settings", "norms", "checkpoint")
+GROUND_FLOOR = (
+    "errors",
+    "distributed",
+    "files",
+    "images",
+    "classes",
+    "pixels",
+    "settings",
+    "norms",
+    "checkpoint",
+)
 GROUND = {f"utils.{name}" for name in GROUND_FLOOR}
 ALLOWED = {  # besides the ground floor
     "config": set(),

@@ -60,8 +60,9 @@ def eval_images(size: tuple[int, int], count: int, folder: Path | None) -> Tenso
     """Return normalized images (count, 3, H, W): the first in `folder`, resized, or generated streets."""
     rng, (height, width) = np.random.default_rng(0), size
     if folder:
-        samples = DATASETS["folder"](folder, "val", None).samples[:count]
-        images = [Image.open(sample.image).convert("RGB").resize((width, height)) for sample in samples]
+        dataset = DATASETS["folder"](folder, "val", None)
+        pixels = [np.asarray(dataset.open_image(sample.image)) for sample in dataset.samples[:count]]
+        images = [Image.fromarray(values).resize((width, height)) for values in pixels]
     else:
         images = [street(rng, height, width) for _ in range(count)]
     return torch.stack([presets.val()(image, None, None, rng)[0] for image in images])

@@ -470,7 +470,7 @@ def test_unknown_id(tmp_path):
 
 def test_label_of_three_channels(tmp_path):
     dataset = camvid(tmp_path, [[0, 1]])
-    save(tmp_path / "trainannot/000.png", np.zeros((1, 2, 3)))
+    save(tmp_path / "trainannot/000.png", [[[0, 0, 0], [1, 1, 2]]])
     with pytest.raises(UserError, match="one channel .*RGB"):
         dataset[0]
 

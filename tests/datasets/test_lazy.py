@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from datasets.lazy import PNG_HEADER, LazyImage, first_rows
 from utils.errors import UserError
@@ -87,3 +87,16 @@ def test_an_array_of_it_can_be_written_to():
     np.testing.assert_array_equal(array, values + 1)
     np.testing.assert_array_equal(np.asarray(image), values)
     assert np.array(image, np.int64).dtype == np.int64 and image.crop((1, 2, 3, 5)).shape == (3, 2)
+
+
+@pytest.mark.parametrize("turned", range(1, 9))
+def test_a_crop_of_a_turned_image_is_that_of_what_a_viewer_shows(turned):
+    """Pillow's own turning is the reference."""
+    values, exif, file = noise((9, 7, 3)), Image.Exif(), io.BytesIO()
+    exif[0x0112] = turned
+    Image.fromarray(values).save(file, "PNG", exif=exif)
+    shown = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(file.getvalue()))))
+    image = lazy(file.getvalue())
+    assert image.size == shown.shape[1::-1] and image.orientation == turned
+    np.testing.assert_array_equal(np.asarray(image), shown)
+    np.testing.assert_array_equal(np.asarray(image.crop((1, 2, 6, 5))), shown[2:5, 1:6])

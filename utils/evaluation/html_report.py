@@ -63,8 +63,8 @@ def page(results: Results, facts: Mapping[str, str], folder: Path) -> str:
     starred = "<p>* trained on or adapted to, excluded from the mean</p>" if stars else ""
     terms = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items())
     overview = (
-        f"<h1>{escape(results.run)}</h1><section><div class=scroll><table class=domains><tr>{cells}</tr>{body}"
-        f"</table></div>{starred}<h3>How</h3><dl>{terms}</dl></section>"
+        f"<h1>{escape(results.run)}</h1><section><div class=scroll><table class=domains><tr>{cells}</tr>"
+        f"{body}</table></div>{starred}<h3>How</h3><dl>{terms}</dl></section>"
     )
     sections = "".join(
         _section(name, scores, results.classes, folder) for name, scores in results.datasets.items()

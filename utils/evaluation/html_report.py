@@ -1,53 +1,87 @@
 """A static page of a run's results. It runs no script and loads only pictures beside it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
 from utils.classes import ClassTable
+from utils.evaluation.folder import ResultFolder
 from utils.evaluation.metrics import Summary
+from utils.evaluation.recorder import large_picture
 from utils.evaluation.scores import DatasetScores, Results
-from utils.evaluation.tables import absent_classes, dataset_rows, percent, subset_scores
+from utils.evaluation.tables import dataset_rows, percent, subset_scores
+from utils.visualize import RIGHT, UNLABELLED, WRONG
+
+LARGE = ("compose", "rgb", "diff")  # the pictures of --dump_images that the page links to
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1f2328; background: #f6f7f9; margin: 0 }
+:root { --text: #1f2328; --quiet: #57606a; --back: #f6f7f9; --card: #fff; --line: #d8dee4; --track: #eaeef2 }
+:root { --link: #0b5cad; color-scheme: light dark }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e6edf3; --quiet: #9aa4ae; --back: #0d1117; --card: #161b22; --line: #30363d }
+  :root { --track: #2b323a; --link: #6cb6ff }
+}
+* { print-color-adjust: exact; -webkit-print-color-adjust: exact }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); margin: 0 }
 main { max-width: 1180px; margin: 0 auto; padding: 28px 24px 60px }
-section { background: #fff; border: 1px solid #d8dee4; border-radius: 10px }
+section { background: var(--card); border: 1px solid var(--line); border-radius: 10px }
 section { margin-top: 20px; padding: 20px 24px }
+a { color: var(--link); text-decoration: none }
 h1 { font-size: 26px; margin: 0 0 2px; overflow-wrap: anywhere }
 h2 { font-size: 20px; margin: 0 0 2px }
-h3 { font-size: 14px; margin: 26px 0 8px; color: #57606a }
-p { margin: 4px 0; color: #57606a }
-b.score { font-size: 30px; color: #1f2328; margin-right: 4px }
+h3 { font-size: 14px; margin: 26px 0 8px; color: var(--quiet); break-after: avoid }
+p { margin: 4px 0; color: var(--quiet) }
+b.score { font-size: 30px; color: var(--text); margin-right: 4px }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+tr { break-inside: avoid }
 td, th { padding: 3px 12px 3px 0; text-align: right; white-space: nowrap; font-weight: normal }
-th { color: #57606a }
+th { color: var(--quiet) }
 td:first-child, th:first-child { text-align: left }
-.domains td, .domains th { padding: 6px 26px 6px 0; border-bottom: 1px solid #eaeef2 }
-.domains td { font-size: 18px }
+.domains td, .domains th { padding: 3px 10px; border-bottom: 1px solid var(--line) }
+.domains td:first-child, .domains th:first-child { padding-left: 0 }
+.domains .mean td { font-size: 19px; padding: 7px 10px }
+.domains .mean td:first-child { padding-left: 0 }
+summary { color: var(--quiet); cursor: pointer; margin-top: 8px }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 18px; margin: 0 }
-dt { color: #57606a }
+dt { color: var(--quiet) }
 dd { margin: 0; overflow-wrap: anywhere }
 .swatch { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 8px }
+.swatch { box-shadow: 0 0 0 1px var(--line) }
 .bar { width: 100%; padding-right: 16px }
-.bar div { background: #eaeef2; border-radius: 4px; height: 13px }
-.absent td { color: #9aa4ae }
+.bar div { background: var(--track); border-radius: 4px; height: 13px }
 .confusion { font-size: 11px }
 .confusion td { padding: 0; width: 40px; height: 22px; text-align: center }
 .confusion td:first-child { text-align: center }
 .confusion th { padding: 0 8px 0 0; text-align: right }
 .confusion thead th { height: 92px; vertical-align: bottom; padding: 0 0 5px; text-align: center }
 .confusion thead span { writing-mode: vertical-rl; transform: rotate(180deg) }
-figure { margin: 0 0 14px }
+figure { margin: 0 0 14px; break-inside: avoid }
 figure div { width: fit-content; max-width: 100% }
 figure img { max-width: 100%; max-height: 420px; display: block; border-radius: 6px }
-figcaption { margin-bottom: 4px }
+figcaption { margin-bottom: 4px; overflow-wrap: anywhere }
 figcaption b { text-transform: capitalize }
+figcaption a { margin-left: 8px }
 figure .panels { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; width: auto }
-.panels { color: #57606a; font-size: 13px }
+.panels, .legend { color: var(--quiet); font-size: 13px }
+.legend > span { margin-right: 16px; white-space: nowrap }
 .scroll { overflow-x: auto }
+@media (max-width: 600px) {
+  main { padding: 14px 10px 40px }
+  section { padding: 14px 12px; margin-top: 12px }
+  h1 { font-size: 20px }
+  dl { display: block }
+  dd { margin-bottom: 6px }
+  .domains td:first-child, .domains th:first-child { position: sticky; left: 0; background: var(--card) }
+}
+@media print {
+  body { background: none; font-size: 12px }
+  main { max-width: none; padding: 0 }
+  section { border: 0; padding: 0 }
+  .scroll { overflow: visible }
+  .confusion td { width: 26px }
+}
 """
 
 
@@ -56,69 +90,121 @@ def page(results: Results, facts: Mapping[str, str], folder: Path) -> str:
 
     `facts` say how the scores were computed.
     """
-    header, *rows = dataset_rows(results)
-    cells = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    stars = any(cell.endswith("*") for cell in header)
-    starred = "<p>* trained on or adapted to, excluded from the mean</p>" if stars else ""
-    terms = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items())
-    overview = (
-        f"<h1>{escape(results.run)}</h1><section><div class=scroll><table class=domains><tr>{cells}</tr>"
-        f"{body}</table></div>{starred}<h3>How</h3><dl>{terms}</dl></section>"
-    )
+    pictures = ResultFolder(folder, results.protocol.split)
     sections = "".join(
-        _section(name, scores, results.classes, folder) for name, scores in results.datasets.items()
+        _section(name, scores, results, pictures.pictures(name, len(results.datasets) == 1), folder)
+        for name, scores in results.datasets.items()
     )
+    terms = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items())
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(results.run)}</title>"
     view = '<meta name=viewport content="width=device-width, initial-scale=1">'
-    return f"{head}{view}<style>{STYLE}</style><main>{overview}{sections}</main></html>\n"
+    body = f"{_overview(results)}{sections}<section><h2>How</h2><dl>{terms}</dl></section>"
+    return f"{head}{view}<style>{STYLE}</style><main>{body}</main></html>\n"
 
 
-def _section(name: str, scores: DatasetScores, classes: ClassTable, folder: Path) -> str:
-    summary, title = scores.summary, f"<h2>{escape(name)}</h2>"
-    pictures = "".join(
-        _figure(scores, kind, image, path.relative_to(folder).as_posix())
-        for kind, image, path in scores.pictures
+def _overview(results: Results) -> str:
+    """Return the title, the protocol, and the table of classes by datasets."""
+    protocol, classes = results.protocol, results.classes
+    title = f"{protocol.describe()}; split {protocol.split}; {len(classes)} classes"
+    header, *rows = dataset_rows(results)
+    names = [*results.labelled]
+    links = [
+        f"<a href='#{quote(name)}'>{escape(cell)}</a>" for name, cell in zip(names, header[1:], strict=False)
+    ]
+    heads = [escape(header[0]), *links, *map(escape, header[len(names) + 1 :])]
+    cells = "".join(f"<th>{cell}</th>" for cell in heads)
+    means = "".join(
+        f"<tr class=mean>{''.join(f'<td>{escape(cell)}</td>' for cell in ['mean', *row[1:]])}</tr>"
+        for row in rows
     )
+    present, absent = "", []
+    for i, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True)):
+        ious = [summary.iou[i] for _, summary in results.labelled.values()]
+        if all(map(math.isnan, ious)):
+            absent.append(name)
+        else:
+            present += f"<tr><td>{_swatch(color)}{escape(name)}</td>{''.join(map(_iou_cell, ious))}</tr>"
+    stars = any(cell.endswith("*") for cell in header)
+    starred = "<p>* trained on or adapted to, excluded from the mean</p>" if stars else ""
+    table = f"<div class=scroll><table class=domains><tr>{cells}</tr>{means}{present}</table></div>"
+    head = f"<h1>{escape(results.run)}</h1><p>{escape(title)}</p>"
+    return f"{head}<section>{table}{starred}{_absent(absent)}</section>"
+
+
+def _iou_cell(iou: float) -> str:
+    """Return a table cell whose green grows with the IoU."""
+    shade = 0 if math.isnan(iou) else 0.45 * iou
+    return f"<td style='background:rgba(46,125,80,{shade:.2f})'>{percent(iou)}</td>"
+
+
+def _swatch(color: Sequence[int]) -> str:
+    return f"<span class=swatch style='background:rgb({','.join(map(str, color))})'></span>"
+
+
+def _section(name: str, scores: DatasetScores, results: Results, large: Path, folder: Path) -> str:
+    """Return the section of one dataset, whose large pictures are in the folder `large`, if there are any."""
+    summary, title = scores.summary, f"<h2 id='{quote(name)}'>{escape(name)}</h2>"
+    pictures = "".join(_figure(scores, picture, large, folder) for picture in scores.pictures)
     count = f"{len(scores.images)} image{'s' * (len(scores.images) > 1)}"
     if summary is None:
         return f"<section>{title}<p>{count} without labels, so no scores</p>{pictures}</section>"
     others = {"pixel accuracy": summary.acc, "class accuracy": summary.acc_cls}
     others |= {"frequency-weighted IoU": summary.fwavacc} | subset_scores(scores)
     text = " · ".join(f"{key} {percent(score)}" for key, score in others.items())
-    text = "<br>".join([text, *absent_classes(classes, summary)])
     return (
         f"<section>{title}<p><b class=score>{percent(summary.mean_iu)}</b>% mIoU over {count}</p>"
-        f"<p>{text}</p><h3>Classes</h3>{_bars(summary, classes)}"
-        f"<h3>Best, median and worst image</h3>{pictures}"
+        f"<p>{text}</p><h3>Classes</h3>{_bars(summary, results.classes)}"
+        f"<h3>Best, median and worst images</h3>{_legend()}{pictures}"
         f"<h3>Confusion: the percentage of each class's pixels (row) predicted as each class (column)</h3>"
-        f"{_confusion(scores, classes)}</section>"
+        f"{_confusion(scores, results.classes)}</section>"
     )
 
 
+def _legend() -> str:
+    """Say what the greys and reds of the pictures mean."""
+    meanings = {"right": RIGHT, "wrong": WRONG, "not labelled, not scored": UNLABELLED}
+    words = "".join(f"<span>{_swatch(color)}{text}</span>" for text, color in meanings.items())
+    return f"<p class=legend>Errors: {words} Truth: <span>{_swatch((0, 0, 0))}not labelled</span></p>"
+
+
 def _bars(summary: Summary, classes: ClassTable) -> str:
-    rows = []
+    """Return a bar per class; classes that are neither in the truth nor predicted are folded away."""
+    rows, absent = [], []
     columns = summary.iou, summary.precision, summary.recall
     for name, color, *scores in zip(classes.names, classes.colors, *columns, strict=True):
-        iou = 0 if math.isnan(scores[0]) else scores[0]
+        if math.isnan(scores[0]):
+            absent.append(name)
+            continue
         paint = f"background:rgb({','.join(map(str, color))})"
-        bar = f"<div><div style='width:{100 * iou:.2f}%;{paint};border-radius:4px'></div></div>"
-        absent = " class=absent" if math.isnan(scores[0]) else ""
+        bar = f"<div><div style='width:{100 * scores[0]:.2f}%;{paint};border-radius:4px'></div></div>"
         numbers = "".join(f"<td>{percent(score)}</td>" for score in scores)
-        swatch = f"<span class=swatch style='{paint}'></span>"
-        rows.append(f"<tr{absent}><td>{swatch}{escape(name)}</td><td class=bar>{bar}</td>{numbers}</tr>")
+        rows.append(f"<tr><td>{_swatch(color)}{escape(name)}</td><td class=bar>{bar}</td>{numbers}</tr>")
     head = "<tr><th>class</th><th></th><th>IoU</th><th>precision</th><th>recall</th></tr>"
-    return f"<table>{head}{''.join(rows)}</table>"
+    return f"<div class=scroll><table>{head}{''.join(rows)}</table></div>{_absent(absent)}"
+
+
+def _absent(names: Sequence[str]) -> str:
+    """Return a line that opens to the names of classes that are not in the mean, if there are any."""
+    if not names:
+        return ""
+    title = f"{len(names)} more classes, neither in the labels nor predicted, are not in the mean"
+    return f"<details><summary>{title}</summary><p>{escape(', '.join(names))}</p></details>"
 
 
 def _confusion(scores: DatasetScores, classes: ClassTable) -> str:
-    """Draw rows normalized to the class's labelled pixels; the diagonal is the recall."""
-    head = "".join(f"<th><span>{escape(name)}</span></th>" for name in classes.names)
+    """Draw rows normalized to the class's labelled pixels; the diagonal is the recall.
+
+    Classes that are neither in the truth nor predicted are left out.
+    """
+    table = scores.counts.tolist()
+    kept = [i for i, row in enumerate(table) if sum(row) or any(other[i] for other in table)]
+    head = "".join(f"<th><span>{escape(classes.names[i])}</span></th>" for i in kept)
     rows = []
-    for i, (truth, counts) in enumerate(zip(classes.names, scores.counts.tolist(), strict=True)):
-        total = sum(counts)
+    for i in kept:
+        total, truth = sum(table[i]), classes.names[i]
         cells = []
-        for j, (pred, count) in enumerate(zip(classes.names, counts, strict=True)):
+        for j in kept:
+            count, pred = table[i][j], classes.names[j]
             ratio = count / total if total else 0.0
             title = f"{escape(truth)} predicted as {escape(pred)}: {count} px"
             color = (46, 125, 80) if i == j else (205, 32, 44)
@@ -133,15 +219,23 @@ def _confusion(scores: DatasetScores, classes: ClassTable) -> str:
     )
 
 
-def _figure(scores: DatasetScores, kind: str, image: str, source: str) -> str:
-    """Draw a picture with its caption and the names of its panels; `source` is its path beside the page."""
+def _figure(scores: DatasetScores, picture: tuple[str, str, Path], large: Path, folder: Path) -> str:
+    """Draw a small picture with its caption, the names of its panels and links to the large pictures."""
+    kind, image, small = picture
     score = scores.images[image]
     scored = "" if math.isnan(score) else f", mIoU {percent(score)}"
-    labelled = ["image", "truth", "prediction", "errors (red)"]
+    labelled = ["image", "truth", "prediction", "errors"]
     panels = ["image", "prediction"] if scores.summary is None else labelled
     words = "".join(f"<span>{panel}</span>" for panel in panels)
+    full = {kind: large_picture(large, kind, image) for kind in LARGE}
+    links = "".join(
+        f"<a href='{quote(path.relative_to(folder).as_posix())}'>{kind}</a>"
+        for kind, path in full.items()
+        if path.is_file()
+    )
+    source = quote(small.relative_to(folder).as_posix())
     return (
-        f"<figure><figcaption><b>{escape(kind)}</b>: {escape(image)}{scored}</figcaption>"
+        f"<figure><figcaption><b>{escape(kind)}</b>: {escape(image)}{scored}{links}</figcaption>"
         f"<div><div class=panels>{words}</div>"
-        f"<img src='{quote(source)}' alt='{escape(kind)} image'></div></figure>"
+        f"<img src='{source}' alt='{escape(kind)} image'></div></figure>"
     )

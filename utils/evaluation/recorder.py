@@ -16,6 +16,12 @@ from utils.evaluation.progress import Progress
 PICTURES = ("pred", "rgb", "compose", "diff")
 
 
+def large_picture(folder: Path, kind: str, name: str) -> Path:
+    """Return the file of one of PICTURES of image `name` in the `folder` of the large pictures."""
+    suffix = {"pred": "", "rgb": "_color"}.get(kind, f"_{kind}")
+    return folder / kind / f"{name}{suffix}.png"
+
+
 class Predicted(NamedTuple):
     """An image and what was predicted. The label is on the CPU, the others may be on the device."""
 
@@ -50,8 +56,7 @@ class Recorder:
         labelled = bool((done.label != IGNORE_LABEL).any())
         for kind in self.kinds:
             if kind != "diff" or labelled:
-                suffix = {"pred": "", "rgb": "_color"}.get(kind, f"_{kind}")
-                path = self.folder / kind / f"{done.name}{suffix}.png"
+                path = large_picture(self.folder, kind, done.name)
                 path.parent.mkdir(parents=True, exist_ok=True)  # names may contain slashes
                 self.draw(kind, done).save(path)
 

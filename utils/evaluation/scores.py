@@ -13,6 +13,8 @@ from utils.evaluation.metrics import Summary, mean_over, summarize
 from utils.evaluation.progress import picture_path
 from utils.evaluation.protocol import Protocol
 
+WORST = 10  # images of a dataset that the page shows
+
 
 @dataclass(frozen=True)
 class DatasetScores:
@@ -55,8 +57,8 @@ def score_dataset(
 ) -> DatasetScores:
     """Score a dataset from the counts (K, K) of its images, by name; `subsets` are train ids by name.
 
-    The best, the median and the worst image are chosen among those whose small picture is in one of the
-    progress `folders`.
+    The best, the median and the WORST worst images are chosen among those whose small picture is in one of
+    the progress `folders`.
     """
     scores = {name: summarize(counts).mean_iu for name, counts in images.items()}
     counts = torch.zeros(len(classes), len(classes), dtype=torch.int64)
@@ -73,12 +75,14 @@ def score_dataset(
 
 
 def _choose(scores: Mapping[str, float]) -> dict[str, str]:
-    """Return the names of the best, the median and the worst image, or of the first three without scores."""
+    """Return the names of the best, the median and the worst images, or of the first three without scores."""
     scored = [name for name in scores if not math.isnan(scores[name])]
     ranked = sorted(scored, key=lambda name: scores[name], reverse=True)
     if not ranked:
         return {f"example {i}": name for i, name in enumerate(sorted(scores)[:3], start=1)}
-    return {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
+    chosen = {"best": ranked[0], "median": ranked[len(ranked) // 2]}
+    worst = [name for name in reversed(ranked) if name not in chosen.values()][:WORST]
+    return chosen | {f"worst {i}": name for i, name in enumerate(worst, start=1)}
 
 
 def prune_pictures(folder: Path, scores: DatasetScores) -> None:

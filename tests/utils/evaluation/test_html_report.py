@@ -57,10 +57,41 @@ def test_page_says_all_and_needs_nothing_else(tmp_path, results):
     """12 of 24 road pixels are right, the others taken for sky: IoU 50 and 0, mean 25."""
     read = Reader(page(results, {"command": "eval.py <x>"}, tmp_path))
     assert not {"script", "link", "iframe"} & set(read.tags)
-    for words in ("run <1>", "eval.py <x>", "25.00", "50.00", "over 3 images", "mean: car"):
+    for words in (
+        "run <1>",
+        "eval.py <x>",
+        "25.00",
+        "50.00",
+        "over 3 images",
+        "not in the mean",
+        "3 classes",
+        "split val",
+    ):
         assert words in read.text
     assert "1 image without labels" in read.text and "* trained on" in read.text
-    order = [read.text.index(words) for words in ("best: a/1", "median: a/2", "worst: a/3", "example 1: a/1")]
+    order = [
+        read.text.index(words) for words in ("best: a/1", "median: a/2", "worst 1: a/3", "example 1: a/1")
+    ]
     assert order == sorted(order)
+    assert read.links.pop(0) == "#town"
     assert len(read.links) == 4
     assert all((tmp_path / link.replace("%20", " ")).is_file() for link in read.links)
+
+
+def test_classes_by_domains_at_the_top_with_absent_classes_folded_away(tmp_path, results):
+    text = page(results, {}, tmp_path)
+    top = text[: text.index("<h2")]
+    assert top.index("mIoU (%)") < top.index(">mean<") < top.index("road") < top.index("sky")
+    assert "50.00" in top and "<details>" in top and top.index("<details>") < top.index(">car<")
+
+
+def test_large_pictures_are_linked_where_they_are_there(tmp_path, results):
+    """Two datasets, so the large pictures of town are in town_val."""
+    for kind, suffix in (("compose", "_compose"), ("diff", "_diff")):
+        (tmp_path / f"town_val/{kind}/a").mkdir(parents=True)
+        (tmp_path / f"town_val/{kind}/a/3{suffix}.png").touch()
+    links = Reader(page(results, {}, tmp_path)).links
+    assert [link for link in links if "town_val" in link] == [
+        "town_val/compose/a/3_compose.png",
+        "town_val/diff/a/3_diff.png",
+    ]

@@ -43,16 +43,17 @@ def test_slices_of_other_settings_do_not_merge(tmp_path):
         merged([tmp_path / "a", tmp_path / "c"])
 
 
-def test_pictures_of_best_median_and_worst_stay(tmp_path):
+def test_pictures_of_best_median_and_worst_stay(tmp_path, monkeypatch):
     """IoU of class 0 is 9/9, 5/9, 1/9, 0/9, of class 1, never true, 0. Of four the third is the median."""
     progress = Progress(tmp_path, {})
     for name, right in (("d", 9), ("c", 5), ("b", 1), ("a", 0)):
         progress.add(name, diagonal(right, 9 - right), PICTURE)
+    monkeypatch.setattr("utils.evaluation.scores.WORST", 1)
     scores = score_dataset(progress.gather(), CLASSES, {}, [tmp_path])
     assert [(kind, name) for kind, name, _ in scores.pictures] == [
         ("best", "d"),
         ("median", "b"),
-        ("worst", "a"),
+        ("worst 1", "a"),
     ]
     prune_pictures(tmp_path, scores)
     assert sorted(path.stem for path in tmp_path.glob("pictures/*")) == ["a", "b", "d"]

@@ -47,7 +47,7 @@ run isw --wt_layer 0 0 2 2 2 0 0 --wt_reg_weight 0.6 --clusters 3 --trials 3 --c
 echo
 echo "== 4/4 mean IoU (%), trained on gtav only"
 python -m scripts.summarize baseline="$out/eval/baseline/results.json" isw="$out/eval/isw/results.json" --seen gtav
-python -m scripts.figure baseline="$(last baseline)" isw="$(last isw)" --dataset mapillary --data_root $town \
+python -m scripts.figure strip baseline="$(last baseline)" isw="$(last isw)" --dataset mapillary --data_root $town \
   --out "$out/strip.png" > /dev/null
 
 echo

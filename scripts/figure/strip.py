@@ -1,12 +1,12 @@
 """Draw a strip for a page or a paper: a row per image with photograph, truth and each network's prediction.
 
-python -m scripts.figure baseline=A.pth isw=B.pth --dataset mapillary --data_root data/town --out strip.png
-
 Without --images, the rows are the images on which the networks differ most: those with the largest range of
 mean IoU. The command prints each image's scores.
 """
 
 import argparse
+import heapq
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,6 @@ from utils.classes import CITYSCAPES, ClassTable
 from utils.errors import UserError
 from utils.evaluation.metrics import count_pixels, summarize
 from utils.evaluation.tables import percent, text_table
-from utils.exit import exit_cleanly
 from utils.visualize import colorize
 
 GAP, TITLE = 6, 22  # px between panels, and of the row of titles
@@ -49,9 +48,9 @@ def predict(sample, dataset, nets: list[Segmenter], classes: ClassTable) -> Row:
     return Row(dataset.name_of(sample), image, label, predictions, scores)
 
 
-def most_different(rows: list[Row], count: int) -> list[Row]:
-    """Return the `count` rows with the largest range of scores, largest first."""
-    return sorted(rows, key=lambda row: min(row.scores) - max(row.scores))[:count]
+def most_different(rows: Iterable[Row], count: int) -> list[Row]:
+    """Return the `count` rows with the largest range of scores, largest first; no more are kept in memory."""
+    return heapq.nlargest(count, rows, key=lambda row: max(row.scores) - min(row.scores))
 
 
 def draw(rows: list[Row], titles: list[str], classes: ClassTable, width: int) -> Image.Image:
@@ -78,20 +77,22 @@ def draw(rows: list[Row], titles: list[str], classes: ClassTable, width: int) ->
     return strip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("networks", nargs="+", metavar="TITLE=CHECKPOINT")
-    parser.add_argument("--dataset", required=True, choices=DATASETS, help="what is shown")
-    parser.add_argument("--split", default="val")
-    parser.add_argument("--data_root", help="folder of the datasets by name")
-    parser.add_argument("--images", nargs="*", help="names of images; default: those that differ most")
-    parser.add_argument("--count", type=int, default=3, help="rows, without --images")
-    parser.add_argument("--width", type=int, default=240, help="of a panel, px")
-    parser.add_argument("--out", type=Path, required=True, help="picture to write")
-    args = parser.parse_args()
-    titles, paths = zip(*(network.rpartition("=")[::2] for network in args.networks), strict=True)
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("networks", nargs="+", metavar="TITLE=CHECKPOINT")
+    add("--dataset", required=True, choices=DATASETS, help="what is shown")
+    add("--split", default="val", help="split of the dataset (default: val)")
+    add("--data_root", help="folder of the datasets by name")
+    add("--images", nargs="*", help="names of images (default: those that differ most)")
+    add("--count", type=int, default=3, help="rows, without --images (default: 3)")
+    add("--width", type=int, default=240, help="of a panel, px (default: 240)")
+    add("--out", type=Path, required=True, help="picture to write, .png")
+
+
+def run(args: argparse.Namespace) -> None:
+    titles, paths = zip(*(network.partition("=")[::2] for network in args.networks), strict=True)
+    if not all(paths):
+        raise UserError(f"networks are given as TITLE=CHECKPOINT, not {' '.join(args.networks)}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     nets = [load(path, device=device) for path in paths]
     kind = get_dataset_class(args.dataset)
@@ -100,15 +101,9 @@ def main() -> None:
     chosen = [s for s in dataset.samples if not args.images or dataset.name_of(s) in args.images]
     if args.images and len(chosen) < len(args.images):
         raise UserError(f"not all of --images {' '.join(args.images)} are in {args.dataset} {args.split}")
-    rows = [predict(sample, dataset, nets, classes) for sample in chosen]
-    rows = rows if args.images else most_different(rows, args.count)
-    names = [title or Path(path).stem for title, path in zip(titles, paths, strict=True)]
-    print(text_table([["mIoU (%)", *names], *([row.name, *map(percent, row.scores)] for row in rows)]))
+    predicted = (predict(sample, dataset, nets, classes) for sample in chosen)
+    rows = [*predicted] if args.images else most_different(predicted, args.count)
+    print(text_table([["mIoU (%)", *titles], *([row.name, *map(percent, row.scores)] for row in rows)]))
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    draw(rows, ["image", "truth", *names], classes, args.width).quantize(256).save(args.out, optimize=True)
+    draw(rows, ["image", "truth", *titles], classes, args.width).quantize(256).save(args.out, optimize=True)
     print(f"written to {args.out}")
-
-
-if __name__ == "__main__":
-    with exit_cleanly():
-        main()

@@ -1,6 +1,5 @@
 """The strip of images: its size, its rows, and that it shows what the networks predict."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from PIL import Image
 
 from network import ARCHS
-from scripts import figure
+from scripts.figure.__main__ import main
 from utils import checkpoint
 from utils.classes import CITYSCAPES
 from utils.errors import UserError
@@ -24,21 +23,20 @@ def write_network(path: Path, train_id: int) -> None:
     checkpoint.save(path, {"state_dict": net.state_dict(), "settings": settings})
 
 
-def draw(monkeypatch, toy_town, tmp_path, *flags) -> Image.Image:
+def draw(toy_town, tmp_path, *flags) -> Image.Image:
     for train_id, name in ((0, "road.pth"), (10, "sky.pth")):
         write_network(tmp_path / name, train_id)
     networks = [f"road={tmp_path / 'road.pth'}", f"sky={tmp_path / 'sky.pth'}"]
     place = ["--dataset", "gtav", "--data_root", str(toy_town), "--out", str(tmp_path / "strip.png")]
-    monkeypatch.setattr(sys, "argv", ["figure", *networks, *place, *flags])
-    figure.main()
+    main(["strip", *networks, *place, *flags])
     with Image.open(tmp_path / "strip.png") as strip:
         return strip.convert("RGB")
 
 
-def test_panels(monkeypatch, toy_town, tmp_path, capsys):
+def test_panels(toy_town, tmp_path, capsys):
     """Four panels of 64 px and three gaps of 6 px; two rows of 32 px (images of 64 x 128), a gap, 22 px of
     titles."""
-    strip = draw(monkeypatch, toy_town, tmp_path, "--count", "2", "--width", "64")
+    strip = draw(toy_town, tmp_path, "--count", "2", "--width", "64")
     assert strip.size == (4 * 64 + 3 * 6, 22 + 2 * 32 + 6)
     values = np.asarray(strip)
     assert (values[22:54, 140:204] == CITYSCAPES.colors[0]).all()
@@ -47,6 +45,6 @@ def test_panels(monkeypatch, toy_town, tmp_path, capsys):
     assert header.split() == ["mIoU", "(%)", "road", "sky"] and len(rows) == 3
 
 
-def test_an_image_that_is_not_there(monkeypatch, toy_town, tmp_path):
+def test_an_image_that_is_not_there(toy_town, tmp_path):
     with pytest.raises(UserError, match="nowhere"):
-        draw(monkeypatch, toy_town, tmp_path, "--images", "nowhere")
+        draw(toy_town, tmp_path, "--images", "nowhere")

@@ -1,0 +1,1 @@
+"""Figures of evaluations for a page or a paper."""

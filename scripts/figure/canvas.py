@@ -1,0 +1,143 @@
+"""A drawing of boxes, lines, dots and words that is written as SVG or PNG."""
+
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont
+
+from utils.errors import UserError
+from utils.files import write_text
+
+COLORS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#000000",
+)  # told apart by most eyes
+INK, QUIET = "#1f2328", "#8c959f"
+FONT = 13  # px
+SHARPNESS = 2  # pixels of a PNG for each px of the drawing
+SUFFIXES = (".svg", ".png")
+
+
+class Box(NamedTuple):
+    """A filled rectangle."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    color: str
+
+
+class Line(NamedTuple):
+    """A straight line."""
+
+    x: float
+    y: float
+    to_x: float
+    to_y: float
+    color: str
+    width: float = 1
+
+
+class Dot(NamedTuple):
+    """A filled circle."""
+
+    x: float
+    y: float
+    radius: float
+    color: str
+
+
+class Words(NamedTuple):
+    """A line of text whose middle height is y; x is its `side`: left, middle or right."""
+
+    x: float
+    y: float
+    text: str
+    side: str = "left"
+    color: str = INK
+
+
+Shape = Box | Line | Dot | Words
+
+
+class Canvas:
+    """Shapes in px on white, later ones above earlier ones."""
+
+    def __init__(self, width: float, height: float) -> None:
+        self.width, self.height = round(width), round(height)
+        self.shapes: list[Shape] = []
+
+    def add(self, *shapes: Shape) -> None:
+        self.shapes += shapes
+
+    def write(self, file: Path) -> None:
+        """Write `file`, whose suffix decides between SVG and PNG; UserError for other suffixes."""
+        check_suffix(file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.suffix == ".svg":
+            write_text(file, self.svg())
+        else:
+            self.picture().save(file, optimize=True)
+
+    def svg(self) -> str:
+        body = "\n".join(map(_svg, self.shapes))
+        size = f'width="{self.width}" height="{self.height}" viewBox="0 0 {self.width} {self.height}"'
+        font = f'font-family="DejaVu Sans, Helvetica, Arial, sans-serif" font-size="{FONT}"'
+        background = '<rect width="100%" height="100%" fill="#fff"/>'
+        return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font}>\n{background}\n{body}\n</svg>\n'
+
+    def picture(self) -> Image.Image:
+        size = self.width * SHARPNESS, self.height * SHARPNESS
+        image = Image.new("RGB", size, "white")
+        pen = ImageDraw.Draw(image)
+        for shape in self.shapes:
+            _paint(pen, shape)
+        return image
+
+
+def check_suffix(file: Path) -> None:
+    """Raise UserError unless a drawing can be written to `file`."""
+    if file.suffix not in SUFFIXES:
+        raise UserError(f"a figure is written to a file that ends in {' or '.join(SUFFIXES)}, not {file}")
+
+
+def text_width(text: str) -> float:
+    """Return the width of `text` in px."""
+    return ImageFont.load_default(FONT).getlength(text)
+
+
+def _svg(shape: Shape) -> str:
+    if isinstance(shape, Box):
+        place = f'x="{shape.x:.1f}" y="{shape.y:.1f}" width="{shape.width:.1f}" height="{shape.height:.1f}"'
+        return f'<rect {place} fill="{shape.color}"/>'
+    if isinstance(shape, Dot):
+        return f'<circle cx="{shape.x:.1f}" cy="{shape.y:.1f}" r="{shape.radius}" fill="{shape.color}"/>'
+    if isinstance(shape, Line):
+        place = f'x1="{shape.x:.1f}" y1="{shape.y:.1f}" x2="{shape.to_x:.1f}" y2="{shape.to_y:.1f}"'
+        return f'<line {place} stroke="{shape.color}" stroke-width="{shape.width}"/>'
+    anchor = {"left": "start", "middle": "middle", "right": "end"}[shape.side]
+    place = f'x="{shape.x:.1f}" y="{shape.y:.1f}" dominant-baseline="central" text-anchor="{anchor}"'
+    return f'<text {place} fill="{shape.color}">{escape(shape.text)}</text>'
+
+
+def _paint(pen: ImageDraw.ImageDraw, shape: Shape) -> None:
+    scale = SHARPNESS
+    x, y = shape.x * scale, shape.y * scale
+    if isinstance(shape, Box):
+        if shape.width > 0 and shape.height > 0:
+            pen.rectangle((x, y, x + shape.width * scale, y + shape.height * scale), shape.color)
+    elif isinstance(shape, Dot):
+        radius = shape.radius * scale
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), shape.color)
+    elif isinstance(shape, Line):
+        pen.line((x, y, shape.to_x * scale, shape.to_y * scale), shape.color, round(shape.width * scale))
+    else:
+        anchor = {"left": "lm", "middle": "mm", "right": "rm"}[shape.side]
+        pen.text((x, y), shape.text, shape.color, ImageFont.load_default(FONT * scale), anchor)

@@ -45,6 +45,11 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         known, unknown = self.parse_known_args(args, namespace)
         if unknown:
+            if not unknown[0].startswith("-"):
+                raise UserError(
+                    f"no flag takes {' '.join(unknown)}, because the flag before has its one value; where a "
+                    "pattern (*) matched several files, name one, or for --snapshot the run's folder"
+                )
             flag, flags = unknown[0].partition("=")[0], self._option_string_actions
             self.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion(flag, flags)}")
         return known
@@ -462,7 +467,11 @@ def _start(parser: Parser) -> None:
     add = parser.add_argument_group("network and start").add_argument
     add("--arch", type=str, default="DeepR50V3PlusD", help="also as network.deepv3.NAME")
     add("--pretrained", default="imagenet", help="imagenet, none, or a file of backbone weights")
-    add("--snapshot", type=str, help="checkpoint whose weights training starts from")
+    add(
+        "--snapshot",
+        type=str,
+        help="checkpoint whose weights training starts from, or a run's folder for its newest one",
+    )
     add(
         "--restore_optimizer",
         action="store_true",
@@ -743,7 +752,7 @@ def _check_scored_data(args: argparse.Namespace) -> Idle:
 def _checkpoint(parser: Parser) -> None:
     add = parser.add_argument_group("network").add_argument
     add("--arch", type=str, default="", help="needed only if the checkpoint does not record it")
-    add("--snapshot", type=str, default="", required=True, help="checkpoint to score")
+    add("--snapshot", type=str, default="", required=True, help="checkpoint to score, or a run's folder")
 
 
 def _inference(parser: Parser) -> None:
@@ -809,13 +818,27 @@ def _eval_records(parser: Parser) -> None:
 
 
 def _check_records(args: argparse.Namespace) -> Idle:
-    """Set `ckpt_path` and `exp_name` to the folder of the results."""
-    args.ckpt_path = args.ckpt_path or str(Path(args.snapshot).parent)
+    """Set `ckpt_path` and `exp_name` to the folder of the results; see `place_results`."""
     idle: Idle = {"with --exp_name": ["exp"]} if args.exp_name else {}
-    one_name = f"eval_{args.val_dataset[0]}" if len(args.val_dataset) == 1 else "eval"
-    kind = re.match(r"(?:best|ema)_.+?(?=_epoch_)", Path(args.snapshot).name)  # last_... has the plain name
-    args.exp_name = args.exp_name or args.exp or (f"{one_name}_{kind[0]}" if kind else one_name)
+    args.exp_name = args.exp_name or args.exp
+    vars(args).update(vars(place_results(args, Path(args.snapshot))))
     return idle
+
+
+def place_results(args: argparse.Namespace, snapshot: Path) -> argparse.Namespace:
+    """Return `args` with the checkpoint that is scored and the folder of its results.
+
+    Without a flag for it, the folder of the results lies in the checkpoint's folder.
+    """
+    args = argparse.Namespace(**vars(args))
+    args.snapshot = str(snapshot)
+    if "ckpt_path" not in args.given or not args.ckpt_path:
+        args.ckpt_path = str(snapshot.parent)
+    if not {"exp_name", "exp"} & args.given or not args.exp_name:
+        one_name = f"eval_{args.val_dataset[0]}" if len(args.val_dataset) == 1 else "eval"
+        kind = re.match(r"(?:best|ema)_.+?(?=_epoch_)", snapshot.name)  # last_... has the plain name
+        args.exp_name = f"{one_name}_{kind[0]}" if kind else one_name
+    return args
 
 
 def _eval_no_effect(parser: Parser) -> None:

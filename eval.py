@@ -23,7 +23,7 @@ import config
 import network
 from datasets import DATASETS, common_classes, get_dataset_class
 from datasets.loaders import setup_eval_loader
-from utils import distributed
+from utils import checkpoint, distributed
 from utils.classes import ClassTable
 from utils.errors import UserError
 from utils.evaluation import report, tables
@@ -56,6 +56,7 @@ def main(args: argparse.Namespace) -> int:
     """Evaluate and write the results; return how many images could not be read."""
     device = distributed.init(args.local_rank)
     setup()
+    args = config.place_results(args, distributed.from_first_rank(lambda: checkpoint.find(args.snapshot)))
     place = Path(args.ckpt_path, args.exp_name)
     folder = ResultFolder(place, args.split, args.split_index, args.split_count)
     snapshot_sha256 = sha256(args.snapshot, "checkpoint")

@@ -46,7 +46,9 @@ def main(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     classes = setup_classes(args)
     args = config.complete(args, distributed.world_size(), len(classes))
-    state = checkpoint.load(args.snapshot) if args.snapshot else None  # a wrong path is found at once
+    if args.snapshot:  # a wrong path is found at once
+        args.snapshot = str(distributed.from_first_rank(lambda: checkpoint.find(args.snapshot)))
+    state = checkpoint.load(args.snapshot) if args.snapshot else None
     trainer, loaders = build(args, classes, device)
     if state:
         start_from(args, trainer, state)

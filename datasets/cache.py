@@ -1,6 +1,7 @@
 """Decoded images and labels on disk, for training that waits for decoding."""
 
 import hashlib
+import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,8 +14,11 @@ from datasets.base import SegmentationDataset
 from datasets.listing import Sample
 from datasets.wrapper import DatasetWrapper
 from utils.distributed import from_first_rank
-from utils.errors import UserError
-from utils.files import write_array
+from utils.errors import DamagedFile, UserError
+from utils.files import remove_stale, write_array
+
+logger = logging.getLogger("robustnet")
+ABANDONED = 3600  # seconds after which an unfinished file is of no running job
 
 DECODING = 2  # raise it when the same file is read as other values
 
@@ -22,16 +26,17 @@ DECODING = 2  # raise it when the same file is read as other values
 class MappedImage:
     """A memory-mapped uint8 array, (H, W, *channels), that stands in for a PIL image which is cropped.
 
-    Raises UserError naming a damaged file.
+    Raises DamagedFile naming a file that is missing, too short or of another form. Grey levels are not
+    checked, because that takes as long as reading the whole image.
     """
 
     def __init__(self, path: Path, channels: tuple[int, ...]):
         try:
             self.values = np.load(path, mmap_mode="r")
-        except (ValueError, EOFError):
+        except Exception:  # NumPy raises many kinds
             self.values = np.empty(0)
         if self.values.dtype != np.uint8 or self.values.shape[2:] != channels or self.values.ndim < 2:
-            raise UserError(f"cached file {path} is damaged: delete it and start again, then it is rebuilt")
+            raise DamagedFile(f"cached file {path} is damaged")
         self.height, self.width = self.values.shape[:2]
 
     def crop(self, box: tuple[int, int, int, int]) -> np.ndarray:
@@ -40,12 +45,18 @@ class MappedImage:
         return self.values[top:bottom, left:right]
 
 
+def mapped(path: Path | None, channels: tuple[int, ...]) -> MappedImage | None:
+    """Return the array at `path`, None for no path."""
+    return None if path is None else MappedImage(path, channels)
+
+
 class CachedImages(DatasetWrapper):
     """The dataset `base` with images and labels decoded once into `folder`. Its transform starts with a crop.
 
     The name of a cached file holds a hash of the path, size and time of change of its source, so a changed
     source is decoded again. Files are renamed into place when they are complete, so any number of processes
-    and jobs may share the folder. An image of 2048x1024 px takes 8 MB with its label.
+    and jobs may share the folder. A damaged file is remade, with a warning, when it is read. An image of
+    2048x1024 px takes 8 MB with its label.
 
     Raises UserError for a folder that cannot be filled.
     """
@@ -57,7 +68,7 @@ class CachedImages(DatasetWrapper):
         self.folder, self.resolved_root = Path(folder), self.root.resolve()
         from_first_rank(self._build)
         self.files = {sample.image: self._files(sample) for sample in self.samples}
-        self.labels = {sample.label: self.files[sample.image][1] for sample in self.samples}
+        self.labels = {sample.label: sample for sample in self.samples if sample.label}
 
     def _files(self, sample: Sample) -> list[Path | None]:
         """Return the paths of the decoded image and label, None for no label."""
@@ -74,10 +85,16 @@ class CachedImages(DatasetWrapper):
         missing = [s for s in self.samples if not all(f is None or f.exists() for f in self._files(s))]
         if not missing:
             return
+        remove_stale(self.folder / self.name, ABANDONED)
+        self._decode_all(missing)
+
+    def _decode_all(self, samples: list[Sample]) -> None:
+        """Decode images and labels into the folder; UserError if that is not possible."""
         try:
             with ThreadPoolExecutor() as pool:
-                done = pool.map(self._decode, missing)
-                list(tqdm(done, f"decoding {self.name}", len(missing), unit="image"))
+                done = pool.map(self._decode, samples)
+                quiet = len(samples) == 1
+                list(tqdm(done, f"decoding {self.name}", len(samples), unit="image", disable=quiet))
         except OSError as error:
             if isinstance(error, UserError):
                 raise
@@ -91,15 +108,24 @@ class CachedImages(DatasetWrapper):
                         other.unlink(missing_ok=True)
                 write_array(file, np.asarray(values))
 
+    def _opened(self, sample: Sample) -> tuple[MappedImage | None, MappedImage | None]:
+        """Return the decoded image and label of a sample; a damaged file is remade."""
+        image, label = self.files[sample.image]
+        try:
+            return mapped(image, (3,)), mapped(label, ())
+        except DamagedFile as error:
+            logger.warning("%s; it is decoded again", error)
+            self._decode_all([sample])
+            return mapped(image, (3,)), mapped(label, ())
+
     def read_label(self, path: Path) -> np.ndarray:
         """Return the train ids of a label, (H, W). Labels that are not of `samples` are decoded."""
-        file = self.labels.get(path)
-        return MappedImage(file, ()).values if file else self.base.read_label(path)
+        label = self._opened(self.labels[path])[1] if path in self.labels else None
+        return label.values if label else self.base.read_label(path)
 
     def load(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
         """Return the item of `sample`. Samples that are not of `samples` are decoded."""
         if sample.image not in self.files:
             return self.base.load(sample, rng)
-        files = zip(self.files[sample.image], ((3,), ()), strict=True)
-        image, label = (file and MappedImage(file, channels) for file, channels in files)
+        image, label = self._opened(sample)
         return self.base.augment(sample, image, label, rng)

@@ -16,8 +16,8 @@ from datasets.listing import Sample
 from datasets.wrapper import DatasetWrapper, LabelledSource
 from utils.classes import CITYSCAPES
 from utils.distributed import from_first_rank
-from utils.errors import UserError
-from utils.files import write_array
+from utils.errors import DamagedFile, UserError
+from utils.files import read_array, remove_stale, write_array
 
 logger = logging.getLogger("robustnet")
 
@@ -119,11 +119,12 @@ class ClassUniform(DatasetWrapper):
         path = folder / f"centroids_{self.name}_{key[:32]}.npy"
         if path.is_file():
             try:
-                return np.load(path)
-            except (ValueError, EOFError, OSError) as error:
+                return read_array(path)
+            except (DamagedFile, OSError) as error:
                 logger.warning("class centroids are computed again, %s cannot be read: %s", path, error)
         centroids = self._compute()
         try:
+            remove_stale(folder, seconds=3600)
             write_array(path, centroids)
         except OSError as error:
             logger.warning("class centroids are not cached, %s cannot be written: %s", path, error)

@@ -9,8 +9,8 @@ from torch import nn
 from torchvision import models
 
 from network.weights import without_prefix
-from utils.errors import MissingFile, UserError
-from utils.files import load_torch
+from utils import checkpoint, torch_files
+from utils.errors import DamagedFile, MissingFile, UserError
 
 logger = logging.getLogger("robustnet")
 
@@ -21,7 +21,8 @@ RECIPE = "IMAGENET1K_V1"
 def imagenet_state(name: str) -> dict[str, torch.Tensor]:
     """Return torchvision's weights of `name`, downloaded once into torch.hub's folder.
 
-    Raises MissingFile when they are not there and cannot be downloaded, UserError when none are published.
+    Raises MissingFile when they are not there and cannot be downloaded, DamagedFile when they do not fit the
+    hash in their name, UserError when none are published.
     """
     if name.endswith("deep_stem"):
         raise UserError(
@@ -29,20 +30,30 @@ def imagenet_state(name: str) -> dict[str, torch.Tensor]:
             "file with --pretrained PATH or start from random weights with --pretrained none"
         )
     weights = models.get_model_weights(name)[RECIPE]
+    file = Path(torch.hub.get_dir(), "checkpoints", os.path.basename(weights.url))
+    if not file.is_file():
+        hash_in_name = file.stem.rpartition("-")[2]
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(weights.url, str(file), hash_in_name)
+        except (OSError, RuntimeError) as error:  # torch raises RuntimeError for another hash
+            raise MissingFile(
+                f"ImageNet weights {file} are missing and cannot be downloaded ({error}); put the file "
+                "there, name another with --pretrained PATH, or start from random weights with "
+                "--pretrained none"
+            ) from error
     try:
-        return weights.get_state_dict(check_hash=True)
-    except OSError as error:
-        file = Path(torch.hub.get_dir(), "checkpoints", os.path.basename(weights.url))
-        raise MissingFile(
-            f"ImageNet weights {file} are missing and cannot be downloaded ({error}); put the file "
-            "there, name another with --pretrained PATH, or start from random weights with "
-            "--pretrained none"
-        ) from error
+        return torch_files.read(file, "file of ImageNet weights")
+    except DamagedFile as error:
+        raise DamagedFile(f"{error}; delete it, then it is downloaded again") from error
 
 
 def file_state(path: str) -> dict[str, torch.Tensor]:
-    """Return the weights in `path`, a state dict or a checkpoint, without `module.` prefixes."""
-    state = load_torch(path, "--pretrained file")
+    """Return the weights in `path`, a state dict or a checkpoint, without `module.` prefixes.
+
+    Of a folder, the newest sound checkpoint is read.
+    """
+    state = torch_files.read(checkpoint.find(path), "--pretrained file")
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"--pretrained {path} holds no weights: expected a state dict or a checkpoint")

@@ -8,14 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 GROUND_FLOOR = (
-    "errors",
-    "distributed",
-    "files",
-    "images",
-    "classes",
-    "pixels",
-    "settings",
-    "norms",
+    *("errors", "distributed", "files", "torch_files", "images", "classes", "pixels", "settings", "norms"),
     "checkpoint",
 )
 GROUND = {f"utils.{name}" for name in GROUND_FLOOR}

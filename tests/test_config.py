@@ -111,6 +111,12 @@ def test_given_are_the_flags_on_the_command_line():
     assert given == {"lr", "wt_bound", "img_wt_loss", "dataset"}  # also where the value is the default
 
 
+def test_a_pattern_that_matched_two_files_is_explained():
+    for parse in (config.parse_train_args, config.parse_eval_args):
+        with pytest.raises(UserError, match=r"no flag takes b.pth, .*pattern .*--snapshot the run's folder"):
+            parse(["--snapshot", "a.pth", "b.pth"])
+
+
 def test_flags_are_not_abbreviated():
     with pytest.raises(UserError, match="--datas gtav; did you mean --dataset or"):
         config.parse_train_args(["--datas", "gtav"])

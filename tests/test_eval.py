@@ -427,6 +427,17 @@ def test_a_mistyped_checkpoint_leaves_no_folder(town):
     assert not (town / "none").exists()
 
 
+def test_of_a_runs_folder_the_newest_checkpoint_is_scored(town):
+    """A damaged one is not; the results are beside the one that is scored."""
+    (town / "run").mkdir()
+    (town / "net.pth").rename(town / "run" / "best_gtav_epoch_1_mean-iu_0.5.pth")
+    (town / "run" / "last_gtav_epoch_2_mean-iu_0.5.pth").write_bytes(b"cut off")
+    evaluate(town, "--snapshot", str(town))
+    (results,) = town.glob("run/*/results.json")
+    assert results.parent.name.endswith("_best_gtav")
+    assert json.loads(results.read_text())["snapshot"] == str(next(town.glob("run/best*")))
+
+
 def test_an_image_without_its_label_is_named(town):
     (town / "data" / "gtFine" / "val" / "a" / "a_000001_000000_gtFine_labelIds.png").unlink()
     with pytest.raises(FileNotFoundError, match="a_000001_000000_leftImg8bit.png.*labelIds.png"):

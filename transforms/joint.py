@@ -138,10 +138,7 @@ class RandomHorizontalFlip:
 
 
 class RandomRotate:
-    """Rotate about the middle by an angle uniform in +-`degrees`; the corners become black, label 255.
-
-    The image is interpolated bicubically.
-    """
+    """Rotate about the middle by an angle uniform in +-`degrees`; the corners become black, label 255."""
 
     def __init__(self, degrees: float):
         self.degrees = degrees
@@ -159,4 +156,4 @@ class RandomRotate:
         angle = self.draw(rng)
         if label is not None:
             label = self.apply(label, angle, Image.Resampling.NEAREST, IGNORE_LABEL)
-        return self.apply(image, angle, Image.Resampling.BICUBIC, BLACK), label
+        return self.apply(image, angle, Image.Resampling.BILINEAR, BLACK), label

@@ -1,33 +1,218 @@
-"""Checkpoints: a crash cannot damage one while it is written, and reading one runs no code from it."""
+"""Checkpoints: written whole and flushed to disk, checked when they are read, and reading runs no code."""
 
+import logging
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
-from utils.errors import UserError
-from utils.files import load_torch, replacing
+from utils import torch_files
+from utils.errors import DamagedFile, MissingFile, UserError
+from utils.files import remove_stale
+
+logger = logging.getLogger("robustnet")
 
 VERSION = 2  # 2: the networks of network.archs.REBUILT are the published ones
+NAMES_SHOWN = 6  # in a message
 
 
 def save(path: Path, state: dict) -> None:
-    """Write `state` to `path`, whole or not at all."""
-    with replacing(path) as temporary:
-        torch.save({**state, "version": VERSION}, temporary)
+    """Write `state` to `path`, whole or not at all, with a hash that `load` checks.
+
+    Unfinished files of dead processes are removed from the folder. Raises UserError, and leaves the file at
+    `path` as it is, if weights are not finite (see `require_finite`) or the disk is full (DiskFull).
+    """
+    require_finite(state.get("state_dict", {}))
+    remove_stale(path.parent)
+    torch_files.write(path, {**state, "version": VERSION})
+
+
+def require_finite(weights: Mapping[str, Tensor]) -> None:
+    """Raise UserError that names the entries of a state dict with a number that is not finite."""
+    floats = {name: value for name, value in weights.items() if value.is_floating_point()}
+    if not floats:
+        return
+    finite = torch.stack([value.isfinite().all() for value in floats.values()]).tolist()  # waits once
+    names = [name for name, fine in zip(floats, finite, strict=True) if not fine]
+    if names:
+        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+        raise UserError(
+            f"the weights {', '.join(names[:NAMES_SHOWN])}{more} are not finite, so no checkpoint is "
+            "written; continue from the last one with a lower --lr"
+        )
 
 
 def load(path: str | Path) -> dict:
-    """Return the checkpoint at `path`, on the CPU; tensors, numbers and strings only.
+    """Return the checkpoint at `path`, on the CPU; of a folder the newest sound one.
 
-    Raises MissingFile if there is no file, and UserError for a file that is not a checkpoint or that holds
+    It holds tensors, numbers and strings only. Raises MissingFile if there is no file, DamagedFile for one
+    whose content is not what was written, and UserError for a file that is not a checkpoint or that holds
     anything that would run code.
     """
-    state = load_torch(path, "checkpoint")
+    return _with_weights(torch_files.read(find(path), "checkpoint"), path)
+
+
+def _with_weights(state: Any, path: str | Path) -> dict:
     if not isinstance(state, dict) or "state_dict" not in state:
         raise UserError(
             f"{path} holds no state_dict; expected a checkpoint of this project or the published code"
         )
     return state
+
+
+def find(path: str | Path) -> Path:
+    """Return `path`, or the newest sound checkpoint if it is a folder; see `newest`."""
+    return newest(Path(path)) if Path(path).is_dir() else Path(path)
+
+
+class _Found(NamedTuple):
+    """A checkpoint in a folder; a greater one is newer. Of equal iterations, last_ is before best_."""
+
+    iteration: int
+    is_last: bool
+    time: int
+    path: Path
+
+
+def newest(folder: Path) -> Path:
+    """Return the newest sound checkpoint in a run's folder, or in a folder of several runs.
+
+    The newest has the highest iteration, then the latest time. Published checkpoints have no iteration and
+    are older than others. Weights of a teacher (ema_...) are not looked at. A warning names each damaged file
+    that is found. Raises UserError if nothing is left.
+    """
+    found, damaged = [], []
+    for path in sorted(folder.rglob("*.pth")):
+        if path.name.startswith("ema_"):
+            continue
+        try:
+            state = _with_weights(torch_files.skim(path, "checkpoint"), path)
+        except UserError as error:
+            logger.warning("%s; it is skipped", error)
+            damaged.append(path)
+            continue
+        iteration = state.get("iteration", -1)
+        found.append(_Found(iteration, path.name.startswith("last_"), path.stat().st_mtime_ns, path))
+    for candidate in sorted(found, reverse=True):
+        try:
+            torch_files.check(candidate.path, "checkpoint")
+            return candidate.path
+        except DamagedFile as error:
+            logger.warning("%s; the one before it is used", error)
+            damaged.append(candidate.path)
+    if damaged:
+        raise DamagedFile(f"no sound checkpoint in {folder}: {', '.join(map(str, damaged))} cannot be read")
+    raise MissingFile(
+        f"no checkpoint in {folder}; train.py writes those of a run to CKPT/DATE/EXP/MM_DD_HH/last_....pth, "
+        "as --ckpt, --date and --exp say"
+    )
+
+
+class File(NamedTuple):
+    """A checkpoint to write. `stem` begins the names of its kind, of which the newest `keep` stay."""
+
+    path: Path
+    state: dict[str, Any]
+    stem: str
+    keep: int = 1
+
+
+def write_files(files: Iterable[File]) -> None:
+    """Write checkpoints in their order; older ones of a kind are removed once the new one is on disk."""
+    for file in files:
+        save(file.path, file.state)
+        others = [path for path in file.path.parent.glob(f"{file.stem}*.pth") if path != file.path]
+        others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for path in others[max(0, file.keep - 1) :]:
+            path.unlink(missing_ok=True)
+
+
+class BackgroundWriter:
+    """Writes checkpoints on a thread, while training goes on.
+
+    `submit` copies the tensors and returns. At most one group of files is being written: `submit` waits for
+    the group before it. An error of writing is raised by the next `submit`, `wait` or `close`. Leaving the
+    `with` block waits for the writing; an error is only logged if the block itself failed.
+    """
+
+    def __init__(self) -> None:
+        self.pool = ThreadPoolExecutor(1, "checkpoint")
+        self.pending: Future[None] | None = None
+
+    def submit(self, files: Iterable[File]) -> None:
+        """Write `files` as `write_files` does; their tensors may be changed afterwards.
+
+        Raises UserError if weights are not finite, and the error of the group before.
+        """
+        files = list(files)
+        for file in files:
+            require_finite(file.state.get("state_dict", {}))
+        self.wait()
+        copies: dict[int, Tensor] = {}
+        copied = [file._replace(state=_copied(file.state, copies)) for file in files]
+        event = None
+        if torch.cuda.is_available():
+            event = torch.cuda.Event()
+            event.record()
+        self.pending = self.pool.submit(_write_when_copied, copied, event)
+
+    def wait(self) -> None:
+        """Wait until all that was submitted is written; raise the error of writing it."""
+        pending, self.pending = self.pending, None
+        if pending:
+            pending.result()
+
+    def close(self) -> None:
+        """Wait as `wait` does, and end the thread."""
+        try:
+            self.wait()
+        finally:
+            self.pool.shutdown()
+
+    def __enter__(self) -> "BackgroundWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except Exception as failure:
+            if kind is None:
+                raise
+            logger.error("%s", failure)
+
+
+def _write_when_copied(files: list[File], event: torch.cuda.Event | None) -> None:
+    if event:
+        event.synchronize()
+    write_files(files)
+
+
+def _copied(value: Any, copies: dict[int, Tensor]) -> Any:
+    """Return `value` with its tensors copied to the CPU, each once; `copies` is by the tensor's id.
+
+    Copies from a GPU are only begun, into pinned memory, which PyTorch keeps for the next time.
+    """
+    if isinstance(value, Tensor):
+        if id(value) not in copies:
+            copies[id(value)] = _copy(value.detach())
+        return copies[id(value)]
+    if isinstance(value, dict):
+        return {key: _copied(item, copies) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_copied(item, copies) for item in value)
+    return value
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    if not tensor.is_cuda:
+        return tensor.clone()
+    return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
 
 
 def check_settings(state: dict, settings: dict) -> None:

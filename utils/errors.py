@@ -12,6 +12,14 @@ class MissingFile(UserError, FileNotFoundError):
     """A file or folder that is not there."""
 
 
+class DamagedFile(UserError):
+    """A file whose content is not what was written."""
+
+
+class DiskFull(UserError, OSError):
+    """A file that could not be written for lack of room. What was at its place before is unchanged."""
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean X or Y?" for up to three of `known` that are like `name`, "" if none is."""
     closest = get_close_matches(name, known)

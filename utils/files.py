@@ -1,27 +1,26 @@
-"""Safe names; files written whole or not at all, and those of torch.save read without running code."""
+"""Safe names, and files written whole or not at all, flushed to disk, with a hash where that helps."""
 
+import errno
+import fcntl
 import hashlib
 import os
 import re
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 import numpy as np
-import torch
 
-from utils.errors import MissingFile, UserError
+from utils.errors import DamagedFile, DiskFull, MissingFile, UserError
 
-# Published checkpoints hold NumPy scalars (mean_iu) beside tensors, under the module name of NumPy 1 or 2.
-_scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
-NUMPY_SCALARS = [
-    _scalar,
-    (_scalar, "numpy.core.multiarray.scalar"),
-    np.dtype,
-    *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
-]
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_FOLDER_FLUSH = {errno.EINVAL, errno.ENOTSUP}  # of file systems that flush folders by themselves
+HASH_MARK = b"robustnet sha256 "  # at the end of a hashed file, before the digits of the hash
+HASH_DIGITS = 64
 
 MAX_PART, MAX_NAME = 180, 1000  # bytes of one part of a safe name, and of all parts
 
@@ -74,17 +73,141 @@ def printable(path: str | Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`, which is made; at the end its file replaces `path`.
+    """Yield the path of an empty file in the folder of `path`; at the end that file replaces `path`.
 
-    Other processes see the old file or the whole new one. After an error the old file stays.
+    Other processes see the old file or the whole new one, also after a power cut: file and folder are flushed
+    to disk before and after the replacement. The folder is made. After an error the old file is unchanged.
+    Raises DiskFull when there is no room.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid4().hex}.partial")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary, lock = _locked_partial(path.parent)
+        try:
+            yield temporary
+            flush(temporary)
+            flush(path.parent)
+            os.replace(temporary, path)
+            flush(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+            os.close(lock)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise DiskFull(f"disk full: {path} cannot be written, {free_room(path.parent)}") from error
+
+
+def _locked_partial(folder: Path) -> tuple[Path, int]:
+    """Return a new file in `folder` and the open descriptor that holds its lock while this process lives."""
+    while True:
+        path = folder / f".{uuid4().hex}.partial"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks
+            return path, descriptor
+        if path.exists():
+            return path, descriptor
+        os.close(descriptor)  # another process removed the file before it was locked
+
+
+def remove_stale(folder: Path, seconds: float = 0) -> None:
+    """Remove the unfinished files of dead processes from `folder`; they are at least `seconds` old.
+
+    A file is in use while its process holds its lock. Without locks, files of less than a day are in use.
+    """
+    for path in folder.glob(".*.partial"):
+        try:
+            age = time.time() - path.stat().st_mtime
+            descriptor = os.open(path, os.O_RDWR)
+        except OSError:  # finished or removed in the meantime
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stale = age >= seconds
+        except BlockingIOError:
+            stale = False
+        except OSError:
+            stale = age > 86400
+        try:
+            if stale:
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
+
+
+def flush(path: Path) -> None:
+    """Wait until the content of a file, or the names in a folder, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in NO_FOLDER_FLUSH):
+            raise
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def free_room(folder: Path) -> str:
+    """Return how much room the disk of `folder` has, in words."""
+    return f"{shutil.disk_usage(folder).free / 2**20:.1f} MiB are free"
+
+
+class HashedWriter:
+    """Writes to an open binary file and hashes what is written; `finish` adds the hash.
+
+    An OSError is kept until `finish`, and later writes do nothing, because torch.save passes no error on.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write and hash `data`, which is anything with bytes; return their number."""
+        view = memoryview(data).cast("B")
+        self.digest.update(view)
+        if self.error is None:
+            try:
+                self.file.write(view)
+            except OSError as error:
+                self.error = error
+        return len(view)
+
+    def flush(self) -> None:
+        """Do nothing: the file is flushed when it is complete."""
+
+    def finish(self) -> None:
+        """Add the mark and the hash of all before; raise the error of an earlier write."""
+        self.write(HASH_MARK)
+        if self.error is None:
+            self.file.write(self.digest.hexdigest().encode())
+            self.file.flush()
+        else:
+            raise self.error
+
+
+def hash_fits(file: BinaryIO) -> bool | None:
+    """Return whether the content of an open file fits the hash at its end, None if it has none; rewind it."""
+    size = file.seek(0, os.SEEK_END)
+    start = size - len(HASH_MARK) - HASH_DIGITS
+    file.seek(max(0, start))
+    note = file.read()
+    file.seek(0)
+    if start < 0 or not note.startswith(HASH_MARK):
+        return None
+    digest = _digest(file, size - HASH_DIGITS)
+    file.seek(0)
+    return digest.encode() == note[len(HASH_MARK) :]
+
+
+def _digest(file: BinaryIO, size: int) -> str:
+    """Return the hash of the next `size` bytes of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    while size > 0 and (chunk := file.read(min(2**20, size))):
+        digest.update(chunk)
+        size -= len(chunk)
+    return digest.hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -94,35 +217,32 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Write a .npy file whole or not at all."""
-    with replacing(path) as temporary, temporary.open("xb") as file:
-        np.save(file, array)
+    """Write a .npy file, with a hash at its end, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        writer = HashedWriter(file)
+        np.lib.format.write_array(writer, np.asanyarray(array), allow_pickle=False)  # type: ignore[arg-type]
+        writer.finish()
 
 
-def load_torch(path: str | Path, what: str) -> Any:
-    """Return what torch.save wrote to `path`, on the CPU: only tensors, numbers, strings and containers.
+def read_array(path: Path) -> np.ndarray:
+    """Return what `write_array` wrote; DamagedFile where the content does not fit its hash.
 
-    `what` names the file's role in messages. Raises MissingFile if there is no file, and UserError for a file
-    that is damaged, is not of torch.save, or holds anything that would run code.
+    A file without a hash, of an earlier version, is only checked for its length.
     """
-    if not os.path.isfile(path):
-        raise MissingFile(f"no {what} at {path}")
-    try:
-        with torch.serialization.safe_globals(NUMPY_SCALARS):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged or unsafe file
-        raise UserError(
-            f"{what} {path} cannot be read safely: torch.save did not write it, it is damaged, or it holds "
-            f"more than tensors, numbers and strings ({type(error).__name__})"
-        ) from error
+    with path.open("rb") as file:
+        fits = hash_fits(file)
+        try:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+        except Exception as error:  # NumPy raises many kinds
+            raise DamagedFile(f"{path} is damaged: {error}") from error
+        if not (fits or (fits is None and not file.read(1))):
+            raise DamagedFile(f"{path} is damaged: its content does not fit its hash")
+    return array
 
 
 def sha256(path: str | Path, what: str = "file") -> str:
     """Return the hash of a file's content, in hexadecimal; MissingFile naming `what` if there is none."""
     if not os.path.isfile(path):
         raise MissingFile(f"no {what} at {path}")
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return _digest(file, os.path.getsize(path))

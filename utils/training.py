@@ -289,29 +289,47 @@ def weights(net: nn.Module) -> dict[str, Tensor]:
     return {f"module.{key}": value for key, value in net.state_dict().items()}
 
 
-def save(trainer: Trainer, scores: dict[str, Scores], folder: Path, select: Collection[str]) -> None:
-    """Write `last_...` (scored on the first dataset), `ema_...` of a teacher, and `best_...` per dataset.
+def save(
+    trainer: Trainer,
+    scores: dict[str, Scores],
+    folder: Path,
+    select: Collection[str],
+    keep_last: int = 1,
+    writer: checkpoint.BackgroundWriter | None = None,
+) -> None:
+    """Write `best_...` per dataset, then `ema_...` of a teacher and `last_...` (scored on the first dataset).
 
     `ema_...` holds only weights: a continued run starts from the student's checkpoint. `best_...` is written
-    for each dataset in `select` whose mean IU improved. The old file of a kind is deleted only once the new
-    one is complete.
+    for each dataset in `select` whose mean IU improved. It comes first, because `last_...` says that it was
+    written. The newest `keep_last` files of `last_...` and one of each other kind stay; an older one is
+    deleted only once the new one is on disk. `writer` does all that while training goes on.
+
+    Raises UserError on all processes, and writes nothing, if the weights are not finite.
     """
+    nets = {"last": trainer.net} | ({"ema": trainer.teacher} if trainer.teacher else {})
+    entries = {kind: weights(net) for kind, net in nets.items()}
+    for state_dict in entries.values():
+        checkpoint.require_finite(state_dict)
     improved = [name for name in select if scores[name].mean_iu > trainer.best.get(name, -1)]
     trainer.best |= {name: scores[name].mean_iu for name in improved}
     state = trainer.state_dict()
     if not distributed.is_main():
         return
     first = next(iter(scores), "unscored")
-    files = [("last", first, trainer.net), *(("best", name, trainer.net) for name in improved)]
+    kinds = [("best", name, state | {"state_dict": entries["last"]}) for name in improved]
     if trainer.teacher:
-        files.append(("ema", f"{first}-teacher", trainer.teacher))
-    for kind, name, net in files:
+        kept = ("settings", "epoch", "iteration", "command")
+        content = {key: state[key] for key in kept} | {"state_dict": entries["ema"]}
+        kinds.append(("ema", f"{first}-teacher", content))
+    kinds.append(("last", first, state | {"state_dict": entries["last"]}))
+    files = []
+    for kind, name, content in kinds:
         mean_iu = scores[name].mean_iu if name in scores else math.nan
         stem = f"{kind}_{name}_epoch_"
-        file = folder / f"{stem}{trainer.epoch}_mean-iu_{mean_iu:.5f}.pth"
-        entries = ("settings", "epoch", "iteration", "command") if kind == "ema" else state
-        content = {key: state[key] for key in entries}
-        checkpoint.save(file, content | {"state_dict": weights(net), "mean_iu": mean_iu})
-        for old in folder.glob(f"{stem}*.pth"):
-            if old != file:
-                old.unlink()
+        path = folder / f"{stem}{trainer.epoch}_mean-iu_{mean_iu:.5f}.pth"
+        keep = keep_last if kind == "last" else 1
+        files.append(checkpoint.File(path, content | {"mean_iu": mean_iu}, stem, keep))
+    if writer:
+        writer.submit(files)
+    else:
+        checkpoint.write_files(files)

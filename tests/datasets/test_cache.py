@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -49,24 +50,41 @@ def test_files_are_decoded_once(toy, tmp_path, monkeypatch):
     assert len(ClassUniform(cached, 0.5, 32, cache_dir=tmp_path / "centroids").centroids)
 
 
-def test_a_damaged_file_is_named(toy, tmp_path):
+def test_a_damaged_file_is_remade(toy, tmp_path, caplog):
     cached = CachedImages(gtav(toy), tmp_path)
-    path, _ = cached.files[cached.samples[0].image]
-    path.write_bytes(path.read_bytes()[:-100])
-    damaged = pytest.raises(UserError, match=f"cached file {path} is damaged")
-    with damaged:
-        cached[0]
-    for content in (b"", b"garbage" * 100):
+    path, label = cached.files[cached.samples[0].image]
+    whole, item = path.read_bytes(), cached[0]
+
+    def check(file):
+        with caplog.at_level("WARNING", "robustnet"):
+            assert same(cached[0], item)
+        assert f"cached file {file} is damaged; it is decoded again" in caplog.text
+        assert path.read_bytes() == whole
+        caplog.clear()
+
+    for content in (whole[:-200], b"", b"garbage" * 100, b"\x93NUMPY\1\0v\0{'descr': "):
         path.write_bytes(content)
-        with damaged:
-            cached[0]
+        check(path)
     a_label, floats, a_row = np.zeros((8, 9), np.uint8), np.zeros((8, 9, 3)), np.zeros(3, np.uint8)
     for values in (a_label, floats, a_row):
         np.save(path, values)
-        with damaged:
-            cached[0]
+        check(path)
     path.unlink()
-    CachedImages(gtav(toy), tmp_path)[0]
+    check(path)
+    label.write_bytes(b"")
+    check(label)
+    label.write_bytes(b"")
+    assert (cached.read_label(cached.samples[0].label) == np.load(label)).all()
+
+
+def test_unfinished_files_of_dead_jobs_are_removed(toy, tmp_path):
+    folder = tmp_path / "gtav"
+    folder.mkdir()
+    for name, age in ((".old.partial", 7200), (".new.partial", 0)):
+        (folder / name).touch()
+        os.utime(folder / name, (time.time() - age,) * 2)
+    CachedImages(gtav(toy), tmp_path)
+    assert [path.name for path in folder.glob(".*")] == [".new.partial"]
 
 
 def test_copies_of_a_dataset_keep_apart(toy, tmp_path):

@@ -13,6 +13,7 @@ from network.pretrained import RECIPE, imagenet_state, renamed
 from network.weights import load_weights
 from tests.helpers import Payload, rename_in_pickle
 from utils import checkpoint
+from utils.errors import DamagedFile
 
 BUILD = ARCHS["DeepR18V3PlusD"]
 CASES = json.loads((Path(__file__).parents[1] / "golden/models.json").read_text())["cases"]
@@ -160,3 +161,21 @@ def test_without_a_network_the_expected_file_and_the_flag_are_named(tmp_path, mo
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
     with pytest.raises(FileNotFoundError, match=r"checkpoints/resnet18-\w+\.pth .*--pretrained PATH.*none"):
         imagenet_state("resnet18")
+
+
+def test_a_damaged_download_is_named(tmp_path, monkeypatch):
+    """torchvision's file of the old form has no checksums; its name has the hash."""
+    monkeypatch.setattr(torch.hub, "_get_torch_home", lambda: str(tmp_path))
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    url = get_model_weights("resnet18")[RECIPE].url
+    path = tmp_path / "hub/checkpoints" / url.rpartition("/")[2]
+    torch.save(resnet18().state_dict(), path, _use_new_zipfile_serialization=False)
+    with pytest.raises(DamagedFile, match=f"{path} is damaged: .* delete it, then it is downloaded again"):
+        imagenet_state("resnet18")
+
+
+def test_the_newest_checkpoint_of_a_folder(tmp_path):
+    source = BUILD()
+    checkpoint.save(tmp_path / "run/last_gtav_epoch_1.pth", {"state_dict": source.state_dict()})
+    net = BUILD(pretrained=str(tmp_path))
+    torch.testing.assert_close(net.state_dict(), source.state_dict())

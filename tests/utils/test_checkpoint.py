@@ -1,5 +1,7 @@
 import os
 import pickle
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ from torch import nn
 
 from network.weights import load_weights
 from tests.helpers import Payload, rename_in_pickle
-from utils import checkpoint
+from utils import checkpoint, torch_files
+from utils.errors import DamagedFile, DiskFull, MissingFile, UserError
 
 
 def small_net():
@@ -60,3 +63,163 @@ def test_a_bare_state_dict_is_no_checkpoint(tmp_path):
     torch.save(small_net().state_dict(), tmp_path / "bare.pth")
     with pytest.raises(ValueError, match="holds no state_dict"):
         checkpoint.load(tmp_path / "bare.pth")
+
+
+# Which checkpoint of a folder
+
+
+def write(path, iteration=None, seconds=0):
+    """Write a checkpoint that is `seconds` old."""
+    state = {"state_dict": small_net().state_dict()}
+    checkpoint.save(path, state if iteration is None else state | {"iteration": iteration})
+    os.utime(path, (time.time() - seconds,) * 2)
+    return path
+
+
+def flip(path, share=0.5):
+    data = bytearray(path.read_bytes())
+    data[int(share * len(data))] ^= 1
+    path.write_bytes(data)
+
+
+def test_the_newest_has_the_highest_iteration_then_the_latest_time(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    write(tmp_path / "a/last_gtav_epoch_1.pth", 20, seconds=50)
+    last = write(tmp_path / "b/last_gtav_epoch_1.pth", 20, seconds=10)
+    write(tmp_path / "b/best_gtav_epoch_1.pth", 20)
+    write(tmp_path / "b/last_gtav_epoch_0.pth", 10)
+    write(tmp_path / "b/ema_gtav-teacher_epoch_1.pth", 30)
+    write(tmp_path / "b/last_published.pth")
+    assert checkpoint.newest(tmp_path) == last
+    assert checkpoint.load(tmp_path)["iteration"] == 20
+    assert checkpoint.find(tmp_path) == last and checkpoint.find(str(last)) == last
+    assert checkpoint.newest(tmp_path / "a").parent.name == "a"
+    later = write(tmp_path / "a/best_cityscapes_epoch_2.pth", 21, seconds=100)
+    assert checkpoint.newest(tmp_path) == later
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9, 0.999])
+def test_damaged_ones_are_skipped_and_named(tmp_path, share, caplog):
+    sound = write(tmp_path / "last_gtav_epoch_0.pth", 10)
+    for iteration in (20, 30):
+        flip(write(tmp_path / f"last_gtav_epoch_{iteration}.pth", iteration), share)
+    with caplog.at_level("WARNING", "robustnet"):
+        assert checkpoint.newest(tmp_path) == sound
+    for iteration in (20, 30):
+        assert f"last_gtav_epoch_{iteration}.pth is damaged" in caplog.text or share == 0
+        assert f"last_gtav_epoch_{iteration}.pth" in caplog.text
+    sound.unlink()
+    with pytest.raises(DamagedFile, match=f"no sound checkpoint in {tmp_path}: .*epoch_"):
+        checkpoint.newest(tmp_path)
+
+
+def test_a_folder_without_checkpoints_says_where_runs_are(tmp_path):
+    with pytest.raises(
+        MissingFile, match=f"no checkpoint in {tmp_path}; train.py .*--ckpt, --date and --exp"
+    ):
+        checkpoint.load(tmp_path)
+
+
+# What is never lost
+
+
+def test_weights_that_are_not_finite_are_never_written(tmp_path):
+    path = tmp_path / "last_gtav_epoch_1.pth"
+    checkpoint.save(path, {"state_dict": {"a": torch.ones(2), "b": torch.ones(2), "n": torch.ones(2).long()}})
+    old = path.read_bytes()
+    for bad in (torch.nan, torch.inf, -torch.inf):
+        weights = {"a": torch.tensor([1, bad]), "b": torch.ones(2), "c": torch.tensor(bad).half()}
+        with pytest.raises(UserError, match="the weights a, c are not finite"):
+            checkpoint.save(path, {"state_dict": weights})
+        with checkpoint.BackgroundWriter() as writer, pytest.raises(UserError, match="a, c are not finite"):
+            writer.submit([checkpoint.File(path, {"state_dict": weights}, "last_gtav_epoch_")])
+    assert path.read_bytes() == old and os.listdir(tmp_path) == [path.name]
+    many = {str(i): torch.tensor(torch.nan) for i in range(9)}
+    with pytest.raises(UserError, match="0, 1, 2, 3, 4, 5 and 3 more are"):
+        checkpoint.require_finite(many)
+    checkpoint.require_finite({})
+
+
+def file(folder, epoch, keep=1, kind="last"):
+    state = {"state_dict": {"a": torch.full((3,), float(epoch))}, "epoch": epoch}
+    stem = f"{kind}_gtav_epoch_"
+    return checkpoint.File(folder / f"{stem}{epoch}_mean-iu_0.1.pth", state, stem, keep)
+
+
+def epochs(folder, kind="last"):
+    return sorted(int(path.name.split("_")[3]) for path in folder.glob(f"{kind}*"))
+
+
+def test_older_files_of_a_kind_go_once_the_new_one_is_written(tmp_path, monkeypatch):
+    for epoch in range(4):
+        checkpoint.write_files([file(tmp_path, epoch, 2), file(tmp_path, epoch, kind="best")])
+        time.sleep(0.01)
+    checkpoint.write_files([file(tmp_path, 3, 2)])  # again
+    assert epochs(tmp_path) == [2, 3] and epochs(tmp_path, "best") == [3]
+
+    def fail(path, content):
+        raise DiskFull("disk full")
+
+    monkeypatch.setattr(torch_files, "write", fail)
+    with pytest.raises(DiskFull):
+        checkpoint.write_files([file(tmp_path, 4)])
+    assert epochs(tmp_path) == [2, 3]
+
+
+def test_stale_files_go_with_the_next_checkpoint(tmp_path):
+    (tmp_path / ".0123456789abcdef.partial").write_bytes(b"cut off")
+    write(tmp_path / "last.pth")
+    assert os.listdir(tmp_path) == ["last.pth"]
+
+
+# In the background
+
+
+def test_the_background_writer_writes_what_was_submitted(tmp_path, monkeypatch):
+    """Tensors may change after submit; equal ones are copied once; the next submit waits."""
+    begun, go_on, save = [], [], torch_files.write
+
+    def slow(path, content):
+        begun.append(path)
+        while not go_on:
+            time.sleep(0.001)
+        save(path, content)
+
+    monkeypatch.setattr(torch_files, "write", slow)
+    weight = torch.ones(3)
+    state = {"state_dict": {"a": weight}, "optimizer": {"state": [{"b": weight}, (weight, 2)]}, "epoch": 1}
+    one = checkpoint.File(tmp_path / "last_1.pth", state, "last_")
+    with checkpoint.BackgroundWriter() as writer:
+        writer.submit([one])
+        weight += 1
+        assert not list(tmp_path.iterdir())
+        go_on.append(True)
+        writer.submit([one._replace(path=tmp_path / "last_2.pth", keep=2)])
+        assert (tmp_path / "last_1.pth").exists()
+        writer.wait()
+        assert len(begun) == 2
+    for number in (1, 2):
+        state = checkpoint.load(tmp_path / f"last_{number}.pth")
+        first, second = state["optimizer"]["state"]
+        for tensor in (state["state_dict"]["a"], first["b"], second[0]):
+            assert tensor.tolist() == [number] * 3
+        assert second[1] == 2
+
+
+def test_errors_in_the_background_are_raised_once(tmp_path, monkeypatch, caplog):
+    def fail(path, content):
+        raise DiskFull(f"disk full: {Path(path).name}")
+
+    monkeypatch.setattr(torch_files, "write", fail)
+    writer = checkpoint.BackgroundWriter()
+    writer.submit([file(tmp_path, 1)])
+    with pytest.raises(DiskFull, match="epoch_1"):
+        writer.submit([file(tmp_path, 2)])
+    writer.submit([file(tmp_path, 3)])
+    with pytest.raises(DiskFull, match="epoch_3"):
+        writer.close()
+    with pytest.raises(KeyError), checkpoint.BackgroundWriter() as writer:
+        writer.submit([file(tmp_path, 4)])
+        raise KeyError
+    assert "disk full: last_gtav_epoch_4" in caplog.text

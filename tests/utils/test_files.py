@@ -1,13 +1,29 @@
-"""Files are written whole or not at all, and read without running code."""
+"""Files are written whole or not at all."""
 
+import errno
+import os
 import pickle
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
-import torch
 
-from utils.errors import MissingFile, UserError
-from utils.files import below, load_torch, printable, replacing, safe_name, sha256, write_array, write_text
+from tests.helpers import ROOT
+from utils.errors import DamagedFile, DiskFull, MissingFile, UserError
+from utils.files import (
+    below,
+    printable,
+    read_array,
+    remove_stale,
+    replacing,
+    safe_name,
+    sha256,
+    write_array,
+    write_text,
+)
 
 
 def test_an_error_leaves_the_old_file(tmp_path):
@@ -19,9 +35,132 @@ def test_an_error_leaves_the_old_file(tmp_path):
     assert path.read_text() == "old" and list(path.parent.iterdir()) == [path]
 
 
+def test_a_power_cut_leaves_the_old_file_or_the_new_one(tmp_path, monkeypatch):
+    """Content and name of the new file are on disk before it replaces the old one, and again after it."""
+    path, calls, descriptors = tmp_path / "a.txt", [], {}
+    opened, replace = os.open, os.replace
+
+    def open_(name, flags, mode=0o777):
+        descriptor = opened(name, flags, mode)
+        descriptors[descriptor] = "folder" if os.path.isdir(name) else "file"
+        return descriptor
+
+    def replaced(*names):
+        calls.append("replace")
+        replace(*names)
+
+    monkeypatch.setattr(os, "open", open_)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: calls.append(descriptors[descriptor]))
+    monkeypatch.setattr(os, "replace", replaced)
+    write_text(path, "new")
+    assert calls == ["file", "folder", "replace", "folder"]
+
+
+def killed_while_writing(path):
+    """Start a process that writes "new" to `path`, kill it before it replaces the old file."""
+    program = (
+        "import os, sys, time; from pathlib import Path; from utils.files import write_text\n"
+        "os.replace = lambda *names: (print('written', flush=True), time.sleep(60))\n"
+        f"write_text(Path({str(path)!r}), 'new')"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        remove_stale(path.parent)  # the process lives and keeps its file
+        left = [file.name for file in path.parent.glob(".*.partial")]
+        process.send_signal(signal.SIGKILL)
+    return left
+
+
+def test_a_killed_writer_leaves_the_old_file_and_nothing_for_long(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    left = killed_while_writing(path)
+    assert path.read_text() == "old" and len(left) == 1
+    assert sorted(os.listdir(tmp_path)) == sorted(["a.txt", *left])
+    remove_stale(tmp_path, seconds=600)
+    assert len(os.listdir(tmp_path)) == 2
+    remove_stale(tmp_path)
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_no_file_is_removed_while_it_is_written(tmp_path):
+    with replacing(tmp_path / "a.txt") as temporary:
+        remove_stale(tmp_path)
+        temporary.write_text("new")
+    assert (tmp_path / "a.txt").read_text() == "new"
+
+
+def test_without_locks_only_files_of_another_day_are_removed(tmp_path, monkeypatch):
+    def unlockable(*args):
+        raise OSError(errno.ENOSYS, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", unlockable)
+    write_text(tmp_path / "a.txt", "new")
+    for name, age in ((".old.partial", 90000), (".new.partial", 3600)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    remove_stale(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".new.partial", "a.txt"]
+
+
+def test_many_writers_of_one_file(tmp_path):
+    """Three processes write one file and clear the folder, again and again; readers see whole files only."""
+    path = tmp_path / "a.npy"
+    program = (
+        "import sys, numpy as np; from pathlib import Path; from utils.files import *\n"
+        "for i in range(40):\n"
+        f"    remove_stale(Path({str(tmp_path)!r}))\n"
+        f"    write_array(Path({str(path)!r}), np.full(50000, int(sys.argv[1])))"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", program, str(i)], cwd=ROOT) for i in range(3)]
+    reads = 0
+    while any(writer.poll() is None for writer in writers):
+        if path.exists():
+            array = read_array(path)
+            assert len(array) == 50000 and (array == array[0]).all()
+            reads += 1
+    assert reads and [writer.returncode for writer in writers] == [0, 0, 0]
+    assert os.listdir(tmp_path) == ["a.npy"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_named_and_leaves_the_old_file(tmp_path, code):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(DiskFull, match=f"disk full: {path} .* MiB are free"), replacing(path):
+        raise OSError(code, os.strerror(code))
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_other_errors_of_the_system_stay(tmp_path):
+    with pytest.raises(PermissionError), replacing(tmp_path / "a.txt"):
+        raise PermissionError(errno.EACCES, "no")
+
+
 def test_an_array_comes_back(tmp_path):
     write_array(tmp_path / "a.npy", np.arange(3))
-    assert np.load(tmp_path / "a.npy").tolist() == [0, 1, 2]
+    assert np.load(tmp_path / "a.npy").tolist() == read_array(tmp_path / "a.npy").tolist() == [0, 1, 2]
+
+
+def test_every_changed_bit_of_an_array_is_found(tmp_path):
+    path = tmp_path / "a.npy"
+    write_array(path, np.arange(40))
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        data = bytearray(whole)
+        data[place] ^= 1 << place % 8
+        path.write_bytes(data)
+        with pytest.raises(DamagedFile, match="a.npy is damaged"):
+            read_array(path)
+    for size in (0, 5, 100, len(whole) - 90, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(DamagedFile, match="a.npy is damaged"):
+            read_array(path)
+
+
+def test_an_array_of_an_earlier_version_has_no_hash(tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(3))
+    assert read_array(tmp_path / "a.npy").tolist() == [0, 1, 2]
 
 
 def test_sha256(tmp_path):
@@ -30,25 +169,6 @@ def test_sha256(tmp_path):
     assert sha256(tmp_path / "empty").startswith("e3b0c44298fc1c149afbf4c8996fb924")
     with pytest.raises(MissingFile, match="nowhere"):
         sha256(tmp_path / "nowhere")
-
-
-def test_tensors_and_numpy_scalars_are_read(tmp_path):
-    torch.save({"x": torch.ones(2), "mean_iu": np.float64(0.5)}, tmp_path / "a.pth")
-    assert load_torch(tmp_path / "a.pth", "checkpoint")["mean_iu"] == 0.5
-
-
-class Payload:
-    def __reduce__(self):
-        return print, ("executed",)
-
-
-def test_code_is_not_run(tmp_path, capsys):
-    torch.save({"x": Payload()}, tmp_path / "a.pth")
-    (tmp_path / "b.pth").write_bytes(pickle.dumps(Payload()))
-    for name in ("a.pth", "b.pth"):
-        with pytest.raises(UserError, match=name):
-            load_torch(tmp_path / name, "checkpoint")
-    assert "executed" not in capsys.readouterr().out
 
 
 def test_a_missing_file_is_both_kinds_of_error_and_survives_pickling():

@@ -1,0 +1,101 @@
+"""Which files a save leaves, whenever it is cut off."""
+
+import os
+
+import pytest
+import torch
+from torch import nn
+
+from utils import checkpoint, torch_files
+from utils.errors import UserError
+from utils.training import Scores, save
+
+
+class Small:
+    """What `save` reads of a Trainer."""
+
+    def __init__(self):
+        self.net, self.teacher, self.epoch, self.best = nn.Linear(2, 2), None, 0, {}
+
+    def state_dict(self):
+        return {
+            "settings": {},
+            "epoch": self.epoch,
+            "iteration": self.epoch,
+            "command": "",
+            "best": self.best,
+        }
+
+
+def scores(mean_iu):
+    return {"gtav": Scores(0.5, 0.5, mean_iu, 1.0)}
+
+
+def trained(folder, *mean_ius, **options):
+    """Save one epoch after the other."""
+    trainer = Small()
+    for trainer.epoch, mean_iu in enumerate(mean_ius):
+        save(trainer, scores(mean_iu), folder, ["gtav"], **options)
+    return trainer
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_best_and_last(tmp_path):
+    trainer = trained(tmp_path, 0.2, 0.3, 0.1)
+    best, last = "best_gtav_epoch_1_mean-iu_0.30000.pth", "last_gtav_epoch_2_mean-iu_0.10000.pth"
+    assert names(tmp_path) == [best, last] and trainer.best == {"gtav": 0.3}
+    assert checkpoint.load(tmp_path / last)["best"] == {"gtav": 0.3}
+    assert checkpoint.load(tmp_path / best)["mean_iu"] == 0.3
+    assert checkpoint.newest(tmp_path).name == last
+
+
+def test_the_last_ones_are_kept(tmp_path):
+    trained(tmp_path, 0.3, 0.2, 0.1, 0.05, keep_last=2)
+    epochs = [name.split("_")[3] for name in names(tmp_path)]
+    assert epochs == ["0", "2", "3"]  # the best one, then two last ones
+
+
+def test_a_writer_takes_the_files(tmp_path):
+    with checkpoint.BackgroundWriter() as writer:
+        trained(tmp_path, 0.2, 0.3, writer=writer)
+    assert [name.split("_")[3] for name in names(tmp_path)] == ["1", "1"]
+
+
+@pytest.mark.parametrize("written", [0, 1])
+def test_a_save_that_is_cut_off_loses_neither_best_nor_last(written, tmp_path, monkeypatch):
+    """The second save ends after `written` of its two files, best_ and last_; each old one stays until then.
+
+    The file that a run continues from never claims a best score whose file was not written.
+    """
+    trainer = trained(tmp_path, 0.2)
+    old, count, write = names(tmp_path), [0], torch_files.write
+
+    def cut_off(path, content):
+        if count[0] == written:
+            raise KeyboardInterrupt
+        count[0] += 1
+        write(path, content)
+
+    monkeypatch.setattr(torch_files, "write", cut_off)
+    trainer.epoch = 1
+    with pytest.raises(KeyboardInterrupt):
+        save(trainer, scores(0.4), tmp_path, ["gtav"])
+    left = names(tmp_path)
+    assert left == old if not written else left == ["best_gtav_epoch_1_mean-iu_0.40000.pth", old[1]]
+    best = max(float(name[-11:-4]) for name in left if name.startswith("best"))
+    assert checkpoint.load(tmp_path)["best"] == {"gtav": best}
+
+
+def test_weights_that_are_not_finite_leave_everything(tmp_path):
+    trainer = trained(tmp_path, 0.2)
+    old = {name: os.stat(tmp_path / name).st_mtime_ns for name in names(tmp_path)}
+    with torch.no_grad():
+        trainer.net.bias[0] = torch.nan
+    trainer.epoch = 1
+    with pytest.raises(UserError, match="module.bias are not finite"):
+        save(trainer, scores(0.9), tmp_path, ["gtav"])
+    assert {name: os.stat(tmp_path / name).st_mtime_ns for name in names(tmp_path)} == old
+    assert trainer.best == {"gtav": 0.2}

@@ -47,29 +47,20 @@ class ConcatSources(SeveralSources):
 class OnePerDomain(SeveralSources):
     """Items of one image from each source. Every domain is equally likely.
 
-    An epoch has the length of the longest source. The others start again from their beginning. Which images
-    meet in an item changes with the epoch.
+    An epoch has the length of the smallest source. Each image is drawn uniformly from its source, with
+    replacement, as in the published code.
     """
 
-    def __init__(self, sources: Iterable[LabelledSource], *, seed: int = 0):
-        super().__init__(sources, seed=seed)
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        super().set_epoch(epoch)
-        lengths = enumerate(map(len, self.sources))
-        self.orders = [sample_rng(self.seed, epoch, i).permutation(length) for i, length in lengths]
-
     def __len__(self) -> int:
-        return max(map(len, self.sources))
+        return min(map(len, self.sources))
 
     def __getitem__(self, index: int) -> list[dict[str, Any]]:
         if not 0 <= index < len(self):
             raise IndexError(f"item {index} of {len(self)}")
         items = []
-        for number, (source, order) in enumerate(zip(self.sources, self.orders, strict=True)):
+        for number, source in enumerate(self.sources):
             rng = sample_rng(self.seed, self.epoch, index, number)
-            items.append(source.load(source.samples[order[index % len(order)]], rng))
+            items.append(source.load(source.samples[rng.integers(len(source))], rng))
         return items
 
 

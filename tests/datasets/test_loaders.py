@@ -13,6 +13,7 @@ from datasets.labels import lookup_table
 from datasets.loaders import endless, setup_classes, setup_eval_loader, setup_loaders
 from datasets.multi_source import ConcatSources, OnePerDomain, collate
 from datasets.views import PhotometricPairs
+from tests.golden.recipe import fidelity
 from tests.helpers import SIZE, TRAIN, VAL, add_datasets, no_transform, save, write_camvid
 from transforms import presets
 from utils.classes import CITYSCAPES, ClassTable
@@ -267,15 +268,31 @@ def test_concat_sources(two_domains):
         dataset[6]
 
 
-def test_one_per_domain_uses_the_shorter_domain_evenly(two_domains):
+def test_one_per_domain_draws_from_each_domain(two_domains):
+    """An epoch is as long as the smaller domain. 800 draws: 200 of each of 4 images, 400 of each of 2."""
     dataset = OnePerDomain(two_domains)
-    dataset.set_epoch(5)
-    assert len(dataset) == 4
-    names = [[item["name"] for item in dataset[i]] for i in range(4)]
-    assert sorted(first for first, _ in names) == ["000", "001", "002", "003"]
-    assert sorted(second for _, second in names) == ["000", "000", "001", "001"]
+    assert len(dataset) == 2
+    names = []
+    for epoch in range(400):
+        dataset.set_epoch(epoch)
+        names += [[item["name"] for item in items] for items in (dataset[0], dataset[1])]
+    assert two_domains[1].epoch == 399
+    for domain, expected in enumerate(([200] * 4, [400] * 2)):
+        counts = np.unique([pair[domain] for pair in names], return_counts=True)[1]
+        assert len(counts) == len(expected) and (abs(counts - expected) < 70).all()
+    assert [item["name"] for item in dataset[1]] == names[-1]  # a function of seed, epoch and index
     assert [int(item["label"][0, 0]) for item in dataset[0]] == [10, 2]
-    assert two_domains[1].epoch == 5
+    with pytest.raises(IndexError):
+        dataset[2]
+
+
+@pytest.mark.parametrize("case", [fidelity("F10")[0]["one per domain"]])
+def test_the_published_length_of_an_epoch_of_several_domains(case, tmp_path):
+    for number, length in enumerate(case["lengths"]):
+        write_camvid(tmp_path / str(number), [np.zeros((1, 1))] * length)
+    names = range(len(case["lengths"]))
+    domains = [DATASETS["camvid"](tmp_path / str(number), "train", no_transform) for number in names]
+    assert len(OnePerDomain(domains)) == case["epoch"]
 
 
 def test_photometric_pairs(toy):

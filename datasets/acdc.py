@@ -47,7 +47,7 @@ class ACDC(SegmentationDataset):
             for sample in self.list_split(self.split, layouts_of(condition))
         ]
 
-    def name_of(self, sample: Sample) -> str:
+    def plain_name(self, sample: Sample) -> str:
         return sample.image.stem
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from datasets.base import Layout, Sample, SegmentationDataset, Transform
 from datasets.labels import ID_TO_TRAIN_ID
-from datasets.listing import found_in
+from datasets.walk import found_in
 from utils.errors import MissingFile
 
 IMAGE_SUFFIX = "_leftImg8bit.png"
@@ -86,7 +86,7 @@ class Cityscapes(SegmentationDataset):
             raise MissingFile(f"no video frames: expected {expected}; found: {found_in(self.root)}")
         frames = []
         for sample in samples:
-            place, _, frame = self.name_of(sample).rpartition("_")
+            place, _, frame = self.plain_name(sample).rpartition("_")
             split = sample.image.parts[-3]
             for number in (int(frame) - self.max_skip, int(frame) + self.max_skip):
                 path = video / split / city(sample) / f"{place}_{number:06d}{IMAGE_SUFFIX}"

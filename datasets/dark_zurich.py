@@ -23,5 +23,5 @@ class DarkZurich(SegmentationDataset):
         (r"(gt/val/night/[^/]+/[^/]+_gt_labelTrainIds\.png)", r"\1"),
     )
 
-    def name_of(self, sample: Sample) -> str:
+    def plain_name(self, sample: Sample) -> str:
         return sample.image.stem

@@ -1,14 +1,16 @@
 """Any folder or list of images, without labels."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from datasets.base import Sample, SegmentationDataset
-from datasets.listing import NoImages, files_below, found_in
-from utils.errors import MissingFile, UserError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
+from datasets.listing import NoImages
+from datasets.walk import IMAGE_SUFFIXES, UNREADABLE, described, found_in, images_of, walk
+from utils.errors import MissingFile, UserError, few
+from utils.files import printable, read_text
 
 
 class Folder(SegmentationDataset):
@@ -16,7 +18,8 @@ class Folder(SegmentationDataset):
 
     An image is named by its path without the suffix. An image that cannot be read becomes an item without
     pixels that gives the reason under "unreadable"; with `strict` it is an error. The root may also be a text
-    file with one path of an image per line, relative to the folder of the text file.
+    file with one path of an image per line, relative to the folder of the text file, or one image. Each image
+    is listed once, whatever links lead to it. Hidden files and results of eval.py are left out.
     """
 
     name = "folder"
@@ -25,28 +28,43 @@ class Folder(SegmentationDataset):
 
     def find_samples(self) -> list[Sample]:
         if self.root.is_file():
+            if self.root.suffix.lower() in IMAGE_SUFFIXES:
+                return [Sample(self.root, None)]
             return self._listed()
-        paths = files_below(self.root, SUFFIXES + tuple(map(str.upper, SUFFIXES)))
+        found = walk(self.root, once=True)
+        paths, others = images_of(found.files)
         if not paths:
-            expected = ", *".join(SUFFIXES)
-            found = found_in(self.root)
-            raise NoImages(f"no images in {self.root}: expected files *{expected}; found: {found}")
+            expected = ", *".join(IMAGE_SUFFIXES)
+            raise NoImages(
+                f"no images in {self.root}: expected files *{expected}; found: {found_in(self.root)}"
+            )
+        self.skip(others.pop(UNREADABLE, []), UNREADABLE)
+        if left_out := found.left_out | others:
+            self.note(f"left out of {printable(self.root)}: {described(left_out, self.root)}")
         return [Sample(path, None) for path in paths]
 
     def _listed(self) -> list[Sample]:
-        lines = [line.strip() for line in self.root.read_text().splitlines()]
-        paths = [self.root.parent / line for line in lines if line]
+        lines = [line.strip() for line in read_text(self.root).splitlines()]
+        paths = list({os.path.abspath(path): path for path in map(self._path, filter(None, lines))}.values())
         if missing := [path for path in paths if not path.is_file()]:
-            raise MissingFile(f"{len(missing)} images of list {self.root} are not there: {missing[0]}")
+            names = few([*map(printable, missing)], 3)
+            raise MissingFile(f"{len(missing)} images of list {self.root} are not there: {names}")
         if not paths:
             raise MissingFile(f"list {self.root} names no image")
         return [Sample(path, None) for path in paths]
 
-    def name_of(self, sample: Sample) -> str:
+    def _path(self, line: str) -> Path:
+        """Return the path that a line names, which may have been written on Windows."""
+        path = self.root.parent / line
+        other = self.root.parent / line.replace("\\", "/")
+        return path if path.is_file() or not other.is_file() else other
+
+    def plain_name(self, sample: Sample) -> str:
+        """Return the image's path without its suffix: below the root, or the whole one if it is elsewhere."""
         folder = self.root.parent if self.root.is_file() else self.root
-        if not sample.image.is_relative_to(folder):
-            return sample.image.with_suffix("").as_posix().lstrip("/")
-        return sample.image.relative_to(folder).with_suffix("").as_posix()
+        image, folder = (Path(os.path.abspath(path)) for path in (sample.image, folder))
+        path = image.relative_to(folder) if image.is_relative_to(folder) else image.relative_to("/")
+        return path.with_suffix("").as_posix()
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         try:

@@ -38,6 +38,6 @@ class KITTI(SegmentationDataset):
 
     def number(self, sample: Sample) -> int:
         """Return the number in an image's name."""
-        if not self.name_of(sample).isdecimal():
+        if not self.plain_name(sample).isdecimal():
             raise UserError(f"an image of kitti is called NNNNNN_10.png, this one is not: {sample.image}")
-        return int(self.name_of(sample))
+        return int(self.plain_name(sample))

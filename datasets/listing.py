@@ -1,17 +1,17 @@
 """Which files a split of a dataset consists of."""
 
 import logging
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from datasets.splits import as_ranges, read_split, split_names
+from datasets.walk import IMAGE_SUFFIXES, UNREADABLE, described, found_in, images_of, stem_of, walk
 from utils import distributed
-from utils.errors import MissingFile, UserError
+from utils.errors import MissingFile, UserError, few
+from utils.files import printable, safe_name
 
 logger = logging.getLogger("robustnet")
-MAX_NAMED = 20  # files in one log line
 
 
 class Sample(NamedTuple):
@@ -24,7 +24,9 @@ class Layout(NamedTuple):
     """Where one arrangement of a dataset keeps its files; `{split}` stands for the split's folder.
 
     A label has the path of its image, with the folder and the suffix exchanged. A `flat` layout has all
-    images NUMBER.png in one folder; the lists in split_data/ say which of them are in the split.
+    images NUMBER.png in one folder; the lists in split_data/ say which of them are in the split. The
+    extension of images and labels may also be in upper case or that of another kind of image, see
+    `walk.stem_of`.
     """
 
     images: str
@@ -33,15 +35,20 @@ class Layout(NamedTuple):
     label_suffix: str = ".png"
     flat: bool = False
 
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        return (self.image_suffix,) if isinstance(self.image_suffix, str) else self.image_suffix
+
     def __str__(self) -> str:
         below = "NUMBER" if self.flat else "**/*"
-        suffix = self.image_suffix if isinstance(self.image_suffix, str) else "|".join(self.image_suffix)
-        return f"{self.images}/{below}{suffix} with {self.labels}/{below}{self.label_suffix}"
+        return f"{self.images}/{below}{'|'.join(self.suffixes)} with {self.labels}/{below}{self.label_suffix}"
 
-    def stem(self, image: Path) -> str:
-        """Return the name of an image without the layout's suffix."""
-        suffixes = (self.image_suffix,) if isinstance(self.image_suffix, str) else self.image_suffix
-        return image.name.removesuffix(next((end for end in suffixes if image.name.endswith(end)), ""))
+    def stem(self, image: Path) -> str | None:
+        """Return the name of an image without the layout's suffix; None if it does not end in it."""
+        exact = (end for end in self.suffixes if image.name.endswith(end))
+        return next(
+            (stem for end in (*exact, *self.suffixes) if (stem := stem_of(image.name, end)) is not None), None
+        )
 
 
 class NoImages(MissingFile):
@@ -54,8 +61,10 @@ class ListedDataset:
     `cv` chooses one of `cv_splits` cross-validation splits of datasets that have them. With `labelled` False
     no label is looked for. An image without its label is an error; with `skip_unlabelled` it is left out.
 
-    `skipped` has a sentence for each kind of file that was left out. The sentences are logged. With `strict`
-    they are errors instead, except for images without their label.
+    `skipped` has a sentence for each kind of data that was left out. The sentences are logged. With `strict`
+    they are errors instead, except for images without their label. `incomplete` are those of them that say
+    that images of a published split are missing. `notes` has a sentence for files that are no data of the
+    dataset, such as hidden ones.
 
     Raises NoImages for a root without this split, MissingFile for an image without its label, and UserError
     for an unknown split, a folder that cannot be read and two images of one name.
@@ -89,14 +98,22 @@ class ListedDataset:
         self.root, self.split, self.cv = Path(root), split, cv
         self.strict, self.labelled, self.skip_unlabelled = strict, labelled, skip_unlabelled
         self.skipped: list[str] = []
+        self.incomplete: list[str] = []
+        self.notes: list[str] = []
         self.samples = self.find_samples()
         if not self.samples and self.layouts:
             nothing = f"none of the images of {self.name} in {root} is in split {split}"
-            raise MissingFile("; ".join([nothing, *self.skipped]))
+            more = f"; and {len(self.skipped) - 3} more" if len(self.skipped) > 3 else ""
+            raise MissingFile("; ".join([nothing, *self.skipped[:3]]) + more)
         by_name: dict[str, Sample] = {}
         for sample in self.samples:
             if (first := by_name.setdefault(self.name_of(sample), sample)) is not sample:
-                raise UserError(f"two images of one name: {first.image} and {sample.image}")
+                both = f"{printable(first.image)} and {printable(sample.image)}"
+                raise UserError(f"two images of one name: {both}")
+        odd = [sample for sample in self.samples if self.name_of(sample) != self.plain_name(sample)]
+        if odd:
+            names = [f"{printable(self.plain_name(sample))} as {self.name_of(sample)}" for sample in odd]
+            self.note(f"names that no file of results can have are written as others: {few(names, 3)}")
 
     @classmethod
     def check_split(cls, split: str, cv: int = 0) -> None:
@@ -120,7 +137,7 @@ class ListedDataset:
         by_labels = sorted(layouts, key=lambda layout: not self._below(layout.labels, folder).is_dir())
         for layout in by_labels:
             images, labels = (self._below(path, folder) for path in (layout.images, layout.labels))
-            if paths := files_below(images, layout.image_suffix, deep=not layout.flat):
+            if paths := self._images(images, layout):
                 paths = self._of_split(paths, split) if layout.flat else paths
                 if not self.labelled or (split in self.unlabelled_splits and not labels.is_dir()):
                     return [Sample(path, None) for path in paths]
@@ -134,6 +151,29 @@ class ListedDataset:
     def _below(self, path: str, folder: str) -> Path:
         return self.root / path.format(split=folder)
 
+    def _images(self, folder: Path, layout: Layout) -> list[Path]:
+        """Return the images of a layout in `folder`, sorted; say what else is there."""
+        found = walk(folder, deep=not layout.flat)
+        images, others = images_of(found.files)
+        others.pop("no images", None)
+        if not layout.suffixes[0].lower().endswith(IMAGE_SUFFIXES):
+            images = found.files
+        stems = {path: layout.stem(path) for path in images}
+        paths = [path for path in images if stems[path] is not None]
+        named: dict[tuple, Path] = {}
+        for path in sorted(paths, key=lambda path: (not path.name.endswith(layout.suffixes), path)):
+            named.setdefault((path.parent, stems[path]), path)
+        if paths:
+            kept = set(named.values())
+            self.skip([path for path in paths if path not in kept], "images beside one of the same name")
+            self.skip(others.get(UNREADABLE, []), UNREADABLE)
+            strangers = [path for path in images if stems[path] is None]
+            ends = " or ".join(layout.suffixes)
+            left_out = found.left_out | ({f"images not called *{ends}": strangers} if strangers else {})
+            if left_out:
+                self.note(f"left out of {printable(folder)}: {described(left_out, folder)}", logging.INFO)
+        return sorted(named.values())
+
     def _of_split(self, paths: list[Path], split: str) -> list[Path]:
         """Return those of a flat download's `paths` whose number is in the published list of `split`."""
         published = {number for name in split_names(self.name) for number in read_split(name)}
@@ -144,67 +184,55 @@ class ListedDataset:
         if missing := sorted(wanted - set(numbered)):
             reason = f"{len(missing)} of {len(wanted)} published images are missing"
             self.skip(as_ranges(missing).split(", "), reason)
+            self.incomplete += self.skipped[-1:]
         return [numbered[number] for number in sorted(wanted & set(numbered))]
 
     def _with_labels(self, paths: list[Path], images: Path, labels: Path, layout: Layout) -> list[Sample]:
-        present = set(files_below(labels, layout.label_suffix, deep=not layout.flat))
-        samples = []
-        for path in paths:
-            label = labels / path.relative_to(images)
-            label = label.with_name(layout.stem(path) + layout.label_suffix)
-            samples.append(Sample(path, label))
+        present: dict[tuple, Path] = {}  # (folder, name without the suffix) -> label
+        files = walk(labels, deep=not layout.flat).files
+        for path in sorted(files, key=lambda path: (not path.name.endswith(layout.label_suffix), path)):
+            if (stem := stem_of(path.name, layout.label_suffix)) is not None:
+                present.setdefault((path.parent, stem), path)
+        samples, missing = [], []
+        for image in paths:
+            folder, stem = labels / image.relative_to(images).parent, layout.stem(image)
+            if label := present.pop((folder, stem), None):
+                samples.append(Sample(image, label))
+            else:
+                expected = printable(folder / f"{stem}{layout.label_suffix}")
+                missing.append(
+                    f"image without its label: {printable(image)} needs {expected}, which is not there"
+                )
         if not layout.flat:
-            self.skip(sorted(present - {sample.label for sample in samples}), "labels without their image")
-        missing = [
-            f"image without its label: {image} needs {label}, which is not there"
-            for image, label, _ in samples
-            if label not in present
-        ]
+            self.skip(sorted(present.values()), "labels without their image")
         if missing and not self.skip_unlabelled:
             more = f"; so do {len(missing) - 1} more images" if len(missing) > 1 else ""
             raise MissingFile(missing[0] + more)
         self.skipped += missing
-        return [sample for sample in samples if sample.label in present]
+        return samples
 
     def skip(self, files: Iterable[Path | str], why: str) -> None:
         """Log that `files`, if there are any, are left out, and `why`; UserError if strict."""
-        names = [str(file) for file in files]
+        names = [printable(file) for file in files]
         if not names:
             return
-        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-        text = f"{self.name} {self.split}: {why}: {', '.join(names[:MAX_NAMED])}{more}"
+        text = f"{self.name} {self.split}: {why}: {few(names)}"
         if self.strict:
             raise UserError(f"{text}; without --strict_data they are left out")
         logger.log(logging.WARNING if distributed.is_main() else logging.DEBUG, "left out, %s", text)
         self.skipped.append(text)
 
+    def note(self, text: str, level: int = logging.WARNING) -> None:
+        """Log what is said of files that are no data of the dataset."""
+        logger.log(
+            level if distributed.is_main() else logging.DEBUG, "%s %s: %s", self.name, self.split, text
+        )
+        self.notes.append(text)
+
     def name_of(self, sample: Sample) -> str:
+        """Return the name of the image in results, which is a safe name; see `utils.files.safe_name`."""
+        return safe_name(self.plain_name(sample))
+
+    def plain_name(self, sample: Sample) -> str:
         """Return the image's file name without the dataset's suffix."""
-        return self.layouts[0].stem(sample.image)
-
-
-def files_below(folder: Path, suffixes: str | tuple[str, ...], *, deep: bool = True) -> list[Path]:
-    """Return the files below `folder` whose names end in `suffixes`, sorted, without hidden ones.
-
-    With `deep` at any depth, otherwise directly in the folder. A folder that does not exist has no files.
-    Raises UserError for a folder that cannot be read.
-    """
-
-    def fail(error: OSError) -> None:
-        raise UserError(f"folder {error.filename} cannot be read: {error.strerror}") from error
-
-    found: list[Path] = []
-    for parent, _, names in os.walk(folder, onerror=fail, followlinks=True) if folder.is_dir() else ():
-        found += [Path(parent, name) for name in names if name.endswith(suffixes) and name[0] != "."]
-        if not deep:
-            break
-    return sorted(found)
-
-
-def found_in(folder: Path) -> str:
-    """Describe in a few words what is in `folder`, or in its nearest parent that exists."""
-    if not folder.exists():
-        return f"{folder.name} does not exist, {found_in(folder.parent)}"
-    entries = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-    more = f", ... ({len(entries)} entries)" if len(entries) > 5 else ""
-    return f"{folder} holds {', '.join(entries[:5]) or 'nothing'}{more}"
+        return self.layouts[0].stem(sample.image) or sample.image.stem

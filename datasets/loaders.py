@@ -28,6 +28,7 @@ from transforms.photometric import Photometric
 from utils import distributed
 from utils.classes import ClassTable
 from utils.errors import MissingFile, UserError
+from utils.files import read_text
 from utils.norms import Norm
 
 logger = logging.getLogger("robustnet")
@@ -230,7 +231,7 @@ def _class_shares(file: str, dataset: SegmentationDataset, num_classes: int) -> 
     if not Path(file).is_file():
         raise MissingFile(f"no class shares at {file}; scripts.class_weights writes them")
     try:
-        table = json.loads(Path(file).read_text())
+        table = json.loads(read_text(Path(file)))
     except ValueError as error:
         raise UserError(f"{file} is not a file of scripts.class_weights: {error}") from error
     names = [dataset.name_of(sample) for sample in dataset.samples]

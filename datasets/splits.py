@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import MissingFile, UserError
+from utils.files import read_text
 
 FOLDER = Path(__file__).parents[1] / "split_data"
 
@@ -27,7 +28,7 @@ def read_split(name: str) -> frozenset[int]:
     if not path.is_file():
         raise MissingFile(f"no split list {path}")
     numbers: list[int] = []
-    for entry in " ".join(line.partition("#")[0] for line in path.read_text().splitlines()).split():
+    for entry in " ".join(line.partition("#")[0] for line in read_text(path).splitlines()).split():
         if not (match := re.fullmatch(r"(\d+)(?:-(\d+))?", entry)):
             raise UserError(f"{path}: {entry!r} is neither a number nor a range FIRST-LAST")
         numbers += range(int(match[1]), int(match[2] or match[1]) + 1)

@@ -27,8 +27,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # also run as python scripts
 import config
 from datasets import DATASETS
 from datasets.base import SegmentationDataset, sample_rng
-from datasets.listing import NoImages, Sample, files_below, found_in
+from datasets.listing import NoImages, Sample
 from datasets.splits import read_split, split_names
+from datasets.walk import files_below, found_in
 from utils.classes import CITYSCAPES
 from utils.errors import MissingFile, UserError
 from utils.evaluation import tables

@@ -1,6 +1,6 @@
 """Mistakes that a user can mend: printed as one sentence, while every other error keeps its traceback."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -24,3 +24,9 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean X or Y?" for up to three of `known` that are like `name`, "" if none is."""
     closest = get_close_matches(name, known)
     return f"; did you mean {' or '.join(closest)}?" if closest else ""
+
+
+def few(names: Sequence[str], limit: int = 20) -> str:
+    """Return the first `limit` names and how many more there are: "a, b and 3 more"."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

@@ -224,6 +224,21 @@ def write_array(path: Path, array: np.ndarray) -> None:
         writer.finish()
 
 
+def read_text(path: Path) -> str:
+    """Return a text file that a user wrote with any editor: UTF-8 or UTF-16, with or without byte order mark.
+
+    Other bytes come out as Python's file names have them. Raises MissingFile if there is no file.
+    """
+    if not path.is_file():
+        raise MissingFile(f"no file at {printable(path)}")
+    data = path.read_bytes()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", "replace")
+    if b"\0" in data[:1:2] + data[1:64:2]:
+        return data.decode("utf-16-le" if b"\0" in data[1:64:2] else "utf-16-be", "replace")
+    return data.decode("utf-8-sig", "surrogateescape")
+
+
 def read_array(path: Path) -> np.ndarray:
     """Return what `write_array` wrote; DamagedFile where the content does not fit its hash.
 

@@ -1,0 +1,212 @@
+"""Each real file once, and what is left out said in one line."""
+
+import os
+
+import numpy as np
+import pytest
+
+from datasets import DATASETS
+from datasets.walk import stem_of, walk
+from tests.helpers import no_transform, save, write_camvid
+from utils.errors import MissingFile, UserError
+
+PIXELS = np.zeros((2, 3, 3))
+USUAL = ("a.JPG", "b.jpeg", "c.Png", "d.tif", "e.TIFF", "f.bmp", "g.webp", "h.PPM", "i.gif", "j.jfif")
+
+
+def folder(root, **options):
+    return DATASETS["folder"](root, "val", no_transform, **options)
+
+
+def names(dataset):
+    return [dataset.name_of(sample) for sample in dataset.samples]
+
+
+def test_usual_suffixes_in_any_case(tmp_path):
+    for name in USUAL:
+        save(tmp_path / name, PIXELS)
+    dataset = folder(tmp_path)
+    assert names(dataset) == list("abcdefghij") and not dataset.notes and not dataset.skipped
+    assert all(item["image"].shape == (3, 2, 3) for item in dataset)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_dataset_takes_all_suffixes_too(labelled, tmp_path):
+    write_camvid(tmp_path, [[[0]]])
+    for number, name in enumerate(USUAL):
+        save(tmp_path / f"train/{name}", np.zeros((1, 1, 3)))
+        save(tmp_path / f"trainannot/{name[0]}{('.PNG', '.png', '.tif')[number % 3]}", [[3]])
+    dataset = DATASETS["camvid"](tmp_path, "train", no_transform, labelled=labelled)
+    assert sorted(names(dataset)) == ["000", *"abcdefghij"] and not dataset.skipped
+    if labelled:
+        assert [item["label"].item() for item in dataset] == [10] + 10 * [0]
+
+
+@pytest.mark.parametrize(
+    "name, suffix, stem",
+    [
+        ("a.png", ".png", "a"),
+        ("a.JPEG", ".png", "a"),
+        ("a.txt", ".png", None),
+        ("u_leftImg8bit.JPG", "_leftImg8bit.png", "u"),
+        ("u_color.png", "_leftImg8bit.png", None),
+        ("000001_11.png", "_10.png", None),
+        ("a.npy", ".npy", "a"),
+        ("a.png", ".npy", None),
+    ],
+)
+def test_stems(name, suffix, stem):
+    assert stem_of(name, suffix) == stem
+
+
+def test_a_second_image_of_one_name_is_said_to_be_left_out(tmp_path, caplog):
+    write_camvid(tmp_path, [[[3]]])
+    save(tmp_path / "train/000.jpg", np.ones((5, 5, 3)))
+    dataset = DATASETS["camvid"](tmp_path, "train", no_transform)
+    assert dataset[0]["image"].shape == (3, 1, 1)
+    assert f"images beside one of the same name: {tmp_path}/train/000.jpg" in caplog.text
+    with pytest.raises(UserError, match="000.jpg.*--strict_data"):
+        DATASETS["camvid"](tmp_path, "train", no_transform, strict=True)
+
+
+def test_hidden_and_system_files_and_other_kinds(tmp_path, caplog):
+    for name in (
+        ".ipynb_checkpoints/a.png",
+        ".b.png",
+        "__MACOSX/._c.png",
+        "@eaDir/d.png",
+        "e/.git/e.png",
+        "f.png",
+    ):
+        save(tmp_path / name, PIXELS)
+    (tmp_path / "notes.txt").touch()
+    os.mkfifo(tmp_path / "pipe.png")
+    dataset = folder(tmp_path)
+    assert names(dataset) == ["f"] and not dataset.skipped
+    (line,) = [message for message in caplog.messages if "left out" in message]
+    assert "5 hidden (.b.png, .ipynb_checkpoints, @eaDir and 2 more)" in line
+    assert "1 neither files nor folders (pipe.png)" in line and "1 no images (notes.txt)" in line
+
+
+def test_images_that_are_not_read(tmp_path, caplog):
+    save(tmp_path / "a.png", PIXELS)
+    (tmp_path / "b.HEIC").touch()
+    assert len(folder(tmp_path)) == 1
+    assert f"convert them to PNG: {tmp_path}/b.HEIC" in caplog.text
+    with pytest.raises(UserError, match="b.HEIC.*--strict_data"):
+        folder(tmp_path, strict=True)
+    write_camvid(tmp_path, [[[3]]])
+    (tmp_path / "train/b.heic").touch()
+    assert "b.heic" in DATASETS["camvid"](tmp_path, "train", no_transform).skipped[0]
+
+
+def test_links(tmp_path):
+    """Links to the folder itself, to folders in it, to an image, to a folder elsewhere, to nothing."""
+    root = tmp_path / "root"
+    for name in ("a.png", "sub/b.png", "sub/deep/c.png"):
+        save(root / name, PIXELS)
+    save(tmp_path / "out/d.png", PIXELS)
+    links = {"loop": ".", "again": "sub", "0.png": "a.png", "sub/up": "..", "z.png": "nowhere"}
+    for link, target in (links | {"sub/deep/out": "../../../out"}).items():
+        (root / link).symlink_to(target)
+    dataset = folder(root)
+    assert names(dataset) == ["a", "sub/b", "sub/deep/c", "sub/deep/out/d", "z"]
+    assert "3 links to folders that are listed already" in dataset.notes[0]
+    assert "1 links to files that are listed already (0.png)" in dataset.notes[0]
+    assert (
+        "image" not in dataset[3].get("unreadable", "") and "z.png is not there" in dataset[4]["unreadable"]
+    )
+
+
+def test_labelled_data_may_be_linked_more_than_once(tmp_path):
+    """Two folders of images share their labels by links; only loops are not followed."""
+    for name in ("fog", "rain"):
+        save(tmp_path / f"train/{name}/{name}_x.png", np.zeros((1, 1, 3)))
+    for name in ("fog_x", "rain_x"):
+        save(tmp_path / f"labels/{name}.png", [[3]])
+    (tmp_path / "trainannot").mkdir()
+    for name in ("fog", "rain"):
+        (tmp_path / f"trainannot/{name}").symlink_to(tmp_path / "labels")
+        (tmp_path / f"train/{name}/loop").symlink_to(tmp_path / "train")
+    dataset = DATASETS["camvid"](tmp_path, "train", no_transform)
+    assert names(dataset) == ["fog_x", "rain_x"] and [item["label"].item() for item in dataset] == [0, 0]
+
+
+@pytest.mark.parametrize("place", ["", "results/run"])
+def test_own_results_are_no_images(place, tmp_path):
+    """eval.py's results in the folder of images, or below it; a folder that only has such names is read."""
+    for name in ("a.png", "val/b.png", "pred/c.png", "elsewhere/records/d.png"):
+        save(tmp_path / name, PIXELS)
+    run = tmp_path / place
+    (run / "records/folder_test").mkdir(parents=True)
+    (run / "records/folder_test/settings.json").write_text("{}")
+    save(run / "records/folder_test/pictures/a.jpg", PIXELS)
+    for kind in ("pred", "rgb", "compose"):
+        save(run / f"test/{kind}/a.png", PIXELS)
+    dataset = folder(tmp_path)
+    assert names(dataset) == ["a", "elsewhere/records/d", "pred/c", "val/b"]
+    assert "2 results of eval.py" in dataset.notes[0]
+
+
+def test_the_folder_of_centroids_is_not_worth_a_word(tmp_path):
+    write_camvid(tmp_path, [[[3]]])
+    (tmp_path / "train/.cache").mkdir()
+    assert not DATASETS["camvid"](tmp_path, "train", None).notes
+    assert walk(tmp_path / "nowhere").files == []
+
+
+ODD = os.fsdecode(b"M\xfcnchen.png")
+
+
+def test_names_that_no_result_can_have(tmp_path, caplog):
+    for name in (ODD, "n" * 250 + ".png", "x.png/y.png", "x.png/z.png"):
+        save(tmp_path / name, PIXELS)
+    dataset = folder(tmp_path)
+    for name in names(dataset):
+        name.encode()
+        assert max(map(len, name.split("/"))) < 200
+    assert sorted(name.partition("~")[0] for name in names(dataset)) == [
+        "M_nchen",
+        "n" * 171,
+        "x_png/y",
+        "x_png/z",
+    ]
+    assert r"M\xfcnchen as M_nchen~" in caplog.text and "and 1 more" in caplog.text
+    assert all(item["image"].shape == (3, 2, 3) for item in dataset)
+    (tmp_path / ODD).write_bytes(b"")
+    assert r"image " + str(tmp_path) + r"/M\xfcnchen.png cannot be read" in dataset[0]["unreadable"]
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]
+)  # with a byte order mark: -sig and utf-16
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_lists_of_any_editor(encoding, newline, tmp_path):
+    for name in ("a/ü x.png", "b.png"):
+        save(tmp_path / name, PIXELS)
+    listed = tmp_path / "list.txt"
+    listed.write_bytes(newline.join(["a/ü x.png", "", "b.png", "b.png", r"a\ü x.png"]).encode(encoding))
+    assert names(folder(listed)) == ["a/ü x", "b"]
+
+
+def test_a_list_of_names_that_are_not_utf_8(tmp_path):
+    save(tmp_path / ODD, PIXELS)
+    (tmp_path / "list.txt").write_bytes(b"M\xfcnchen.png\n")
+    assert names(folder(tmp_path / "list.txt"))[0].startswith("M_nchen~")
+
+
+def test_a_list_that_leads_out_of_its_folder(tmp_path):
+    """Names are the whole paths then; nothing in them leads out of a folder of results."""
+    for name in ("photos/cat.png", "lists/dog.png"):
+        save(tmp_path / name, PIXELS)
+    listed = tmp_path / "lists/list.txt"
+    listed.write_text(f"../photos/cat.png\n{tmp_path}/lists/dog.png\n../lists/../lists/dog.png\n")
+    assert names(folder(listed)) == [f"{tmp_path}/photos/cat".lstrip("/"), "dog"]
+    listed.write_text("nowhere.png\n" * 2 + "\n".join(f"{n}.png" for n in range(9)))
+    with pytest.raises(MissingFile, match=r"10 images .*nowhere.png.* and 7 more$"):
+        folder(listed)
+
+
+def test_one_image_as_the_root(tmp_path):
+    save(tmp_path / "cat.PNG", PIXELS)
+    assert names(folder(tmp_path / "cat.PNG")) == ["cat"]

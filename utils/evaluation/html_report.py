@@ -96,9 +96,14 @@ def page(results: Results, facts: Mapping[str, str], folder: Path) -> str:
         for name, scores in results.datasets.items()
     )
     terms = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items())
-    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(results.run)}</title>"
-    view = '<meta name=viewport content="width=device-width, initial-scale=1">'
     body = f"{_overview(results)}{sections}<section><h2>How</h2><dl>{terms}</dl></section>"
+    return document(results.run, body)
+
+
+def document(title: str, body: str) -> str:
+    """Return a whole page of `body`, HTML, in this module's style."""
+    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title>"
+    view = '<meta name=viewport content="width=device-width, initial-scale=1">'
     return f"{head}{view}<style>{STYLE}</style><main>{body}</main></html>\n"
 
 

@@ -1,0 +1,157 @@
+"""Compare two evaluations on one page: scores by dataset and class, and the images that changed most.
+
+python -m scripts.compare baseline=RUN1 isw=RUN2 --out logs/comparison
+
+RUN1 and RUN2 are folders that eval.py wrote. With its --dump_images, the page shows both predictions of the
+images that changed most.
+"""
+
+import argparse
+import math
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from PIL import Image
+
+from utils.errors import UserError
+from utils.evaluation.folder import ResultFolder
+from utils.evaluation.html_report import document
+from utils.evaluation.recorder import large_picture
+from utils.evaluation.saved import Saved, read_named
+from utils.evaluation.tables import percent
+from utils.exit import exit_cleanly
+from utils.files import below, write_text
+
+WIDTH = 560  # px of a picture on the page
+
+
+class Change(NamedTuple):
+    """The mean IoU of one image in both runs."""
+
+    image: str
+    before: float
+    after: float
+
+    @property
+    def gain(self) -> float:
+        return self.after - self.before
+
+
+def changes(first: Saved, second: Saved, dataset: str) -> list[Change]:
+    """Return the images that both runs scored, the most improved first."""
+    before, after = first.images.get(dataset, {}), second.images.get(dataset, {})
+    found = [Change(image, before[image], after[image]) for image in before if image in after]
+    return sorted((one for one in found if not math.isnan(one.gain)), key=lambda one: -one.gain)
+
+
+def most_changed(found: list[Change], count: int) -> tuple[list[Change], list[Change]]:
+    """Return the `count` most improved and the `count` most worsened, each with the largest change first."""
+    improved = [one for one in found if one.gain > 0][:count]
+    worsened = [one for one in reversed(found) if one.gain < 0][:count]
+    return improved, worsened
+
+
+def page(names: tuple[str, str], runs: tuple[Saved, Saved], count: int, folder: Path) -> str:
+    """Return the page to write into `folder`, and write its pictures there."""
+    datasets = [name for name in runs[0].means if name in runs[1].means]
+    if not datasets:
+        raise UserError(f"{' and '.join(names)} have no dataset with labels in common")
+    title = f"{names[0]} and {names[1]}"
+    body = (
+        f"<h1>{escape(title)}</h1>{_protocols(names, runs)}<section>{_table(names, runs, datasets)}</section>"
+    )
+    for dataset in datasets:
+        improved, worsened = most_changed(changes(*runs, dataset), count)
+        body += f"<section><h2 id='{quote(dataset)}'>{escape(dataset)}</h2>"
+        for text, found in ((f"better in {names[1]}", improved), (f"worse in {names[1]}", worsened)):
+            figures = [_figure(names, runs, dataset, one, folder) for one in found]
+            body += f"<h3>{escape(text)}: the {len(found)} largest changes</h3>{''.join(figures)}"
+        body += "</section>"
+    return document(title, body)
+
+
+def _protocols(names: tuple[str, str], runs: tuple[Saved, Saved]) -> str:
+    """Say how the images were predicted, and in what the two runs differ."""
+    first, second = (dict(run.protocol) for run in runs)
+    differ = sorted(key for key in {*first, *second} if first.get(key) != second.get(key))
+    texts = [f"{key} {first.get(key)} and {second.get(key)}" for key in differ]
+    how = f"{first.get('mode')}, split {first.get('split')}, {len(runs[0].classes)} classes"
+    warning = f"<p><b>Not comparable</b>: the runs differ in {escape('; '.join(texts))}</p>" if texts else ""
+    return f"<p>{escape(how)}; differences are {escape(names[1])} minus {escape(names[0])}</p>{warning}"
+
+
+def _table(names: tuple[str, str], runs: tuple[Saved, Saved], datasets: list[str]) -> str:
+    """Return the table: mean IoU of both runs and the difference, then the differences by class."""
+    heads = "".join(f"<th><a href='#{quote(name)}'>{escape(name)}</a></th>" for name in datasets)
+    rows = [f"<tr><th>mIoU (%)</th>{heads}</tr>"]
+    for name, run in zip(names, runs, strict=True):
+        cells = "".join(f"<td>{percent(run.means[dataset])}</td>" for dataset in datasets)
+        rows.append(f"<tr class=mean><td>{escape(name)}</td>{cells}</tr>")
+    gains = [runs[1].means[dataset] - runs[0].means[dataset] for dataset in datasets]
+    rows.append(f"<tr class=mean><td>difference</td>{''.join(map(_gain, gains))}</tr>")
+    for i, name in enumerate(runs[0].classes):
+        gains = [runs[1].ious[dataset][i] - runs[0].ious[dataset][i] for dataset in datasets]
+        if not all(map(math.isnan, gains)):
+            rows.append(f"<tr><td>{escape(name)}</td>{''.join(map(_gain, gains))}</tr>")
+    return f"<div class=scroll><table class=domains>{''.join(rows)}</table></div>"
+
+
+def _gain(value: float) -> str:
+    """Return a table cell with a signed difference in percent points, green above 0 and red below."""
+    if math.isnan(value):
+        return "<td>-</td>"
+    color = "46,125,80" if value > 0 else "205,32,44"
+    shade = min(0.6, 2 * abs(value))
+    return f"<td style='background:rgba({color},{shade:.2f})'>{100 * value:+.2f}</td>"
+
+
+def _figure(
+    names: tuple[str, str], runs: tuple[Saved, Saved], dataset: str, change: Change, folder: Path
+) -> str:
+    """Return an image's scores, and both predictions beside each other where the runs have them."""
+    panels = ""
+    for i, (name, run) in enumerate(zip(names, runs, strict=True)):
+        if source := _composed(run, dataset, change.image):
+            target = below(folder, f"pictures/{i}/{dataset}/{change.image}", ".jpg")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with Image.open(source) as picture:
+                picture.thumbnail((WIDTH, WIDTH))
+                picture.convert("RGB").save(target, quality=88)
+            path = quote(target.relative_to(folder).as_posix())
+            panels += f"<div>{escape(name)}<img src='{path}' alt='{escape(name)}'></div>"
+    scores = f"{percent(change.before)} to {percent(change.after)} ({100 * change.gain:+.2f})"
+    shown = f"<div class=panels>{panels}</div>" if panels else ""
+    return f"<figure><figcaption>{escape(change.image)}: mIoU {scores}</figcaption>{shown}</figure>"
+
+
+def _composed(run: Saved, dataset: str, image: str) -> Path | None:
+    """Return the picture of an image blended with its prediction; None without --dump_images."""
+    place = ResultFolder(run.folder, run.protocol["split"])
+    folders = [place.pictures(dataset, only_one) for only_one in (True, False)]
+    files = [large_picture(folder, "compose", image) for folder in folders]
+    return next((file for file in files if file.is_file()), None)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("runs", nargs=2, metavar="NAME=RESULTS", help="folder that eval.py wrote")
+    parser.add_argument("--count", type=int, default=10, help="images of each kind (default: 10)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the page, index.html")
+    args = parser.parse_args(argv)
+    named = read_named(args.runs)
+    if len(named) != 2:
+        raise UserError("two runs are compared; give them different names")
+    first, second = ((name, seeds[0]) for name, seeds in named.items())
+    args.out.mkdir(parents=True, exist_ok=True)
+    text = page((first[0], second[0]), (first[1], second[1]), args.count, args.out)
+    write_text(args.out / "index.html", text)
+    print(f"written to {args.out / 'index.html'}")
+
+
+if __name__ == "__main__":
+    with exit_cleanly():
+        main()

@@ -636,9 +636,16 @@ def _optimization(parser: Parser) -> None:
     add("--lr", type=float, default=0.01, help="learning rate at the start")
     add("--momentum", type=float, default=0.9, help="momentum of SGD")
     add("--weight_decay", type=float, default=5e-4, help="L2 penalty of all weights")
+    add("--weight_decay_bias", type=float, help="L2 penalty of biases; without it that of --weight_decay")
     add("--adam", action="store_true", help="Adam instead of SGD")
     add("--amsgrad", action="store_true", help="the AMSGrad variant of --adam")
-    add("--lr_bias", type=float, default=1.0, help="learning rate of biases, times --lr")
+    add("--lr_bias", type=float, default=1.0, help="factor of the learning rate of biases")
+    add(
+        "--lr_head",
+        type=float,
+        default=1.0,
+        help="factor of the learning rate of all layers after the backbone, their biases included",
+    )
     add(
         "--lr_schedule",
         type=str,
@@ -659,8 +666,8 @@ def _optimization(parser: Parser) -> None:
 
 
 def _check_optimization(args: argparse.Namespace) -> Idle:
-    _above_zero(args, "lr", "lr_bias", "rescale")
-    _at_least(args, 0, "weight_decay", "poly_exp", "repoly", "seed")
+    _above_zero(args, "lr", "lr_bias", "lr_head", "rescale")
+    _at_least(args, 0, "weight_decay", "weight_decay_bias", "poly_exp", "repoly", "seed")
     _at_least(args, 1, "max_epoch", "max_iter", "bs_mult", "bs_mult_val")
     if not 0 <= args.momentum < 1:
         raise UserError(f"--momentum must be from 0 to below 1, not {args.momentum}")

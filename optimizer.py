@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,26 +35,39 @@ def constant(iteration: int) -> float:
 def get_optimizer(args: argparse.Namespace, net: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
     """Build the optimizer over the trainable parameters of `net`, and its schedule.
 
-    Reads args.lr, lr_bias, momentum, weight_decay, adam, amsgrad, freeze_trunk, lr_schedule, poly_exp,
-    max_iter, rlx_off_iter, rescale, repoly.
+    Reads args.lr, lr_bias, lr_head, momentum, weight_decay, weight_decay_bias, adam, amsgrad, freeze_trunk,
+    lr_schedule, poly_exp, max_iter, rlx_off_iter, rescale, repoly.
     """
     if args.freeze_trunk:
         for name in TRUNK:
             getattr(net, name).requires_grad_(False)
-    trainable = [p for p in net.parameters() if p.requires_grad]
-    groups = [{"params": trainable}]
-    if args.lr_bias != 1:
-        biases = {p for name, p in net.named_parameters() if name.endswith("bias")}
-        groups = [
-            {"params": [p for p in trainable if p not in biases]},
-            {"params": [p for p in trainable if p in biases], "lr": args.lr_bias * args.lr},
-        ]
+    groups = parameter_groups(net, args.lr, args.lr_bias, args.lr_head, args.weight_decay_bias)
     optimizer: torch.optim.Optimizer
     if args.adam:
         optimizer = torch.optim.Adam(groups, args.lr, weight_decay=args.weight_decay, amsgrad=args.amsgrad)
     else:
         optimizer = torch.optim.SGD(groups, args.lr, args.momentum, weight_decay=args.weight_decay)
     return optimizer, LambdaLR(optimizer, schedule_factor(args))
+
+
+def parameter_groups(
+    net: nn.Module, lr: float, bias_factor: float, head_factor: float, bias_decay: float | None
+) -> list[dict[str, Any]]:
+    """Return the trainable parameters of `net` in the fewest groups that differ in their settings.
+
+    The head is what is not in the five stages of the backbone, its norms included. The rate of biases is `lr`
+    times `bias_factor`, that of the head times `head_factor`, that of its biases times both. `bias_decay` is
+    the weight decay of biases, None for that of weights. Shifts of norms are biases, scales are weights.
+    """
+    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            head = head_factor != 1 and name.partition(".")[0] not in TRUNK
+            bias = (bias_factor != 1 or bias_decay is not None) and name.endswith("bias")
+            rate = lr * (head_factor if head else 1) * (bias_factor if bias else 1)
+            decay = {"weight_decay": bias_decay} if bias and bias_decay is not None else {}
+            groups.setdefault((head, bias), {"params": [], "lr": rate} | decay)["params"].append(parameter)
+    return list(groups.values())
 
 
 def schedule_factor(args: argparse.Namespace) -> Callable[[int], float]:

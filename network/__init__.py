@@ -10,7 +10,7 @@ from argparse import Namespace
 
 from torch import nn
 
-from network.adaptation import NormAdaptation, SelfTraining, freeze_batch_norm
+from network.adaptation import NormAdaptation, SelfTraining
 from network.archs import ARCHS, find_builder
 from network.deepv3 import DeepV3Plus
 from network.segmentation import SegOutput, StagedNet
@@ -29,15 +29,11 @@ def get_net(args: Namespace, num_classes: int = len(CITYSCAPES)) -> StagedNet:
 def get_adaptation(
     args: Namespace, net: nn.Module, num_classes: int = len(CITYSCAPES)
 ) -> SelfTraining | NormAdaptation | None:
-    """Build the adaptation of `net` to args.adapt_dataset in args.sac_phase; None without a target domain.
-
-    Phase "sac" also stops the training of the batch norms of `net`.
-    """
+    """Build the adaptation of `net` to args.adapt_dataset in args.sac_phase; None without a target domain."""
     if not args.adapt_dataset:
         return None
     if args.sac_phase == "abn":
         return NormAdaptation()
-    freeze_batch_norm(net)
     return SelfTraining(
         net,
         num_classes,

@@ -149,6 +149,8 @@ class SelfTraining(nn.Module):
     student at the first batch, and moves towards it by 1 - `momentum` every `update_every` batches.
     """
 
+    has_loss = True
+
     def __init__(
         self,
         net: nn.Module,
@@ -173,7 +175,7 @@ class SelfTraining(nn.Module):
         return super().train(False)
 
     def prepare(self, net: nn.Module) -> None:
-        """Set the batch norms of `net` to eval mode: running statistics are used and do not change."""
+        """Set the batch norms of `net` to eval mode: their statistics stay, their weights are trained."""
         for module in batch_norms(net):
             module.eval()
 
@@ -234,6 +236,7 @@ class SelfTraining(nn.Module):
 class NormAdaptation(nn.Module):
     """Adapt only batch norm (Li et al., arXiv 1603.04779): its statistics also see target images."""
 
+    has_loss = False
     teacher = None
 
     def prepare(self, net: nn.Module) -> None:
@@ -249,9 +252,3 @@ class NormAdaptation(nn.Module):
 def batch_norms(net: nn.Module) -> list[nn.Module]:
     """Return the modules of `net` that have running statistics of batches."""
     return [module for module in net.modules() if getattr(module, "running_mean", None) is not None]
-
-
-def freeze_batch_norm(net: nn.Module) -> None:
-    """Stop the training of scales and shifts of all batch norms of `net`."""
-    for module in batch_norms(net):
-        module.requires_grad_(False)

@@ -10,6 +10,8 @@ from optimizer import get_optimizer, poly, rescaled_poly
 from utils.errors import UserError
 
 GOLDEN = json.loads((Path(__file__).parent / "golden/misc.json").read_text())
+FIDELITY = json.loads((Path(__file__).parent / "golden/fidelity_F4.json").read_text())
+CONFIGURATIONS = FIDELITY["F4 settings"]["configurations"]
 
 
 def test_poly_golden():
@@ -68,3 +70,45 @@ def test_biases_learn_faster_at_a_constant_rate():
     expected = {"0.weight": 0.1, "0.bias": 0.2, "1.weight": 0.1, "1.bias": 0.2}
     assert {name: rates[id(p)] for name, p in net.named_parameters()} == expected
     assert {group["weight_decay"] for group in optimizer.param_groups} == {5e-4}
+
+
+def group_settings(optimizer):
+    """Return (tensors, values, learning rate, weight decay) of each group."""
+    return [
+        [len(g["params"]), sum(p.numel() for p in g["params"]), g["lr"], g["weight_decay"]]
+        for g in optimizer.param_groups
+    ]
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_the_published_groups_of_adaptation(name):
+    """Batch norm scales are weights, their shifts biases; the order of the groups does not matter."""
+    published = CONFIGURATIONS[name]
+    with torch.device("meta"):
+        net = ARCHS[published["arch"]]()
+    flags = ["--lr", str(published["lr"]), "--lr_bias", "2", "--lr_head", "10", "--weight_decay_bias", "0"]
+    optimizer, _ = get_optimizer(parse_train_args([*flags, "--lr_schedule", "constant"]), net)
+    expected = [group[1:] for group in published["groups"]]
+    for found, group in zip(sorted(group_settings(optimizer)), sorted(expected), strict=True):
+        assert found == pytest.approx(group, rel=1e-12)
+    options = optimizer.param_groups[0]
+    assert (options["momentum"], options["nesterov"]) == (published["momentum"], published["nesterov"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "groups"),
+    [
+        ([], 1),
+        (["--lr_bias", "2"], 2),
+        (["--weight_decay_bias", "0"], 2),
+        (["--lr_head", "10"], 2),
+        (["--lr_bias", "2", "--lr_head", "10"], 4),
+    ],
+)
+def test_no_more_groups_than_needed(flags, groups):
+    with torch.device("meta"):
+        net = ARCHS["DeepR18V3PlusD"]()
+    optimizer, _ = get_optimizer(parse_train_args(flags), net)
+    assert len(optimizer.param_groups) == groups
+    trained = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(trained) == sorted(id(p) for p in net.parameters() if p.requires_grad)

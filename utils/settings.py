@@ -22,7 +22,8 @@ REFUSED = frozenset(
 # APPLIED: the new value counts from the first iteration on, and the log says so.
 APPLIED = frozenset(
     """
-    lr momentum weight_decay lr_bias lr_schedule poly_exp rescale repoly max_iter max_epoch
+    lr momentum weight_decay weight_decay_bias lr_bias lr_head
+    lr_schedule poly_exp rescale repoly max_iter max_epoch
     wt_reg_weight clusters trials cov_stat_epoch dynamic covstat_val_dataset
     val_dataset select_on mapillary_protocol test_mode processes
     visualize_feature dump_augmentation_images
@@ -38,7 +39,7 @@ IGNORED = frozenset(
     sgd syncbn hardnm trunk scf start_epoch dist_url use_wtloss use_isw
     """.split()
 )
-OPTIMIZER_FLAGS = frozenset({"lr", "momentum", "weight_decay", "lr_bias"})
+OPTIMIZER_FLAGS = frozenset({"lr", "momentum", "weight_decay", "weight_decay_bias", "lr_bias", "lr_head"})
 SCHEDULE_FLAGS = frozenset({"lr_schedule", "poly_exp", "rescale", "repoly", "max_iter"})
 ARCH_PREFIX = "network.deepv3."
 

@@ -106,7 +106,8 @@ class Trainer:
 
         That is one iteration. It has one optimizer step, or one for each source domain (--domain_steps
         separate, which config refuses with a target). The gradients of source and target losses add up.
-        `means` collects the losses as they are added up: times their weights.
+        A target without a loss (batch norm adaptation) comes after the optimizer step. `means` collects the
+        losses as they are added up: times their weights.
         """
         image, label = self.to_device(batch)
         steps = self.loaders.steps_per_batch
@@ -114,13 +115,15 @@ class Trainer:
             losses = self.source_losses(image[step::steps], label[step::steps])
             self.optimizer.zero_grad(set_to_none=True)
             self.scaler.scale(total(losses)).backward()
-            if target:
+            if target and self.adaptation.has_loss:
                 adapted = self.target_losses(self.views_to_device(target))
                 for loss in adapted.values():
                     self.scaler.scale(loss).backward()
                 losses |= adapted
             self.scaler.step(self.optimizer)
             self.scaler.update()
+            if target and not self.adaptation.has_loss:
+                self.target_losses(self.views_to_device(target))
             self.means.add(losses | {"train": total(losses).detach()})
         self.schedule.step()
         self.iteration += 1
@@ -241,11 +244,15 @@ class Trainer:
 
         Without such changes every restored number stays bit for bit.
         """
-        groups = len(state["optimizer"]["param_groups"])
-        if groups != len(self.optimizer.param_groups):
+        old, new = (
+            [len(group["params"]) for group in groups]
+            for groups in (state["optimizer"]["param_groups"], self.optimizer.param_groups)
+        )
+        if old != new:
             raise UserError(
-                "--lr_bias cannot change from or to 1 in a continued run: the checkpoint's optimizer has "
-                f"{groups} groups of parameters, not {len(self.optimizer.param_groups)}"
+                f"the checkpoint's optimizer has groups of {old} parameters, not {new}; --lr_bias, --lr_head "
+                "and --weight_decay_bias make the groups, which must stay as they are in a continued run; "
+                "leave out --restore_optimizer to start from the weights"
             )
         base_lrs = list(self.schedule.base_lrs)
         options = [

@@ -244,13 +244,13 @@ class Trainer:
 
         Without such changes every restored number stays bit for bit.
         """
-        old, new = (
+        before, now = (
             [len(group["params"]) for group in groups]
             for groups in (state["optimizer"]["param_groups"], self.optimizer.param_groups)
         )
-        if old != new:
+        if before != now:
             raise UserError(
-                f"the checkpoint's optimizer has groups of {old} parameters, not {new}; --lr_bias, --lr_head "
+                f"the checkpoint's optimizer has groups of {before} parameters, not {now}; --lr_bias, --lr_head "
                 "and --weight_decay_bias make the groups, which must stay as they are in a continued run; "
                 "leave out --restore_optimizer to start from the weights"
             )

@@ -251,7 +251,7 @@ class Trainer:
         if before != now:
             raise UserError(
                 f"the checkpoint's optimizer has groups of {before} parameters, not {now}; --lr_bias, "
-                "--lr_head and --weight_decay_bias make the groups, which must stay as they are in a continued run; "
+                "--lr_head and --weight_decay_bias make the groups, which must stay in a continued run; "
                 "leave out --restore_optimizer to start from the weights"
             )
         base_lrs = list(self.schedule.base_lrs)

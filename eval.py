@@ -54,7 +54,7 @@ class Evaluation:
 
 def main(args: argparse.Namespace) -> int:
     """Evaluate and write the results; return how many images could not be read."""
-    device = distributed.init(args.local_rank)
+    device = distributed.init(args.local_rank, args.num_workers)
     setup()
     args = config.place_results(args, distributed.from_first_rank(lambda: checkpoint.find(args.snapshot)))
     place = Path(args.ckpt_path, args.exp_name)

@@ -41,7 +41,7 @@ TEST_MODE_ITERATIONS = 7
 
 
 def main(args: argparse.Namespace) -> None:
-    device = distributed.init(args.local_rank)
+    device = distributed.init(args.local_rank, args.num_workers)
     setup()
     torch.manual_seed(args.seed)
     classes = setup_classes(args)

@@ -14,8 +14,11 @@ from utils.errors import UserError
 Value = TypeVar("Value")
 
 
-def init(local_rank: int = 0) -> torch.device:
-    """Join the process group that the launcher's environment describes, if any; return the device."""
+def init(local_rank: int = 0, loaders: int = 0) -> torch.device:
+    """Join the process group that the launcher's environment describes, if any; return the device.
+
+    `loaders` is the number of loader processes that will run beside this one; see `share_cores`.
+    """
     local_rank = int(os.environ.get("LOCAL_RANK", local_rank))
     device = torch.device("cpu")
     if torch.cuda.is_available():
@@ -26,11 +29,23 @@ def init(local_rank: int = 0) -> torch.device:
             )
         device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
+    else:
+        share_cores(loaders)
     if "RANK" in os.environ:
         # Others wait while the main process derives files from a whole dataset the first time.
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, init_method="env://", timeout=timedelta(hours=2))
     return device
+
+
+def share_cores(loaders: int) -> None:
+    """Let PyTorch compute on this process's part of the cores, less one for each of `loaders` processes.
+
+    More threads than free cores wait for each other in every operation. OMP_NUM_THREADS overrides this.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        torch.set_num_threads(max(1, cores - loaders))
 
 
 def rank() -> int:

@@ -1,5 +1,6 @@
 """Joining and leaving a process group."""
 
+import pytest
 import torch
 import torch.distributed as dist
 
@@ -20,3 +21,18 @@ def come_and_go(rank, world_size):
 def test_a_group_can_be_left_right_after_a_collective():
     """With torch 2.6, destroy_process_group by itself hangs here."""
     assert run_processes(come_and_go, 1) == [False]
+
+
+@pytest.mark.parametrize(
+    "cores, processes, loaders, threads", [(2, 1, 4, 1), (16, 1, 4, 12), (16, 2, 3, 5), (2, 1, 0, 2)]
+)
+def test_loaders_have_cores_of_their_own(monkeypatch, cores, processes, loaders, threads):
+    chosen = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    distributed.share_cores(loaders)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    distributed.share_cores(loaders)
+    assert chosen == [threads]

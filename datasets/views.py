@@ -32,7 +32,7 @@ class TargetViews(DatasetWrapper):
     Only the images of `base` are read. `preset` is presets.target_views. An item is {"student": noisy views,
     "teacher": the same without noise, both float32 (V, 3, H, W), "matrix": from the reference, which is the
     image that all views share, to each view, "inverse": back, both float32 (V, 2, 3) as in
-    transforms/similarity.py, "valid": bool (V, H, W), False on padding, "name": str}.
+    transforms/similarity.py, "valid": bool (V, H, W), False outside the reference, "name": str}.
 
     A view depends only on (seed, epoch, index) and its number among the V = `views` views. Index i + n * len
     gives other views of image i (see ImportanceSampler). Processes may divide a group among them: `part`
@@ -55,9 +55,6 @@ class TargetViews(DatasetWrapper):
         key = self.seed, self.epoch, index
         sample = self.samples[index % len(self)]
         image = self.base.open_image(sample.image)
-        reference, valid = self.preset.reference(image, sample_rng(*key))
-        views = [
-            self.preset.view(reference, valid, number, sample_rng(*key, 1 + number))
-            for number in self.numbers
-        ]
+        reference = self.preset.reference(image, sample_rng(*key))
+        views = [self.preset.view(reference, number, sample_rng(*key, 1 + number)) for number in self.numbers]
         return {**default_collate(views), "name": self.base.name_of(sample)}

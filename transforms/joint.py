@@ -138,7 +138,10 @@ class RandomHorizontalFlip:
 
 
 class RandomRotate:
-    """Rotate about the middle by an angle uniform in +-`degrees`; the corners become black, label 255."""
+    """Rotate about the middle by an angle uniform in +-`degrees`; the corners become black, label 255.
+
+    The image is interpolated bicubically.
+    """
 
     def __init__(self, degrees: float):
         self.degrees = degrees
@@ -156,4 +159,4 @@ class RandomRotate:
         angle = self.draw(rng)
         if label is not None:
             label = self.apply(label, angle, Image.Resampling.NEAREST, IGNORE_LABEL)
-        return self.apply(image, angle, Image.Resampling.BILINEAR, BLACK), label
+        return self.apply(image, angle, Image.Resampling.BICUBIC, BLACK), label

@@ -142,47 +142,40 @@ def statistics(image_in: bool = False) -> Pair:
 class TargetPreset:
     """Make the views of an unlabelled image that student and teacher compare (arXiv 2105.00097).
 
-    All views share a reference. For it the image is scaled to fit into `size` (height, width; even numbers of
-    px), then by a factor uniform in [1.0, 1.1], cropped to `size` or padded on both sides, and mirrored with
-    probability 0.5. A view is the reference mirrored with probability 0.5 (`draw_view`); all views except
-    view 0 are also cropped and resized back. Only what the student sees gets the `noise`.
+    All views share a reference. For it the image is resized to `size` (height, width; even numbers of px),
+    whatever its shape, then by a factor uniform in [1.0, 1.1], cropped to `size` at a uniform position and
+    mirrored with probability 0.5. A view is the reference mirrored with probability 0.5 (`draw_view`); all
+    views except view 0 are also cropped and resized back. All resizing is bilinear. Only what the student
+    sees gets the `noise`.
     """
 
     def __init__(self, size: tuple[int, int], noise: Photometric):
         self.size, self.noise = size, noise
 
-    def reference(self, image: Croppable, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return the reference of all views, uint8 (3, H, W), and where it is not padding, bool (H, W)."""
+    def reference(self, image: Croppable, rng: np.random.Generator) -> Tensor:
+        """Return the reference of all views, uint8 (3, H, W)."""
         height, width = self.size
-        factor = min(height / image.height, width / image.width) * rng.uniform(1.0, 1.1)
-        scaled_h, scaled_w = (max(1, round(factor * side)) for side in (image.height, image.width))
-        # >= 0: a crop at a uniform position, < 0: centred padding
-        top, left = (
-            int(rng.integers(room + 1)) if room >= 0 else room // 2
-            for room in (scaled_h - height, scaled_w - width)
-        )
-        scaled = pixels(image).resize((scaled_w, scaled_h), Image.Resampling.BICUBIC)
-        crop = to_tensor(scaled.crop((left, top, left + width, top + height)))  # black outside the image
-        valid = torch.zeros(self.size, dtype=torch.bool)
-        valid[max(0, -top) : scaled_h - top, max(0, -left) : scaled_w - left] = True
-        mirrored = RandomHorizontalFlip().draw(rng)
-        return (crop.flip(-1), valid.flip(-1)) if mirrored else (crop, valid)
+        factor = rng.uniform(1.0, 1.1)
+        scaled_h, scaled_w = int(factor * height), int(factor * width)
+        top, left = (int(rng.integers(room + 1)) for room in (scaled_h - height, scaled_w - width))
+        # NOTE(published): resized twice; tests/golden/test_f10_transforms.py
+        fitted = pixels(image).resize((width, height), Image.Resampling.BILINEAR)
+        scaled = fitted.resize((scaled_w, scaled_h), Image.Resampling.BILINEAR)
+        crop = to_tensor(scaled.crop((left, top, left + width, top + height)))
+        return crop.flip(-1) if RandomHorizontalFlip().draw(rng) else crop
 
-    def view(
-        self, reference: Tensor, valid: Tensor, number: int, rng: np.random.Generator
-    ) -> dict[str, Tensor]:
+    def view(self, reference: Tensor, number: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Draw view `number` of a reference; datasets.views.TargetViews describes the result."""
         matrix = similarity_matrix(draw_view(self.size, rng, zoom=number > 0), self.size)
         inverse = invert(matrix)
-        warped, _ = warp(reference[None].float(), inverse[None])
-        seen, inside = warp(valid[None, None].float(), inverse[None], "nearest")
+        warped, inside = warp(reference[None].float(), inverse[None])
         clean = warped[0].round_()
         return {
             "student": self.noise.apply(clean.clone(), self.noise.draw(rng)),
             "teacher": self.noise.normalize(clean),
             "matrix": matrix.float(),
             "inverse": inverse.float(),
-            "valid": (seen[0, 0] > 0) & inside[0],
+            "valid": inside[0],
         }
 
 

@@ -33,17 +33,18 @@ def half(
 class HeightThenSquare:
     """Scale to a height of `side` px, keeping the proportions, then crop the middle square of `side` px.
 
-    A narrower image is centred; the padding is black, its label 255.
+    The width is cut off to whole px; the first column of the middle is rounded half to even. A narrower image
+    is centred; the padding is black, its label 255.
     """
 
     def __init__(self, side: int):
         self.side = side
 
     def apply(self, image: Croppable, resample: Image.Resampling, fill: int) -> Tensor:
-        width = max(1, round(image.width * self.side / image.height))
+        width = max(1, int(image.width / image.height * self.side))
         whole = pixels(image)
         square = Image.new(whole.mode, (self.side, self.side), (fill,) * len(whole.getbands()))
-        square.paste(whole.resize((width, self.side), resample), ((self.side - width) // 2, 0))
+        square.paste(whole.resize((width, self.side), resample), (-round((width - self.side) / 2), 0))
         return to_tensor(square)
 
     def __call__(

@@ -191,8 +191,8 @@ def statistics_due(args: argparse.Namespace, epoch: int) -> bool:
 def estimate_masks(trainer: Trainer, statistics: dict[str, DataLoader], trials: int, run: Run) -> None:
     """Estimate the ISW masks (arXiv 2103.15597, eq. 14 to 16).
 
-    Each of `trials` passes clusters the variances between views and originals and selects all but the lowest
-    cluster. The mask keeps what every pass selects.
+    Each of `trials` passes over each domain clusters the variances between views and originals and selects
+    all but the lowest cluster. The mask keeps what every pass selects.
     """
     trainer.net.eval()
     trainer.whitening.reset()
@@ -205,7 +205,7 @@ def estimate_masks(trainer: Trainer, statistics: dict[str, DataLoader], trials: 
                 # all photometric views, then all originals
                 pair = torch.cat([batch["view"], batch["image"]]).to(trainer.device)
                 trainer.whitening.observe(trainer.net.whitened_maps(pair))
-        trainer.whitening.finish_trial()
+            trainer.whitening.finish_trial()
     shares = tensorboard.masks(run.writer, trainer.whitening, trainer.iteration)
     for i, (mask, share) in enumerate(zip(trainer.whitening.masks, shares, strict=True)):
         text = "whitened map %d: %d sensitive covariances, %.2f%%"

@@ -36,7 +36,7 @@ def builder(head: Head, family: Family, name: str, output_stride: int) -> Builde
         backbone = family(name, check_codes(wt_layer), output_stride)
         net = head(backbone, num_classes)
         if pretrained:
-            load_pretrained(net, name, pretrained, backbone.prefixes)
+            load_pretrained(net, name, pretrained, backbone)
         return net
 
     return build

@@ -20,6 +20,7 @@ class Backbone(NamedTuple):
     channels: tuple[int, ...]  # of each stage's output
     prefixes: dict[str, str]  # beginning of torchvision's entry names -> beginning of ours
     output_stride: int  # input size / size of the last stage's output
+    variants: dict[str, dict[str, str]] = {}  # an entry that only files of other names have -> their prefixes
 
 
 class NormAtEnd(nn.Module):

@@ -141,7 +141,7 @@ class WhiteningMask(nn.Module):
         self.register_buffer("mask", torch.zeros_like(upper) if selective else upper)
         self.register_buffer("num_selected", torch.tensor(0 if selective else count))
         self.register_buffer("margin", torch.tensor(float(margin)))
-        # Sums of the current trial; `variance` is the average of the last one, for pictures.
+        # Sums over one domain in one trial; `variance` is the average of the last ones, for pictures.
         self.register_buffer(
             "variance_sum", torch.zeros(channels, channels, dtype=torch.float64), persistent=False
         )
@@ -220,7 +220,10 @@ class Whitening(nn.Module):
 
     @torch.no_grad()
     def finish_trial(self) -> None:
-        """Average over images (and processes), cluster, and intersect with the masks of earlier trials."""
+        """Average over images (and processes), cluster, and intersect with the masks before.
+
+        Each domain of each trial is finished like this: a covariance must be sensitive in all of them.
+        """
         for i, mask in enumerate(self.masks):
             if mask.selective:
                 mask.finish_trial(self.clusters, first=self.trials == 0)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torchvision import models
 
+from network.backbone import Backbone
 from network.weights import without_prefix
 from utils import checkpoint, torch_files
 from utils.errors import DamagedFile, MissingFile, UserError
@@ -26,8 +27,9 @@ def imagenet_state(name: str) -> dict[str, torch.Tensor]:
     """
     if name.endswith("deep_stem"):
         raise UserError(
-            "no ImageNet weights are published for a ResNet-101 with three 3x3 stem convolutions; name a "
-            "file with --pretrained PATH or start from random weights with --pretrained none"
+            "torchvision has no ImageNet weights of a ResNet-101 with three 3x3 stem convolutions; name the "
+            "published file, which network/README.md describes, with --pretrained PATH, or start from random "
+            "weights with --pretrained none"
         )
     weights = models.get_model_weights(name)[RECIPE]
     file = Path(torch.hub.get_dir(), "checkpoints", os.path.basename(weights.url))
@@ -65,12 +67,13 @@ def renamed(key: str, prefixes: dict[str, str]) -> str:
     return next((new + key.removeprefix(old) for old, new in prefixes.items() if key.startswith(old)), key)
 
 
-def load_pretrained(net: nn.Module, name: str, source: str, prefixes: dict[str, str]) -> None:
+def load_pretrained(net: nn.Module, name: str, source: str, backbone: Backbone) -> None:
     """Fill `net` with the entries of `source` ("imagenet" or a file) that fit, and log the others.
 
-    `prefixes` are those of `Backbone`. Raises UserError when nothing fits.
+    `backbone` knows the names in such files. Raises UserError when nothing fits.
     """
     state = imagenet_state(name) if source == "imagenet" else file_state(source)
+    prefixes = next((p for key, p in backbone.variants.items() if key in state), backbone.prefixes)
     state = {renamed(key, prefixes): value for key, value in state.items()}
     own = net.state_dict()
     fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}

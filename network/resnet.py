@@ -7,6 +7,7 @@ from torchvision.models import resnet as tv
 
 from network.backbone import Backbone, dilate_stages, place_norms, warn_of_unused_codes
 from network.normalization import make_norm
+from network.segmentation import initialize
 from utils.norms import Norm
 
 
@@ -54,9 +55,14 @@ VARIANTS: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, ...], dict[s
 # Dilation of all 3x3 convolutions in layer2, layer3, layer4, by output stride (torchvision's own option does
 # not dilate the first block of a stage).
 DILATIONS = {32: (1, 1, 1), 16: (1, 1, 2), 8: (1, 2, 4), 4: (2, 4, 8)}
-# From torchvision's names, and from those of a deep stem, where conv1 is everything except the last norm.
+# From torchvision's names, and from the two forms of names of a deep stem: the published file numbers its
+# convolutions and norms; in the other form, conv1 is everything except the last norm.
 PREFIXES = {"conv1.": "layer0.0.", "bn1.": "layer0.1."}
 DEEP_STEM_PREFIXES = {"conv1.": "layer0.", "bn1.": "layer0.7."}
+NUMBERED_STEM_PREFIXES = {
+    **{"conv1.": "layer0.0.", "conv2.": "layer0.3.", "conv3.": "layer0.6."},
+    **{"bn1.": "layer0.1.", "bn2.": "layer0.4.", "bn3.": "layer0.7."},
+}
 
 
 def stem_norm(code: Norm, channels: int) -> nn.Module:
@@ -82,17 +88,20 @@ def build(name: str, wt_layer: tuple[Norm, ...], output_stride: int) -> Backbone
     trunk = tv.ResNet(block, list(depths), **options)
     if name.endswith("deep_stem"):
         layer0, stem_channels, prefixes = deep_stem(wt_layer[:3]), 128, DEEP_STEM_PREFIXES
+        variants = {"conv2.weight": NUMBERED_STEM_PREFIXES}
         trunk.inplanes = stem_channels
         trunk.layer1 = trunk._make_layer(block, 64, depths[0])
+        for made_here in (layer0, trunk.layer1):
+            initialize(made_here, mode="fan_out")  # as torchvision does for the other layers
     else:
         layer0 = nn.Sequential(trunk.conv1, stem_norm(wt_layer[2], 64), nn.ReLU(), trunk.maxpool)
-        stem_channels, prefixes = 64, PREFIXES
+        stem_channels, prefixes, variants = 64, PREFIXES, {}
         warn_of_unused_codes("a ResNet with a 7x7 stem", wt_layer, (0, 1))
     stages = (trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4)
     channels = tuple(block.expansion * width for width in (64, 128, 256, 512))
     dilate_stages(stages[1:], DILATIONS[output_stride])
     place_norms(stages, wt_layer[3:], channels)
-    return Backbone((layer0, *stages), (stem_channels, *channels), prefixes, output_stride)
+    return Backbone((layer0, *stages), (stem_channels, *channels), prefixes, output_stride, variants)
 
 
 def build_strided_conv1(name: str, wt_layer: tuple[Norm, ...], output_stride: int) -> Backbone:

@@ -1,7 +1,7 @@
 """What all segmentation networks share: their output, their five stages, resizing and initialization."""
 
 from collections.abc import Iterable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -50,11 +50,14 @@ def resize(x: Tensor, size: torch.Size) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
-def initialize(module: nn.Module) -> None:
-    """Draw the weights of all convolutions from He et al.'s normal distribution (arXiv 1502.01852)."""
+def initialize(module: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_in") -> None:
+    """Draw the weights of all convolutions from He et al.'s normal distribution (arXiv 1502.01852).
+
+    The variance is 2 / n of a convolution with n weights per output (fan_in) or per input (fan_out).
+    """
     for m in module.modules():
         if isinstance(m, nn.Conv2d):
-            nn.init.kaiming_normal_(m.weight)
+            nn.init.kaiming_normal_(m.weight, mode=mode)
             if m.bias is not None:
                 nn.init.zeros_(m.bias)
 

@@ -33,6 +33,14 @@ train_on_cityscapes() { # GLOBAL_BATCH ARCH FLAGS...
     --val_dataset bdd100k gtav synthia mapillary "${@:3}"
 }
 
+needs_weights() { # FLAGS...: fail unless a flag names the weights that the ResNet-101 with a deep stem starts from
+  [[ -n "${PRINT_COMMAND:-}" || " $*" =~ " "--(pretrained|snapshot|resume)[=\ ] ]] || {
+    echo "error: torchvision has no ImageNet weights of a ResNet-101 with three 3x3 stem convolutions; give" \
+      "--pretrained FILE, the published file, which network/README.md describes, or --pretrained none" >&2
+    exit 2
+  }
+}
+
 needs() { # COUNT USAGE: fail with the usage unless that many arguments were given
   [[ $count -ge $1 && $first != -* ]] || { echo "usage: bash $0 $2" >&2; exit 2; }
 }

@@ -1,8 +1,10 @@
 """Training as a user runs it: the three ways to launch, what it writes, resuming, and mistakes."""
 
+import json
 import re
 import sys
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,8 +13,10 @@ from PIL import Image
 import config
 import train
 from datasets.toy_city import write_toy_city
+from network.instance_whitening import Whitening
 from tests.helpers import (
     ISW,
+    ROOT,
     events,
     flags,
     free_port,
@@ -24,6 +28,7 @@ from tests.helpers import (
 )
 from transforms.joint import RandomHorizontalFlip
 from utils import checkpoint
+from utils.logging import NoWriter
 from utils.training import Trainer
 
 
@@ -402,3 +407,54 @@ def test_a_checkpoint_of_another_network_is_refused(finished, toy_town, tmp_path
     with pytest.raises(SystemExit):
         run(flags(toy_town, tmp_path, "--max_epoch", "1", *snapshot))
     assert "the checkpoint was trained with --wt_layer" in capsys.readouterr().err
+
+
+class DomainBatches:
+    """The pairs of one statistics domain, as the golden file describes them."""
+
+    def __init__(self, golden, domain):
+        self.golden, self.domain, self.trial = golden, domain, 0
+        self.sampler = self.dataset = self
+
+    def set_epoch(self, trial):
+        self.trial = trial
+
+    def __iter__(self):
+        channels, pixels = self.golden["channels"], self.golden["pixels"]
+
+        def randn(seed, *shape):
+            torch.manual_seed(100000 * self.golden["seed"] + seed)
+            return torch.randn(shape, dtype=torch.float64)
+
+        mix, scale = randn(50000 + self.domain, channels, channels), randn(60000 + self.domain, channels, 1)
+        for image in range(self.golden["images"]):
+            noise = randn(1000 * self.domain + 100 * self.trial + image, channels, pixels[0] * pixels[1])
+            base = mix @ noise
+            view = base + scale * base.roll(1, 0).sin()
+            pair = torch.stack([view, base]).unflatten(2, pixels)
+            yield {"view": pair[:1], "image": pair[1:]}
+
+
+class Normalizing(torch.nn.Module):
+    """A network whose one whitened map is its standardized input."""
+
+    def whitened_maps(self, x):
+        return (torch.nn.functional.instance_norm(x, eps=1e-5),)
+
+
+def test_a_covariance_must_be_sensitive_in_every_domain_and_trial(monkeypatch):
+    """F6: masks after each domain of each trial; averaging the domains of a trial first gives others."""
+    golden = json.loads((ROOT / "tests/golden/fidelity_F6.json").read_text())["F6 masks"]
+    whitening = Whitening([golden["channels"]], [True], clusters=golden["clusters"], relax_denom=0)
+    finish, steps = Whitening.finish_trial, []
+
+    def recorded(self):
+        finish(self)
+        steps.append(self.masks[0].mask.nonzero().tolist())
+
+    monkeypatch.setattr(Whitening, "finish_trial", recorded)
+    net = Normalizing()
+    trainer = SimpleNamespace(net=net, whitening=whitening, device=torch.device("cpu"), iteration=1)
+    domains = {str(domain): DomainBatches(golden, domain) for domain in range(2)}
+    train.estimate_masks(trainer, domains, golden["trials"], SimpleNamespace(writer=NoWriter()))
+    assert steps == golden["steps"] and steps[-1] == golden["final"]

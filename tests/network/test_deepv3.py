@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import network.deepv3
 from loss import aux_cross_entropy, cross_entropy
@@ -12,7 +13,8 @@ from network.archs import builder
 from network.instance_whitening import Whitening, covariance
 from utils.errors import UserError
 
-PUBLISHED = json.loads((Path(__file__).parents[1] / "golden/state_dict.json").read_text())["archs"]
+GOLDEN = Path(__file__).parents[1] / "golden"
+PUBLISHED = json.loads((GOLDEN / "state_dict.json").read_text())["archs"]
 SMALL = "DeepR18V3PlusD"
 
 
@@ -345,3 +347,22 @@ def test_bad_choices_are_named(change, message):
     vars(args).update(change)
     with pytest.raises(UserError, match=message):
         get_net(args)
+
+
+def test_the_deep_stem_starts_from_the_published_distribution():
+    """F8: every convolution of the backbone is He et al.'s (fan out), those of the head too (fan in)."""
+    golden = json.loads((GOLDEN / "fidelity_F8.json").read_text())["F8 start"]
+    torch.manual_seed(0)
+    net = ARCHS[golden["arch"]]()
+    modules = dict(net.named_modules())
+    convs = [name for name, m in modules.items() if isinstance(m, nn.Conv2d)]
+    expected = {name: group["std"] for group in golden["groups"] for name in group["convs"]}
+    assert set(expected) == {name for name in convs if name.startswith("layer")}
+    for name in convs:
+        weight, bias = modules[name].weight, modules[name].bias
+        std = expected.get(name, (2 / weight[0].numel()) ** 0.5)
+        tolerance = 6 / (2 * weight.numel()) ** 0.5 + 0.005
+        assert abs(weight.std() / std - 1) < tolerance and abs(weight.mean() / std) < tolerance, name
+        assert bias is None or not bias.any()
+    norms = [m for m in modules.values() if isinstance(m, nn.BatchNorm2d)]
+    assert all((m.weight == 1).all() and (m.bias == 0).all() for m in norms)

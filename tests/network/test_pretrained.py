@@ -16,7 +16,9 @@ from utils import checkpoint
 from utils.errors import DamagedFile
 
 BUILD = ARCHS["DeepR18V3PlusD"]
-CASES = json.loads((Path(__file__).parents[1] / "golden/models.json").read_text())["cases"]
+GOLDEN = Path(__file__).parents[1] / "golden"
+DEEP_STEM = json.loads((GOLDEN / "fidelity_F2.json").read_text())["F2 resnet101 file"]
+CASES = json.loads((GOLDEN / "models.json").read_text())["cases"]
 TRUNKS = [
     *((resnet, name) for name in resnet.VARIANTS if not name.endswith("deep_stem")),
     *((mnasnet, name) for name in mnasnet.ALPHAS),
@@ -125,9 +127,39 @@ def test_published_prefix_and_checkpoint_form(tmp_path):
     torch.testing.assert_close(net.state_dict(), source.state_dict())
 
 
+def published_file():
+    """Return entries like those of the published file of the deep stem: entry k is k + 1 everywhere."""
+    stem = [(key, shape) for key, (_, shape) in DEEP_STEM["renamed"].items()]
+    shapes = [*stem, *DEEP_STEM["entries"].items(), *DEEP_STEM["not_of_the_network"].items()]
+    return {key: torch.tensor(k + 1.0).expand(shape) for k, (key, shape) in enumerate(shapes)}
+
+
+@pytest.mark.parametrize("case", DEEP_STEM["unused"], ids=lambda case: "".join(map(str, case["wt_layer"])))
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_the_published_file_of_the_deep_stem_loads_whole(case, prefix, tmp_path, caplog):
+    """F2: every entry is taken except those of fc and those that the norms of the stem have no place for."""
+    file = published_file()
+    torch.save({prefix + key: value for key, value in file.items()}, tmp_path / "resnet101.pth")
+    with caplog.at_level("INFO", "robustnet"):
+        net = ARCHS["DeepR101V3PlusD_OS8"](
+            wt_layer=case["wt_layer"], pretrained=str(tmp_path / "resnet101.pth")
+        )
+    own, left_out = net.state_dict(), {*case["entries"], *DEEP_STEM["not_of_the_network"]}
+    names = {key: ours for key, (ours, _) in DEEP_STEM["renamed"].items()}
+    taken = {names.get(key, key): value for key, value in file.items() if key not in left_out}
+    for key, value in taken.items():
+        assert own[key].shape == value.shape and (own[key] == value[(0,) * value.ndim]).all(), key
+    assert f"{len(taken)} entries loaded" in caplog.text
+    if not any(case["wt_layer"]):
+        assert len(taken) == 530
+        random = [key for key in own if key.startswith("layer") and key not in taken]
+        assert all(key.endswith("num_batches_tracked") for key in random)
+
+
 def test_the_deep_stem_takes_a_file_only(tmp_path):
+    """The stem of this form of file is called conv1.0 to conv1.6, and its last norm is bn1."""
     build = ARCHS["DeepR101V3PlusD"]
-    with pytest.raises(ValueError, match="ResNet-101 .*--pretrained PATH"):
+    with pytest.raises(ValueError, match="ResNet-101 .*network/README.md .*--pretrained PATH"):
         build(pretrained="imagenet")
     weight, norm = torch.randn(128, 64, 3, 3), torch.randn(128)
     torch.save({"conv1.6.weight": weight, "bn1.weight": norm}, tmp_path / "stem.pth")

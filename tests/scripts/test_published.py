@@ -46,6 +46,18 @@ def test_scoring(name):
     assert ours == published
 
 
+@pytest.mark.parametrize("name", [name for name in SCRIPTS if "r101" in name])
+def test_the_deep_stem_asks_for_its_weights(name):
+    """torchvision has none; see network/README.md."""
+    done = run_command(["bash", f"scripts/{name}", "--test_mode"], NPROC="1")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "--pretrained FILE, the published file, which network/README.md describes" in done.stderr
+    for more in (["--pretrained", "x.pth"], ["--pretrained=none"], ["--snapshot", "x.pth"]):
+        assert script_command(name, *more)[-len(more) :] == more
+        check = 'source scripts/published.sh && needs_weights "$@"'
+        assert run_command(["bash", "-c", check, "scripts/published.sh", *more]).returncode == 0
+
+
 def test_more_flags_are_appended():
     assert script_command("train_r50os16_gtav_isw.sh", "--test_mode")[-1] == "--test_mode"
 

@@ -822,10 +822,13 @@ def _eval_records(parser: Parser) -> None:
     add("--exp", type=str, help="the same as --exp_name, for the published valid scripts")
     add("--profile", action="store_true", help="print the time per image")
     add("--resume", action="store_true", help="continue an interrupted evaluation with the same settings")
+    add("--overwrite", action="store_true", help="replace another evaluation in the same folder")
 
 
 def _check_records(args: argparse.Namespace) -> Idle:
     """Set `ckpt_path` and `exp_name` to the folder of the results; see `place_results`."""
+    if args.resume and args.overwrite:
+        raise UserError("--resume keeps what is finished and --overwrite removes it; give only one of them")
     idle: Idle = {"with --exp_name": ["exp"]} if args.exp_name else {}
     args.exp_name = args.exp_name or args.exp
     vars(args).update(vars(place_results(args, Path(args.snapshot))))

@@ -10,9 +10,10 @@ the scores are the same.
 import argparse
 import sys
 import time
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,24 +22,30 @@ from tqdm import tqdm
 
 import config
 import network
-from datasets import DATASETS, common_classes, get_dataset_class
+from datasets import DATASETS, SegmentationDataset, common_classes, get_dataset_class
 from datasets.loaders import setup_eval_loader
 from utils import checkpoint, distributed
 from utils.classes import ClassTable
 from utils.errors import UserError
 from utils.evaluation import report, tables
-from utils.evaluation.folder import ResultFolder
-from utils.evaluation.inference import WindowBatcher, out_of_memory, predictions, window_batcher
+from utils.evaluation.fingerprint import fingerprints
+from utils.evaluation.folder import PICTURES, ResultFolder
+from utils.evaluation.inference import WindowBatcher, free_memory, out_of_memory, predict, window_batcher
 from utils.evaluation.metrics import count_pixels
 from utils.evaluation.progress import Background, Progress, merged
 from utils.evaluation.protocol import Protocol
-from utils.evaluation.recorder import PICTURES, Predicted, Recorder
-from utils.evaluation.scores import Results, prune_pictures, score_dataset
+from utils.evaluation.recorder import Pictures, Predicted, Recorder
+from utils.evaluation.scores import Results, prune_pictures, score_dataset, without_picture
 from utils.exit import exit_cleanly
-from utils.files import sha256
+from utils.files import printable, safe_name, sha256
 from utils.logging import logger, setup
 
 ASPP_POOL_WINDOW = 105  # px of the feature map, with --fixed_aspp_pool
+UNREADABLE, TOO_LARGE = "cannot be read", "are too large for the memory"
+TOO_LARGE_ADVICE = (
+    "too large for the memory; raise --max_memory_gb, leave out large --scales, lower --crop_size, or take "
+    "--inference_mode sliding"
+)
 
 
 @dataclass(frozen=True)
@@ -53,12 +60,12 @@ class Evaluation:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Evaluate and write the results; return how many images could not be read."""
+    """Evaluate and write the results; return how many images were left out."""
     device = distributed.init(args.local_rank, args.num_workers)
     setup()
     args = config.place_results(args, distributed.from_first_rank(lambda: checkpoint.find(args.snapshot)))
     place = Path(args.ckpt_path, args.exp_name)
-    folder = ResultFolder(place, args.split, args.split_index, args.split_count)
+    folder = ResultFolder(place, args.split, args.val_dataset, args.split_index, args.split_count)
     snapshot_sha256 = sha256(args.snapshot, "checkpoint")
     folder.check_writable()
     loaders = loaders_of(args, args.image_in)  # a missing dataset is found before the network is loaded
@@ -68,33 +75,48 @@ def main(args: argparse.Namespace) -> int:
         loaders = loaders_of(args, image_in)
     batcher = window_batcher(net, device, args.max_memory_gb)
     evaluation = Evaluation(batcher, device, net.classes, protocol_of(args, image_in), folder)
-    if distributed.is_main():
-        folder.slice_file().unlink(missing_ok=True)
-
-    counts, unreadable = {}, {}
-    for name, loader in loaders.items():
-        recorder = recorder_of(args, name, evaluation, snapshot_sha256)
-        unreadable[name] = evaluate_unfinished(evaluation, loader, recorder, args.profile)
-        counts[name] = recorder.progress.gather()
+    data = {name: data_of(loader) for name, loader in loaders.items()}
+    kinds = {name: pictures_of(args, name) for name in loaders}
+    settings = evaluation.protocol.to_dict() | {"snapshot_sha256": snapshot_sha256}
+    names = {name: list(images) for name, images in data.items()}
+    distributed.from_first_rank(
+        lambda: folder.prepare(settings, names, kinds, resume=args.resume, overwrite=args.overwrite)
+    )
 
     results = Results(
-        run=Path(args.snapshot).stem,
+        run=printable(Path(args.snapshot).stem),
         classes=net.classes,
         datasets={},
-        seen=training_domains(net),
+        training_domains=training_domains(net),
         protocol=evaluation.protocol,
-        command=" ".join(sys.argv),
-        snapshot=args.snapshot,
+        command=printable(" ".join(sys.argv)),
+        snapshot=printable(args.snapshot),
         snapshot_sha256=snapshot_sha256,
-        peak_gpu_memory_gib=max(distributed.all_gather_objects(peak_memory(device))),
-        unreadable={name: images for name, images in unreadable.items() if images},
-        slice=(folder.index, folder.count),
+        peak_gpu_memory_gib=0.0,
+        left_out={},
+        part=(folder.index, folder.count),
+        unfinished=list(loaders),
     )
+    settings |= {"dump_images": args.dump_images}
+    for name, loader in loaders.items():
+        recorder = recorder_of(name, evaluation, settings, data[name], kinds[name], args.resume)
+        left_out = evaluate_unfinished(evaluation, loader, recorder, args.profile)
+        counts = recorder.progress.gather()
+        peak = max(distributed.all_gather_objects(peak_memory(device)))
+        results = replace(results, peak_gpu_memory_gib=peak, unfinished=results.unfinished[1:])
+        if left_out:
+            results = replace(results, left_out=dict(results.left_out) | {name: left_out})
+        if distributed.is_main():
+            results = with_dataset(folder, results, name, counts, [folder.index])
+            prune_pictures(folder.progress(name), results.datasets[name])
+            print_dataset(results, name)
+            if results.unfinished and folder.count == 1:
+                report.write_report(folder.path, results)  # what comes may fail
     if results.peak_gpu_memory_gib:
         logger.info("peak GPU memory %.2f GiB", results.peak_gpu_memory_gib)
     if distributed.is_main():
-        write(folder, results, counts)
-    return distributed.broadcast_object(sum(map(len, unreadable.values())))  # after all is written
+        write(folder, results)
+    return distributed.broadcast_object(sum(map(len, results.left_out.values())))  # after all is written
 
 
 def loaders_of(args: argparse.Namespace, image_in: bool) -> dict[str, DataLoader]:
@@ -161,67 +183,113 @@ def protocol_of(args: argparse.Namespace, image_in: bool) -> Protocol:
         mapillary_protocol=args.mapillary_protocol,
         image_in=image_in,
         fixed_aspp_pool=args.fixed_aspp_pool,
+        test_mode=args.test_mode,
     )
 
 
-def recorder_of(args: argparse.Namespace, dataset: str, evaluation: Evaluation, sha256: str) -> Recorder:
+def pictures_of(args: argparse.Namespace, dataset: str) -> tuple[str, ...]:
+    """Return the kinds of large pictures to write; without labels only the predictions are of interest."""
+    unlabelled = args.split == "test" or dataset == "folder"
+    return PICTURES if args.dump_images else ("pred",) if unlabelled else ()
+
+
+def data_of(loader: DataLoader) -> dict[str, str]:
+    """Return the fingerprints of a loader's images and labels by safe name; all processes call this together.
+
+    The log shows the names that had to be changed.
+    """
+    samples = [base_of(loader).samples[i] for i in loader.sampler.indices]
+    names = [base_of(loader).name_of(sample) for sample in samples]
+    files = [(sample.image, sample.label) for sample in samples]
+    changed = [f"{printable(name)} as {safe_name(name)}" for name in names if safe_name(name) != name]
+    if changed:
+        more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""
+        logger.warning("names that are no safe names of files: %s%s", ", ".join(changed[:3]), more)
+    own = fingerprints(dict(zip(map(safe_name, names), files, strict=True)))
+    return {name: data for part in distributed.all_gather_objects(own) for name, data in part.items()}
+
+
+def base_of(loader: DataLoader) -> SegmentationDataset:
+    """Return the dataset itself of a loader of `setup_eval_loader`."""
+    return getattr(loader.dataset, "base", loader.dataset)
+
+
+def recorder_of(
+    dataset: str,
+    evaluation: Evaluation,
+    settings: Mapping[str, Any],
+    data: Mapping[str, str],
+    kinds: Collection[str],
+    resume: bool,
+) -> Recorder:
     """Open what is finished of a dataset; all processes call this together."""
-    protocol, folder = evaluation.protocol, evaluation.folder
-    settings = protocol.to_dict() | {"snapshot_sha256": sha256, "dump_images": args.dump_images}
-    unlabelled = args.split == "test" or dataset == "folder"  # only the predictions are of interest
-    return Recorder(
-        dataset,
-        Progress(folder.progress(dataset), settings, resume=args.resume),
-        folder.pictures(dataset, only_one=len(args.val_dataset) == 1),
-        PICTURES if args.dump_images else ("pred",) if unlabelled else (),
-        evaluation.classes,
-        protocol.image_in,
+    folder = evaluation.folder
+    pictures = Pictures(
+        folder.path, folder.pictures(dataset), kinds, evaluation.classes, evaluation.protocol.image_in
     )
+    progress = Progress(folder.progress(dataset), settings, data, files=pictures.files, resume=resume)
+    return Recorder(dataset, progress, pictures)
 
 
 def evaluate_unfinished(
     evaluation: Evaluation, loader: DataLoader, recorder: Recorder, profile: bool = False
-) -> list[str]:
-    """Evaluate the images that are not finished; return those of all processes that cannot be read."""
-    names = skip(loader, recorder.progress.finished)
-    start = time.perf_counter()
-    evaluate(evaluation, loader, recorder)
-    if profile and names:
-        seconds = (time.perf_counter() - start) / len(names)
-        logger.info("%s: %.3f s per image", recorder.dataset, seconds)
-    missed = [name for name in names if name not in recorder.progress.counts]
-    return sorted(sum(distributed.all_gather_objects(missed), []))
+) -> dict[str, str]:
+    """Evaluate the images that are not finished; return those of all processes that were left out, and why.
 
-
-def skip(loader: DataLoader, finished: Container[str]) -> list[str]:
-    """Remove the `finished` images from this process's part of a dataset; return the names of the others."""
-    names = {i: loader.dataset.name_of(loader.dataset.samples[i]) for i in loader.sampler.indices}
-    loader.sampler.indices = [i for i, name in names.items() if name not in finished]
-    return [names[i] for i in loader.sampler.indices]
-
-
-def evaluate(evaluation: Evaluation, loader: DataLoader, recorder: Recorder) -> None:
-    """Predict this process's part of a dataset and record each image.
-
-    Files are written, and images loaded, while the device computes. Raises UserError when the GPU's memory is
-    too small for one window and the scores of one image.
+    In the end also those are predicted again whose small picture is shown but was deleted.
     """
-    bar = tqdm(loader, recorder.dataset, disable=not distributed.is_main())
-    net, device, inference = evaluation.net, evaluation.device, evaluation.protocol.inference()
-    try:
-        with Background() as background:
-            for batch, _, label, scores in predictions(net, bar, device, **inference):
-                pred = scores.argmax(1)  # (1, H, W)
-                counts, _ = count_pixels(label, pred, len(evaluation.classes))
-                name, image, label = batch["name"][0], batch["image"][0], batch["label"][0]
-                background.submit(recorder.finish, Predicted(name, image, label, pred[0].byte(), counts))
-    except RuntimeError as error:
-        if not out_of_memory(error):
-            raise
-        raise UserError(
-            "the GPU's memory is too small for one image; raise --max_memory_gb, leave out large --scales or "
-            f"lower --crop_size ({str(error).splitlines()[0]})"
-        ) from error
+    own, base = list(loader.sampler.indices), base_of(loader)
+    index = {safe_name(base.name_of(base.samples[i])): i for i in own}
+    wanted = [name for name in index if name not in recorder.progress.finished]
+    start = time.perf_counter()
+    left_out = evaluate(evaluation, loader, recorder, {name: index[name] for name in wanted})
+    if profile and wanted:
+        seconds = (time.perf_counter() - start) / len(wanted)
+        logger.info("%s: %.3f s per image", recorder.dataset, seconds)
+    counts = recorder.progress.gather()
+    bare = without_picture(recorder.progress.folder, counts)
+    bare = distributed.broadcast_object([] if recorder.progress.of_earlier_version else bare)
+    evaluate(evaluation, loader, recorder, {name: i for name, i in index.items() if name in bare})
+    every = [item for part in distributed.all_gather_objects(left_out) for item in part.items()]
+    return dict(sorted(every))
+
+
+def evaluate(
+    evaluation: Evaluation, loader: DataLoader, recorder: Recorder, indices: Mapping[str, int]
+) -> dict[str, str]:
+    """Predict and record the images `indices` of this process; return those that were left out, and why.
+
+    Files are written, and images loaded, while the device computes.
+    """
+    left_out = {}
+    loader.sampler.indices = list(indices.values())
+    with Background() as background:
+        bar = tqdm(loader, recorder.dataset, disable=not (indices and distributed.is_main()))
+        for name, batch in zip(indices, bar, strict=True):
+            reason, done = " ".join(batch.get("unreadable", [])), None
+            left_out |= {name: UNREADABLE} if reason else {}
+            if not reason:
+                try:
+                    done = predicted(evaluation, name, batch)
+                except (RuntimeError, MemoryError) as error:
+                    if not out_of_memory(error):
+                        raise
+                    reason, left_out[name] = f"{name}: {TOO_LARGE_ADVICE}", TOO_LARGE
+            if done:
+                background.submit(recorder.finish, done)
+            else:
+                logger.warning("left out: %s", printable(reason))
+                free_memory(evaluation.device)
+    return left_out
+
+
+def predicted(evaluation: Evaluation, name: str, batch: Mapping[str, Tensor]) -> Predicted:
+    """Predict the only image of a batch and count its pixels."""
+    image, label = (batch[key].to(evaluation.device, non_blocking=True) for key in ("image", "label"))
+    logits = predict(evaluation.net, image, **evaluation.protocol.inference())
+    pred = logits.argmax(1).byte()
+    counts, _ = count_pixels(label, pred, len(evaluation.classes))
+    return Predicted(name, batch["image"][0], batch["label"][0], pred[0], counts)
 
 
 def peak_memory(device: torch.device) -> float:
@@ -229,56 +297,55 @@ def peak_memory(device: torch.device) -> float:
     return torch.cuda.max_memory_reserved(device) / 2**30 if device.type == "cuda" else 0.0
 
 
-def write(folder: ResultFolder, results: Results, counts: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Score `counts` by dataset and image, and print and write the results.
-
-    Of slices, the last one to be evaluated writes the results of the whole datasets.
-    """
-    results = scored(folder, results, counts, [folder.index])
-    for name, scores in results.datasets.items():
-        prune_pictures(folder.progress(name), scores)
-    print_scores(results)
+def write(folder: ResultFolder, results: Results) -> None:
+    """Print and write the results. Of slices, the last one writes those of the whole datasets."""
     if folder.count > 1:
         report.write_json(folder.slice_file(), results)
         if missing := folder.missing_slices():
             print(f"slices {', '.join(map(str, missing))} of {folder.count} are not evaluated yet")
         else:
             results = merge_slices(folder, results)
-            print_scores(results)
-    if results.slice == (0, 1):
+            for name in results.datasets:
+                print_dataset(results, name)
+    print_datasets(results)
+    if results.part == (0, 1):
         report.write_report(folder.path, results)
-    print(f"results in {folder.path}")
-    for name, images in results.unreadable.items():
-        print(f"{name}: {len(images)} images cannot be read: {', '.join(images)}")
+    print(f"results in {printable(folder.path)}")
+    for name, images in results.left_out.items():
+        for why in sorted(set(images.values())):
+            found = [image for image in images if images[image] == why]
+            print(f"{name}: {len(found)} images {why}: {', '.join(found)}")
 
 
-def scored(
-    folder: ResultFolder, results: Results, counts: Mapping[str, Mapping[str, Tensor]], slices: Sequence[int]
+def with_dataset(
+    folder: ResultFolder, results: Results, name: str, counts: Mapping[str, Tensor], slices: Sequence[int]
 ) -> Results:
-    """Return `results` with the scores of `counts` by dataset and image, which come from `slices`."""
-    datasets = {
-        name: score_dataset(
-            images,
-            results.classes,
-            class_subsets([name, *results.seen]),
-            [folder.progress(name, index) for index in slices],
-        )
-        for name, images in counts.items()
-    }
-    return replace(results, datasets=datasets)
+    """Return `results` with the scores of one more dataset, from the counts of images in `slices`."""
+    scores = score_dataset(
+        counts,
+        results.classes,
+        class_subsets([name, *results.training_domains]),
+        [folder.progress(name, index) for index in slices],
+    )
+    return replace(results, datasets=dict(results.datasets) | {name: scores})
 
 
 def merge_slices(folder: ResultFolder, results: Results) -> Results:
     """Return the results of the whole datasets from those of all slices; UserError if they do not match."""
     slices, parts = range(folder.count), folder.read_slices()
-    counts, unreadable = {}, {}
-    for name in results.datasets:
-        counts[name] = merged([folder.progress(name, index) for index in slices])
-        if images := [image for part in parts for image in part["unreadable"].get(name, [])]:
-            unreadable[name] = images
     peak = max(part["peak_gpu_memory_gib"] for part in parts)
-    whole = replace(results, unreadable=unreadable, peak_gpu_memory_gib=peak, slice=(0, 1))
-    return scored(folder, whole, counts, slices)
+    complete = replace(results, datasets={}, left_out={}, peak_gpu_memory_gib=peak, part=(0, 1))
+    for name in results.datasets:
+        images: dict[str, str] = {}
+        for part in parts:  # those of earlier versions do not say why
+            images |= part.get("left_out", {}).get(name) or dict.fromkeys(
+                part["unreadable"].get(name, []), UNREADABLE
+            )
+        if images:
+            complete = replace(complete, left_out=dict(complete.left_out) | {name: images})
+        counts = merged([folder.progress(name, index) for index in slices], images)
+        complete = with_dataset(folder, complete, name, counts, slices)
+    return complete
 
 
 def training_domains(net: network.Segmenter) -> list[str]:
@@ -295,19 +362,26 @@ def class_subsets(names: Iterable[str]) -> dict[str, tuple[int, ...]]:
     return subsets
 
 
-def print_scores(results: Results) -> None:
-    """Print a table of classes for each dataset and then one of datasets."""
-    for name, scores in results.datasets.items():
-        if scores.summary is None:
-            print(f"\n{name}: no labels, so no scores")
-        else:
-            print(f"\n{name}\n{tables.text_table(tables.class_rows(results.classes, scores.summary))}")
-            print(tables.summary_lines(results.classes, scores, scores.summary))
+def print_dataset(results: Results, name: str) -> None:
+    """Print a dataset's table of classes."""
+    scores = results.datasets[name]
+    if scores.summary is None:
+        nothing = (
+            "all images were left out" if name in results.left_out and not scores.images else "no labels"
+        )
+        print(f"\n{name}: {nothing}, so no scores", flush=True)
+    else:
+        print(f"\n{name}\n{tables.text_table(tables.class_rows(results.classes, scores.summary))}")
+        print(tables.summary_lines(results.classes, scores, scores.summary), flush=True)
+
+
+def print_datasets(results: Results) -> None:
+    """Print the table of datasets."""
     if results.labelled:
         print(f"\n{tables.text_table(tables.dataset_rows(results))}")
 
 
 if __name__ == "__main__":
     with exit_cleanly():
-        unreadable = main(config.parse_eval_args())
-    sys.exit(1 if unreadable else 0)
+        left_out = main(config.parse_eval_args())
+    sys.exit(1 if left_out else 0)

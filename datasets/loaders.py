@@ -20,6 +20,7 @@ from datasets.epochs import SharedEpoch
 from datasets.mapillary import Mapillary
 from datasets.multi_source import ConcatSources, OnePerDomain, collate
 from datasets.null import Null
+from datasets.readable import Tolerant
 from datasets.samplers import EvalSampler, ImportanceSampler, StatisticsSampler, TrainSampler
 from datasets.views import PhotometricPairs, TargetViews
 from datasets.wrapper import LabelledSource
@@ -122,11 +123,16 @@ def setup_loaders(args: Namespace) -> Loaders:
 
 
 def setup_eval_loader(args: Namespace, name: str) -> DataLoader:
-    """Build eval.py's loader of one whole image at a time, slice split_index of split_count of the split."""
+    """Build eval.py's loader of one whole image at a time, slice split_index of split_count of the split.
+
+    An image that cannot be read is the batch {"unreadable": [reason]}; with --strict_data it is an error.
+    """
     transform = _val_transform(name, args.image_in, args.mapillary_protocol)
-    dataset = _open(args, name, args.split, transform, cv=args.cv_split or 0)
-    indices = np.array_split(np.arange(len(dataset)), args.split_count)[args.split_index].tolist()
-    return _loader(dataset, EvalSampler(_limited(indices, args.test_mode)), 1, args.num_workers)
+    base = _open(args, name, args.split, transform, cv=args.cv_split or 0)
+    dataset: Dataset = base if args.strict_data else Tolerant(base)
+    indices = np.array_split(np.arange(len(base)), args.split_count)[args.split_index].tolist()
+    sampler = EvalSampler(_limited(indices, args.test_mode))
+    return _loader(dataset, sampler, 1, args.num_workers, collate=default_collate)
 
 
 def endless(loader: DataLoader) -> Iterator[dict[str, Any]]:

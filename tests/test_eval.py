@@ -1,6 +1,8 @@
 import hashlib
 import json
 import math
+import os
+import shutil
 import sys
 from collections import namedtuple
 from pathlib import Path
@@ -192,7 +194,7 @@ def test_several_datasets_have_a_folder_each_and_a_table(town, capsys):
     [
         (["--scales", "0"], "--scales"),
         (["--scales", "1,x"], "'1,x'"),
-        (["--scales", "0.01"], "a_000000_000000: scale 0.01 leaves nothing of an image of 20x40 px"),
+        (["--resume", "--overwrite"], "only one of them"),
         (["--crop_size", "0"], "--crop_size"),
         (["--max_memory_gb", "0"], "--max_memory_gb"),
         (["--split_index", "2", "--split_count", "2"], "--split_index"),
@@ -355,7 +357,10 @@ def test_only_the_same_evaluation_is_resumed(town):
     checkpoint.save(town / "net.pth", state)
     with pytest.raises(UserError, match="snapshot_sha256"):
         evaluate(town, "--single_scale", "--resume")
-    evaluate(town, "--scales", "0.5")  # anew
+    with pytest.raises(UserError, match=r"scales \[1.0\], not \[0.5\].*--exp_name.*--overwrite"):
+        evaluate(town, "--scales", "0.5")
+    evaluate(town, "--scales", "0.5", "--overwrite")
+    assert json.loads((town / "eval_cityscapes" / "results.json").read_text())["protocol"]["scales"] == [0.5]
 
 
 def test_slices_add_up_to_the_whole(town, capsys):
@@ -370,7 +375,7 @@ def test_slices_add_up_to_the_whole(town, capsys):
 
 def test_slices_of_different_settings_are_not_merged(town):
     evaluate(town, "--single_scale", "--split_count", "2", "--split_index", "0")
-    with pytest.raises(UserError, match=r"_1_of_2.*scales.*0\.5"):
+    with pytest.raises(UserError, match=r"scales.*0\.5"):
         evaluate(town, "--scales", "0.5", "--split_count", "2", "--split_index", "1")
 
 
@@ -444,13 +449,271 @@ def test_an_image_without_its_label_is_named(town):
         evaluate(town, "--single_scale")
 
 
-def test_too_little_memory_for_one_image(town, monkeypatch):
+def test_too_little_memory_for_one_image(town, monkeypatch, capsys):
+    """The larger of two images does not fit: it is named, and the other one is scored."""
+    write_pair(town, "val", "b_000000_000000", np.zeros((20, 60, 3), np.uint8), np.zeros((20, 60), np.uint8))
+    forward = evaluation.network.Segmenter.forward
+
     def fail(self, image):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        if image.shape[-1] > 40:
+            raise NO_MEMORY[len(image) % 2]
+        return forward(self, image)
 
     monkeypatch.setattr(evaluation.network.Segmenter, "forward", fail)
-    with pytest.raises(UserError, match="--max_memory_gb"):
-        evaluate(town, "--single_scale")
+    assert evaluate(town, "--inference_mode", "whole") == 1
+    out = capsys.readouterr().out
+    assert "--max_memory_gb" in out
+    assert "cityscapes: 1 images are too large for the memory: b_000000_000000" in out
+    record = json.loads((town / "eval_cityscapes" / "results.json").read_text())
+    assert record["metrics"]["cityscapes"]["images"] == 2
+
+
+NO_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried"),
+]
+
+
+def files_of(folder):
+    """Map every file and link below a folder to its bytes."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() or path.is_symlink() and path.exists()
+    }
+
+
+def test_what_is_wrong_with_one_labelled_image_costs_that_image(town, capsys):
+    """A truncated image, a dangling link, an unknown label value, a label of another size, 1x1 px at 0.5."""
+    for i in range(4):
+        write_pair(town, "val", f"b_{i:06d}_000000", np.zeros((20, 40, 3), np.uint8), np.zeros((20, 40), int))
+    write_pair(town, "val", "b_000004_000000", np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), int))
+    images, labels = (town / "data" / top / "val" / "a" for top in ("leftImg8bit", "gtFine"))
+    broken = images / "b_000000_000000_leftImg8bit.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    link = images / "b_000001_000000_leftImg8bit.png"
+    link.unlink()
+    link.symlink_to(town / "nothing.png")
+    Image.new("L", (40, 20), 99).save(labels / "b_000002_000000_gtFine_labelIds.png")
+    Image.new("L", (41, 20), 7).save(labels / "b_000003_000000_gtFine_labelIds.png")
+    assert evaluate(town, "--scales", "0.5,1.0", "--crop_size", "16") == 4
+    out = capsys.readouterr().out
+    names = ", ".join(f"b_{i:06d}_000000" for i in range(4))
+    assert f"cityscapes: 4 images cannot be read: {names}" in out
+    assert "class id 99" in out and "differ in size" in out
+    record = json.loads((town / "eval_cityscapes" / "results.json").read_text())
+    assert record["metrics"]["cityscapes"]["images"] == 3
+    assert record["unreadable"] == {"cityscapes": names.split(", ")}
+    with pytest.raises(UserError, match="b_00000"):
+        evaluate(town, "--scales", "0.5,1.0", "--crop_size", "16", "--strict_data")
+
+
+def test_an_image_that_vanishes_is_left_out(town, monkeypatch):
+    loader = evaluation.setup_eval_loader
+
+    def vanish(args, name):
+        opened = loader(args, name)
+        evaluation.base_of(opened).samples[0].image.unlink()
+        return opened
+
+    monkeypatch.setattr(evaluation, "setup_eval_loader", vanish)
+    assert evaluate(town, "--single_scale") == 1
+
+
+def test_an_error_in_the_last_dataset_does_not_cost_the_first(town, monkeypatch, capsys):
+    """A mistake of the program in the third dataset: scores of the first two are printed and written."""
+    flags = ["--snapshot", str(town / "net.pth"), "--num_workers", "0", "--single_scale"]
+    loader, predicted = evaluation.setup_eval_loader, evaluation.predicted
+
+    def same_images(args, name):
+        args.roots.folders["cityscapes"] = town / "data"
+        return loader(args, "cityscapes")
+
+    calls = []
+
+    def fail(evaluation, name, batch):
+        calls.append(name)
+        if len(calls) == 5:
+            raise Interrupted
+        return predicted(evaluation, name, batch)
+
+    monkeypatch.setattr(evaluation, "setup_eval_loader", same_images)
+    monkeypatch.setattr(evaluation, "predicted", fail)
+    with pytest.raises(Interrupted):
+        evaluation.main(config.parse_eval_args([*flags, "--dataset", "gtav", "bdd100k", "kitti"]))
+    assert capsys.readouterr().out.count("mIoU 76.44") == 2
+    record = json.loads((town / "eval" / "results.json").read_text())
+    assert list(record["metrics"]) == ["gtav", "bdd100k"] and record["unfinished"] == ["kitti"]
+    assert "kitti" in (town / "eval" / "results.md").read_text()
+
+
+def list_of_images(town):
+    """Write a list in town/p/lists that names images outside, with absolute, odd and colliding names."""
+    lists, photos = town / "p" / "lists", town / "p" / "photos"
+    paths = [
+        photos / "cat.png",
+        lists / "x.png.png",
+        lists / "x.png" / "y.png",
+        photos / ("n" * 250 + ".png"),
+    ]
+    for i, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 4), CITYSCAPES.colors[i]).save(path)
+    relative = ["../photos/cat.png", "x.png.png", "x.png/y.png", str(paths[3])]
+    (lists / "list.txt").write_text("\n".join(relative))
+    return lists / "list.txt"
+
+
+def test_names_do_not_lead_out_of_the_folder_of_the_results(town, capsys):
+    """Everything is below the results' folder; the photographs are as they were; changed names are said."""
+    listed = list_of_images(town)
+    before = files_of(town / "p")
+    flags = ["--dataset", "folder", "--dataset_dir", str(listed), "--single_scale", "--dump_images"]
+    assert evaluate(town, *flags, "--ckpt_path", str(town / "p"), "--exp_name", "out") == 0
+    after = files_of(town / "p")
+    assert {name: data for name, data in after.items() if not name.startswith("out/")} == before
+    preds = [path for path in (town / "p" / "out" / "val" / "pred").rglob("*.png")]
+    assert sorted(int(np.unique(Image.open(path))[0]) for path in preds) == [7, 8, 11, 12]
+    assert "../photos/cat as " in capsys.readouterr().out
+
+
+def test_a_name_that_is_not_text(town, capsys, monkeypatch):
+    """Names of files, folders and the checkpoint's folder may be any bytes; what is written is UTF-8."""
+    folder = Path(os.fsdecode(bytes(town) + b"/M\xfcnchen"))
+    folder.mkdir()
+    shutil.copy(town / "net.pth", folder / "net.pth")
+    for name in (b"Stra\xdfe.png", b"a\nb.png", b"broken\xdf.png"):
+        Image.new("RGB", (8, 4), CITYSCAPES.colors[1]).save(os.fsdecode(bytes(folder) + b"/" + name))
+    Path(os.fsdecode(bytes(folder) + b"/broken\xdf.png")).write_bytes(b"no image")
+    flags = ["--dataset", "folder", "--dataset_dir", str(folder), "--snapshot", str(folder / "net.pth")]
+    monkeypatch.setattr(sys, "argv", ["eval.py", *flags])
+    assert evaluate(town, *flags, "--single_scale") == 1
+    assert r"Stra\xdfe as Stra_e~" in capsys.readouterr().out
+    for name in FILES - {"records"}:
+        (folder / "eval_folder" / name).read_text(encoding="utf-8")
+    assert len(list((folder / "eval_folder" / "val" / "pred").iterdir())) == 2
+
+
+def test_files_of_others_are_not_replaced(town):
+    """Pictures, reports and records in the way, and links out of the folder, end the evaluation."""
+    photos = town / "photos"
+    Path(photos / "val" / "pred").mkdir(parents=True)
+    Image.new("RGB", (8, 4), 1).save(photos / "x.png")
+    Image.new("RGB", (8, 4), 2).save(photos / "val" / "pred" / "x.png")
+    into = ["--dataset", "folder", "--dataset_dir", str(photos / "x.txt"), "--ckpt_path", str(town)]
+    (photos / "x.txt").write_text("x.png\n")
+    before = files_of(photos)
+    for flags in (["--exp_name", "photos"], ["--exp_name", "photos", "--overwrite"]):
+        with pytest.raises(UserError, match=r"pred/x\.png was not written by eval.py"):
+            evaluate(town, *into, *flags)
+    assert files_of(photos) == before
+    for name in ("results.csv", "index.html", "records/folder_val/notes.txt"):
+        path = town / "mine" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+        with pytest.raises(UserError, match=f"{path.name} was not written by eval.py"):
+            evaluate(town, *into, "--exp_name", "mine")
+        assert path.read_text() == "mine"
+        path.unlink()
+    (town / "linked").mkdir()
+    (town / "linked" / "val").symlink_to(photos / "val")
+    with pytest.raises(UserError, match="by a link"):
+        evaluate(town, *into, "--exp_name", "linked")
+    assert files_of(photos) == before
+
+
+def test_a_link_to_a_photograph_does_not_replace_it(town):
+    """A picture of an earlier evaluation became a link to a photograph."""
+    folder = town / "photos"
+    folder.mkdir()
+    Image.new("RGB", (8, 4), CITYSCAPES.colors[1]).save(folder / "x.png")
+    before = files_of(folder)
+    flags = ["--dataset", "folder", "--dataset_dir", str(folder), "--single_scale"]
+    evaluate(town, *flags)
+    picture = town / "eval_folder" / "val" / "pred" / "x.png"
+    for link in (picture.symlink_to, picture.hardlink_to):
+        picture.unlink()
+        link(folder / "x.png")
+        evaluate(town, *flags)
+        assert files_of(folder) == before and not picture.is_symlink()
+        assert np.unique(Image.open(picture)).tolist() == [8]
+
+
+def test_the_folder_holds_no_mixture(town):
+    """Other splits, protocols and test mode are refused; --overwrite leaves nothing of the earlier one."""
+    first = ["--single_scale", "--dump_images", "--exp_name", "out"]
+    evaluate(town, *first)
+    before = files_of(town / "out")
+    for other in (["--split", "test"], ["--scales", "0.5,1"], ["--no_flip"], ["--test_mode"]):
+        flags = [flag for flag in first if flag != "--single_scale" or other[0] != "--scales"]
+        with pytest.raises(UserError, match="--overwrite"):
+            evaluate(town, *flags, *other)
+        with pytest.raises(UserError, match="--overwrite"):
+            evaluate(town, *flags, *other, "--resume")
+    assert files_of(town / "out") == before
+    (town / "out" / "notes.txt").write_text("mine")
+    evaluate(town, "--single_scale", "--exp_name", "out", "--split", "test", "--overwrite")
+    after = files_of(town / "out")
+    assert not [name for name in after if "val" in name and name != "notes.txt"]
+    assert "test/pred/a_000002_000000.png" in after and after["notes.txt"] == b"mine"
+    evaluate(town, *first, "--overwrite")
+    assert set(files_of(town / "out")) == {*before, "notes.txt"}
+    evaluate(town, "--single_scale", "--exp_name", "out")  # the same evaluation without pictures
+    assert not (town / "out" / "val").exists()
+
+
+def test_other_data_are_not_resumed(town, capsys):
+    """Of two images one has other pixels: only that one is evaluated again. A vanished one does not count."""
+    flags = ["--single_scale", "--exp_name", "out", "--dump_images"]
+    evaluate(town, *flags)
+    road = np.array(CITYSCAPES.colors, np.uint8)[np.zeros((20, 40), int)]
+    write_pair(town, "val", "a_000001_000000", road, np.zeros((20, 40), int))
+    evaluate(town, *flags, "--resume")
+    assert "1 finished images have other data" in capsys.readouterr().out
+    resumed = (town / "out" / "images.csv").read_bytes()
+    evaluate(town, "--single_scale", "--exp_name", "anew")
+    assert resumed == (town / "anew" / "images.csv").read_bytes()
+    for top, kind in (("leftImg8bit", "leftImg8bit"), ("gtFine", "gtFine_labelIds")):
+        (town / "data" / top / "val" / "a" / f"a_000000_000000_{kind}.png").unlink()
+    evaluate(town, *flags, "--resume")
+    assert "1 finished images are not in the data" in capsys.readouterr().out
+    assert not list((town / "out" / "val").glob("*/a_000000*"))
+    record = json.loads((town / "out" / "results.json").read_text())
+    assert record["metrics"]["cityscapes"]["confusion"][0][0] == 800
+
+
+def test_deleted_pictures_are_made_again(town):
+    flags = ["--single_scale", "--exp_name", "out", "--dump_images"]
+    evaluate(town, *flags)
+    before = files_of(town / "out")
+    pictures = [name for name in before if name.endswith((".png", ".jpg"))]
+    assert len(pictures) == 2 * 4 + 2
+    for name in pictures[::4]:
+        (town / "out" / name).unlink()
+        evaluate(town, *flags, "--resume")
+        after = files_of(town / "out")
+        assert all(after[name] == before[name] for name in [*pictures, "results.csv", "images.csv"])
+
+
+def test_a_flipped_bit_in_the_records_changes_no_score(town):
+    """Bits of the records and the settings are flipped, one at a time, then resumed or refused."""
+    flags = ["--single_scale", "--exp_name", "out", "--inference_mode", "whole"]
+    evaluate(town, *flags)
+    expected = (town / "out" / "images.csv").read_bytes()
+    folder = town / "out" / "records" / "cityscapes_val"
+    content = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    for path, good in content.items():
+        for position in range(3, len(good), 151):
+            for other, whole in content.items():
+                other.write_bytes(whole)
+            bad = bytearray(good)
+            bad[position] ^= 1 << position % 8
+            path.write_bytes(bad)
+            try:
+                evaluate(town, *flags, "--resume")
+            except UserError:
+                continue
+            assert (town / "out" / "images.csv").read_bytes() == expected, (path, position)
 
 
 def test_networks_from_synthia_are_scored_over_its_16_classes_too(town, capsys):

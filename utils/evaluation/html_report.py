@@ -7,9 +7,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from utils.classes import ClassTable
-from utils.evaluation.folder import ResultFolder
+from utils.evaluation.folder import ResultFolder, picture_file
 from utils.evaluation.metrics import Summary
-from utils.evaluation.recorder import large_picture
 from utils.evaluation.scores import DatasetScores, Results
 from utils.evaluation.tables import dataset_rows, percent, subset_scores
 from utils.visualize import RIGHT, UNLABELLED, WRONG
@@ -90,9 +89,10 @@ def page(results: Results, facts: Mapping[str, str], folder: Path) -> str:
 
     `facts` say how the scores were computed.
     """
-    pictures = ResultFolder(folder, results.protocol.split)
+    evaluated = [*results.datasets, *results.unfinished]
+    pictures = ResultFolder(folder, results.protocol.split, evaluated)
     sections = "".join(
-        _section(name, scores, results, pictures.pictures(name, len(results.datasets) == 1), folder)
+        _section(name, scores, results, pictures.pictures(name), folder)
         for name, scores in results.datasets.items()
     )
     terms = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items())
@@ -232,7 +232,7 @@ def _figure(scores: DatasetScores, picture: tuple[str, str, Path], large: Path, 
     labelled = ["image", "truth", "prediction", "errors"]
     panels = ["image", "prediction"] if scores.summary is None else labelled
     words = "".join(f"<span>{panel}</span>" for panel in panels)
-    full = {kind: large_picture(large, kind, image) for kind in LARGE}
+    full = {kind: picture_file(large, kind, image) for kind in LARGE}
     links = "".join(
         f"<a href='{quote(path.relative_to(folder).as_posix())}'>{kind}</a>"
         for kind, path in full.items()

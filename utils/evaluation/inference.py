@@ -68,9 +68,17 @@ class WindowBatcher:
             yield logits
 
 
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether the GPU's memory ran out. cuDNN says so only in words when it finds no workspace."""
-    return isinstance(error, torch.OutOfMemoryError) or "unable to find an engine" in str(error)
+def out_of_memory(error: Exception) -> bool:
+    """Whether the memory ran out. cuDNN, which finds no workspace, and the CPU say so only in words."""
+    words = "unable to find an engine", "can't allocate memory", "bad_alloc"
+    kinds = torch.OutOfMemoryError, MemoryError
+    return isinstance(error, kinds) or any(text in str(error) for text in words)
+
+
+def free_memory(device: torch.device) -> None:
+    """Give memory that PyTorch holds but does not use back to the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def window_batcher(net: nn.Module, device: torch.device, max_memory_gb: float | None = None) -> WindowBatcher:
@@ -141,10 +149,7 @@ def _resized(logits: Tensor, height: int, width: int) -> Tensor:
 def _scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
     if not 0 < scale < math.inf:
         raise UserError(f"scale {scale} is not a size factor; expected a number above 0, such as 0.5")
-    size = int(height * scale), int(width * scale)
-    if min(size) < 1:
-        raise UserError(f"scale {scale} leaves nothing of an image of {height}x{width} px (height x width)")
-    return size
+    return max(1, int(height * scale)), max(1, int(width * scale))
 
 
 @torch.inference_mode()
@@ -171,7 +176,8 @@ def predict(
     Images are resized with antialiasing, bilinear for "sliding" and bicubic for "pooling", logits bilinear
     without it, all with half-pixel centres. Every pixel is averaged over its true number of windows (the
     published evaluator mixes up the axes).
-    Raises ValueError for an unknown mode, and UserError for a scale that is not above 0 or leaves no pixel.
+    A scaled image has at least one row and one column. Raises ValueError for an unknown mode, and UserError
+    for a scale that is not above 0.
     """
     if mode not in MODES:
         raise ValueError(f"inference mode {mode!r} is unknown; choose one of {', '.join(MODES)}")

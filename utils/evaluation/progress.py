@@ -1,81 +1,127 @@
 """What is finished of an evaluation, image by image, so that it can be resumed and its slices merged."""
 
-import contextlib
 import json
-import shutil
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 
 from utils import distributed
 from utils.errors import UserError
+from utils.evaluation import records
+from utils.evaluation.records import Finished
 from utils.files import write_text
 from utils.logging import logger
 
-SETTINGS, FINISHED = "settings.json", "finished.jsonl"
+FINISHED = "finished.jsonl"
+Files = Callable[[str, Tensor], Mapping[str, Path]]  # (image, counts) -> the files that were written for it
 
 
 class Progress:
     """Pixel counts (K, K) by (truth, prediction) of each finished image of a dataset, or of a slice of it.
 
-    `folder` holds the settings that all images share, files with one line per image, one file per process,
-    and small pictures. All processes open it together.
+    `folder` holds the settings that all images share, the names of all images, files with one line per
+    finished image, one file per process, and small pictures. All processes open it together. Names are those
+    of `utils.files.safe_name`.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], *, resume: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        data: Mapping[str, str] | None = None,
+        *,
+        files: Files | None = None,
+        resume: bool = False,
+    ) -> None:
         """Start anew, or keep the images that were finished under the same settings.
 
-        Raises UserError, on every process, if their settings were others.
+        `data` has the fingerprint of each image that is to be evaluated; without it any image counts. An
+        image counts as finished if its data are the same and its `files` are there. Raises UserError, on
+        every process, for other settings.
         """
-        self.folder, self.lock = folder, threading.Lock()
+        self.folder, self.lock, self.data = folder, threading.Lock(), data
         self.counts: dict[str, Tensor] = {}  # of the images that this process finishes
-        error = distributed.broadcast_object(self._prepare(settings, resume) if distributed.is_main() else "")
-        if error:
-            raise UserError(error)
-        finished = read(folder) if distributed.is_main() else {}
-        self.finished: dict[str, Tensor] = distributed.broadcast_object(finished)
+        self.of_earlier_version = False  # whether what is finished was recorded by one
+        self.finished: dict[str, Tensor] = distributed.from_first_rank(
+            lambda: self._prepare(settings, resume, files)
+        )
         folder.mkdir(parents=True, exist_ok=True)  # processes may have separate disks
         self.file = folder / f"process_{distributed.rank()}.jsonl"
 
-    def _prepare(self, settings: Mapping[str, Any], resume: bool) -> str:
-        """Write the settings and one file of what is finished; return why the settings do not fit, or ""."""
-        settings = json.loads(json.dumps(settings))
-        if not resume:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        elif not (self.folder / SETTINGS).is_file():
-            logger.info("nothing to resume in %s", self.folder)
-        else:
-            earlier = json.loads((self.folder / SETTINGS).read_text())
-            keys = [key for key in {**earlier, **settings} if earlier.get(key) != settings.get(key)]
-            if keys:
-                texts = [f"{key} {earlier.get(key)}, not {settings.get(key)}" for key in keys]
-                had = f"the evaluation in {self.folder} had {'; '.join(texts)}"
-                return f"{had}; leave out --resume to start anew"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / SETTINGS, json.dumps(settings))
-        lines = [line_of(name, counts) for name, counts in read(self.folder).items()]
-        write_text(self.folder / FINISHED, "".join(lines))
-        for file in self.folder.glob("process_*.jsonl"):
+    def _prepare(self, settings: Mapping[str, Any], resume: bool, files: Files | None) -> dict[str, Tensor]:
+        """Write settings, names and one file of what is finished, which is returned."""
+        kept = self._kept(settings, files) if resume else {}
+        for file in self.folder.glob("*.jsonl"):
             file.unlink()
-        return ""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        records.write_settings(self.folder, settings)
+        names = self.data if self.data is not None else kept
+        records.write_names(self.folder, sorted(set(names) | set(kept)))
+        lines = [records.line_of(name, finished) for name, finished in kept.items()]
+        write_text(self.folder / FINISHED, "".join(lines))
+        return {name: finished.counts for name, finished in kept.items()}
+
+    def _kept(self, settings: Mapping[str, Any], files: Files | None) -> dict[str, Finished]:
+        """Return the finished images that still count; the log says why others do not."""
+        earlier, lines_format = records.read_settings(self.folder)
+        if not earlier:
+            damaged = " that is not damaged" if earlier is None else ""
+            logger.info("nothing to resume in %s%s", self.folder, damaged)
+            return {}
+        if different := differences(earlier, settings):
+            raise UserError(
+                f"the evaluation in {self.folder} had {different}; leave out --resume to start anew"
+            )
+        finished, damaged_lines = records.finished_images(self.folder, lines_format)
+        self.of_earlier_version = lines_format == 1
+        if self.of_earlier_version:
+            self._warn(
+                "%d finished images were recorded by an earlier version, without the data's "
+                "fingerprints: whether the data are the same is not known",
+                len(finished),
+            )
+            finished = {
+                name: image._replace(data=self.data.get(name, "") if self.data is not None else "")
+                for name, image in finished.items()
+            }
+        self._warn("%d damaged lines: their images are evaluated again", damaged_lines)
+        if self.data is not None:
+            there = {name: image for name, image in finished.items() if name in self.data}
+            self._warn("%d finished images are not in the data any more", len(finished) - len(there))
+            same = {name: image for name, image in there.items() if image.data == self.data[name]}
+            self._warn(
+                "%d finished images have other data now: they are evaluated again", len(there) - len(same)
+            )
+            finished = same
+        kept = {
+            name: image
+            for name, image in finished.items()
+            if not files or all(path.is_file() for path in files(name, image.counts).values())
+        }
+        self._warn("%d finished images lack pictures: they are evaluated again", len(finished) - len(kept))
+        return kept
+
+    def _warn(self, text: str, count: int) -> None:
+        if count:
+            logger.warning(f"%s: {text}", self.folder, count)
 
     def add(self, name: str, counts: Tensor, picture: Image.Image) -> None:
         """Record an image as finished. Any thread may call this, after it has written the image's files."""
         path = picture_path(self.folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path, quality=88, subsampling=0)
+        data = self.data[name] if self.data is not None else ""
         with self.lock:
             self.counts[name] = counts
             with open(self.file, "a") as file:
-                file.write(line_of(name, counts))
+                file.write(records.line_of(name, Finished(counts, data)))
 
     def gather(self) -> dict[str, Tensor]:
         """Return the counts of every image, sorted by name. All processes call this together, at the end."""
@@ -83,6 +129,13 @@ class Progress:
         for counts in distributed.all_gather_objects(self.counts):
             every |= counts
         return dict(sorted(every.items()))
+
+
+def differences(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """Name the settings that are not as earlier, with both values; empty if there are none."""
+    settings = json.loads(json.dumps(settings))
+    keys = [key for key in {**earlier, **settings} if earlier.get(key) != settings.get(key)]
+    return "; ".join(f"{key} {str(earlier.get(key)):.60}, not {str(settings.get(key)):.60}" for key in keys)
 
 
 class Background:
@@ -113,34 +166,27 @@ class Background:
                 task.result()
 
 
-def line_of(name: str, counts: Tensor) -> str:
-    """Write an image's counts as a line of JSON that lists the cells that are not 0."""
-    flat = counts.flatten()
-    cells = flat.nonzero().flatten()
-    line = {"name": name, "classes": len(counts), "cells": cells.tolist(), "counts": flat[cells].tolist()}
-    return json.dumps(line) + "\n"
+def merged(folders: Sequence[Path], left_out: Collection[str] = ()) -> dict[str, Tensor]:
+    """Return the counts of all images of the slices in `folders`.
 
-
-def read(folder: Path) -> dict[str, Tensor]:
-    """Return the counts of the images finished in `folder`. A line cut off by a crash is skipped."""
-    images = {}
-    files = sorted(folder.glob("*.jsonl"))
-    for line in (line for file in files for line in file.read_text().splitlines()):
-        with contextlib.suppress(json.JSONDecodeError):
-            image = json.loads(line)
-            flat = torch.zeros(image["classes"] ** 2, dtype=torch.int64)
-            flat[image["cells"]] = torch.tensor(image["counts"], dtype=torch.int64)
-            images[image["name"]] = flat.view(image["classes"], -1)
-    return images
-
-
-def merged(folders: Sequence[Path]) -> dict[str, Tensor]:
-    """Return the counts of all images of the slices in `folders`; UserError if their settings differ."""
-    settings = [(folder / SETTINGS).read_text() for folder in folders]
-    for folder, text in zip(folders, settings, strict=True):
-        if text != settings[0]:
-            raise UserError(f"{folder} has other settings than {folders[0]}: {text}, not {settings[0]}")
-    return dict(sorted(item for folder in folders for item in read(folder).items()))
+    Raises UserError if their settings differ, or if an image that is not `left_out` has no line.
+    """
+    first: dict[str, Any] = {}
+    images: dict[str, Tensor] = {}
+    for folder in folders:
+        settings, lines_format = records.read_settings(folder)
+        if not settings:
+            raise UserError(f"{folder} holds no readable settings; evaluate this slice again")
+        first = first or settings
+        if different := differences(settings, first):
+            raise UserError(f"{folder} has other settings than {folders[0]}: {different}")
+        finished, _ = records.finished_images(folder, lines_format)
+        if missing := records.read_names(folder) - set(finished) - set(left_out):
+            raise UserError(
+                f"{len(missing)} images of {folder} have no sound record: evaluate this slice with --resume"
+            )
+        images |= {name: image.counts for name, image in finished.items()}
+    return dict(sorted(images.items()))
 
 
 def picture_path(folder: Path, name: str) -> Path:

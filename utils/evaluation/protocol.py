@@ -19,10 +19,12 @@ class Protocol:
     mapillary_protocol: str
     image_in: bool  # whether each image is normalized by its own mean and std
     fixed_aspp_pool: bool
+    test_mode: bool = False  # whether only a few images are scored
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON has them: `scales` is a list."""
-        return asdict(self) | {"scales": list(self.scales)}
+        """Return the fields as JSON has them: `scales` is a list. `test_mode` is there only if it is on."""
+        fields = asdict(self) | {"scales": list(self.scales)}
+        return fields if self.test_mode else {key: fields[key] for key in fields if key != "test_mode"}
 
     def inference(self) -> dict[str, Any]:
         """Return the arguments of `inference.predict`."""

@@ -10,22 +10,15 @@ from PIL import Image
 from torch import Tensor
 
 from utils import visualize
-from utils.classes import IGNORE_LABEL, ClassTable
+from utils.classes import ClassTable
+from utils.evaluation.folder import check_inside, picture_file
 from utils.evaluation.progress import Progress
-
-PICTURES = ("pred", "rgb", "compose", "diff")
-
-
-def large_picture(folder: Path, kind: str, name: str) -> Path:
-    """Return the file of one of PICTURES of image `name` in the `folder` of the large pictures."""
-    suffix = {"pred": "", "rgb": "_color"}.get(kind, f"_{kind}")
-    return folder / kind / f"{name}{suffix}.png"
 
 
 class Predicted(NamedTuple):
     """An image and what was predicted. The label is on the CPU, the others may be on the device."""
 
-    name: str
+    name: str  # a safe name
     image: Tensor  # (3, H, W), normalized
     label: Tensor  # (H, W) train ids, 255 where there is none
     pred: Tensor  # (H, W) train ids, uint8
@@ -33,32 +26,27 @@ class Predicted(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Recorder:
-    """Records the images of one dataset, from any thread."""
+class Pictures:
+    """Draws the large pictures of one dataset."""
 
-    dataset: str
-    progress: Progress
-    folder: Path  # of the large pictures
+    root: Path  # of everything that is written
+    folder: Path
     kinds: Collection[str]  # those of PICTURES that are wanted
     classes: ClassTable
     image_in: bool  # whether images are normalized by their own mean and std
 
-    def finish(self, done: Predicted) -> None:
-        """Write an image's pictures, then note that it is finished."""
-        done = done._replace(pred=done.pred.cpu())
-        self.write_pictures(done)
-        options = self.classes.colors, self.image_in
-        picture = visualize.summary_picture(done.image, done.label, done.pred, *options)
-        self.progress.add(done.name, done.counts.cpu(), picture)
+    def files(self, name: str, counts: Tensor) -> dict[str, Path]:
+        """Return the files of an image by kind; diff/ has none for an image without labels."""
+        kinds = [kind for kind in self.kinds if kind != "diff" or counts.any()]
+        return {kind: picture_file(self.folder, kind, name) for kind in kinds}
 
-    def write_pictures(self, done: Predicted) -> None:
+    def write(self, done: Predicted) -> None:
         """Write pred/ (prediction ids), rgb/ (colours), compose/ (50% blend), diff/ (errors, if labelled)."""
-        labelled = bool((done.label != IGNORE_LABEL).any())
-        for kind in self.kinds:
-            if kind != "diff" or labelled:
-                path = large_picture(self.folder, kind, done.name)
-                path.parent.mkdir(parents=True, exist_ok=True)  # names may contain slashes
-                self.draw(kind, done).save(path)
+        for kind, path in self.files(done.name, done.counts).items():
+            path.parent.mkdir(parents=True, exist_ok=True)  # names may contain slashes
+            check_inside(self.root, path.parent)
+            path.unlink(missing_ok=True)  # it may be a link to another file
+            self.draw(kind, done).save(path)
 
     def draw(self, kind: str, done: Predicted) -> Image.Image:
         """Return one of PICTURES of an image."""
@@ -70,3 +58,20 @@ class Recorder:
         if kind == "rgb":
             return colors.convert("RGB")
         return visualize.blend(visualize.denormalize(done.image, self.image_in), colors)
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Records the images of one dataset, from any thread."""
+
+    dataset: str
+    progress: Progress
+    pictures: Pictures
+
+    def finish(self, done: Predicted) -> None:
+        """Write an image's pictures, then note that it is finished."""
+        done = done._replace(pred=done.pred.cpu(), counts=done.counts.cpu())
+        self.pictures.write(done)
+        options = self.pictures.classes.colors, self.pictures.image_in
+        picture = visualize.summary_picture(done.image, done.label, done.pred, *options)
+        self.progress.add(done.name, done.counts, picture)

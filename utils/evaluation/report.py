@@ -34,9 +34,11 @@ def write_json(path: Path, results: Results) -> None:
         "command": results.command,
         "snapshot": results.snapshot,
         "snapshot_sha256": results.snapshot_sha256,
-        "protocol": results.protocol.to_dict() | {"slice": results.slice},
+        "protocol": results.protocol.to_dict() | {"slice": results.part},
         "peak_gpu_memory_gib": results.peak_gpu_memory_gib,
-        "unreadable": results.unreadable,
+        "unreadable": {name: list(images) for name, images in results.left_out.items()},
+        "left_out": results.left_out,
+        "unfinished": results.unfinished,
         "git_commit": git_commit(),
         "versions": versions(),
     }
@@ -61,7 +63,12 @@ def markdown(results: Results) -> str:
 def facts(results: Results) -> dict[str, str]:
     """Say in words how the scores were computed."""
     protocol, used = results.protocol, versions()
-    unreadable = "; ".join(f"{name}: {', '.join(images)}" for name, images in results.unreadable.items())
+    left_out = "; ".join(
+        f"{name}: {image} ({why})"
+        for name, images in results.left_out.items()
+        for image, why in images.items()
+    )
+    unfinished = ", ".join(results.unfinished)
     return {
         "inference": protocol.describe(),
         "split": f"{protocol.split}, Mapillary protocol {protocol.mapillary_protocol}",
@@ -69,7 +76,7 @@ def facts(results: Results) -> dict[str, str]:
         "command": results.command,
         "code": git_commit() or "no git commit",
         "computed with": f"torch {used['torch']} on {used['gpu'] or 'a CPU'}, Python {used['python']}",
-    } | ({"cannot be read": unreadable} if unreadable else {})
+    } | {key: text for key, text in (("left out", left_out), ("not evaluated yet", unfinished)) if text}
 
 
 def versions() -> dict[str, str | None]:

@@ -34,14 +34,15 @@ class Results:
     run: str  # the checkpoint's name, which heads the tables
     classes: ClassTable
     datasets: Mapping[str, DatasetScores]
-    seen: Sequence[str]  # datasets that the network was trained on or adapted to
+    training_domains: Sequence[str]  # datasets that the network was trained on or adapted to
     protocol: Protocol
     command: str
     snapshot: str
     snapshot_sha256: str
     peak_gpu_memory_gib: float  # 0 on a CPU
-    unreadable: Mapping[str, Sequence[str]]  # images by dataset
-    slice: tuple[int, int] = (0, 1)  # (index, count): which part of each dataset this is
+    left_out: Mapping[str, Mapping[str, str]]  # by dataset and image: why
+    part: tuple[int, int] = (0, 1)  # (index, count) of the slice of each dataset
+    unfinished: Sequence[str] = ()  # datasets that are still to be evaluated
 
     @property
     def labelled(self) -> dict[str, tuple[DatasetScores, Summary]]:
@@ -69,12 +70,12 @@ def score_dataset(
     files: dict[str, Path] = {}
     for folder in folders:
         files |= {name: path for name in images if (path := picture_path(folder, name)).is_file()}
-    chosen = _choose({name: scores[name] for name in files})
+    chosen = choose({name: scores[name] for name in files})
     pictures = [(kind, name, files[name]) for kind, name in chosen.items()]
     return DatasetScores(summary if summary.present else None, counts, means, scores, pictures)
 
 
-def _choose(scores: Mapping[str, float]) -> dict[str, str]:
+def choose(scores: Mapping[str, float]) -> dict[str, str]:
     """Return the names of the best, the median and the worst images, or of the first three without scores."""
     scored = [name for name in scores if not math.isnan(scores[name])]
     ranked = sorted(scored, key=lambda name: scores[name], reverse=True)
@@ -83,6 +84,12 @@ def _choose(scores: Mapping[str, float]) -> dict[str, str]:
     chosen = {"best": ranked[0], "median": ranked[len(ranked) // 2]}
     worst = [name for name in reversed(ranked) if name not in chosen.values()][:WORST]
     return chosen | {f"worst {i}": name for i, name in enumerate(worst, start=1)}
+
+
+def without_picture(folder: Path, images: Mapping[str, Tensor]) -> list[str]:
+    """Return the images whose small picture a report shows but is not in a progress `folder`."""
+    chosen = choose({name: summarize(counts).mean_iu for name, counts in images.items()})
+    return [name for name in chosen.values() if not picture_path(folder, name).is_file()]
 
 
 def prune_pictures(folder: Path, scores: DatasetScores) -> None:

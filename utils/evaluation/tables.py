@@ -51,7 +51,7 @@ def mean_and_deviation(scores: Sequence[float]) -> str:
 def dataset_rows(results: Results) -> Rows:
     """Lay out the mean IU in percent of a run: one row, a column per labelled dataset and their mean."""
     means = {name: summary.mean_iu for name, (_, summary) in results.labelled.items()}
-    return seed_rows({results.run: [means]}, results.seen)
+    return seed_rows({results.run: [means]}, results.training_domains)
 
 
 def class_rows(classes: ClassTable, summary: Summary) -> Rows:

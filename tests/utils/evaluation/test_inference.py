@@ -220,9 +220,10 @@ def test_impossible_scale(scale):
         predict(FakeNet(), picture(8, 8), scales=[1.0, scale])
 
 
-def test_scale_that_leaves_nothing():
-    with pytest.raises(ValueError, match="leaves nothing of an image of 1x9 px"):
-        predict(FakeNet(), picture(1, 9), scales=[0.5])
+def test_a_scaled_image_has_at_least_one_pixel():
+    net = FakeNet()
+    predict(net, picture(1, 9), scales=[0.5], flip=False, crop=8)
+    assert net.shapes == [(1, 3, 1, 4)]
 
 
 def test_no_scales_and_unknown_mode():

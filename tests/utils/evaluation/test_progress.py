@@ -5,7 +5,8 @@ import torch
 from PIL import Image
 
 from utils.classes import ClassTable
-from utils.evaluation.progress import Background, Progress, merged, read
+from utils.evaluation.progress import Background, Progress, merged
+from utils.evaluation.records import finished_images
 from utils.evaluation.scores import prune_pictures, score_dataset
 
 CLASSES = ClassTable(("road", "sky"), ((1, 2, 3), (4, 5, 6)))
@@ -29,7 +30,8 @@ def test_counts_come_back_after_a_crash(tmp_path):
     images = again.gather()
     assert list(images) == ["b", "c", "sub/a"]
     assert images["sub/a"].tolist() == [[2**40, 3], [0, 0]]
-    assert all(torch.equal(images[name], counts) for name, counts in read(tmp_path / "r").items())
+    finished, damaged = finished_images(tmp_path / "r")
+    assert damaged == 0 and all(torch.equal(images[name], f.counts) for name, f in finished.items())
     with pytest.raises(ValueError, match=r"scale \[1.0\].*\[2.0\]"):
         Progress(tmp_path / "r", {"scale": [2.0]}, resume=True)
     assert Progress(tmp_path / "r", {"scale": [2.0]}).gather() == {}

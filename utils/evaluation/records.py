@@ -1,0 +1,117 @@
+"""The lines that say which images are finished. Each has a checksum, so that a damaged one is noticed.
+
+A file of lines may be damaged or cut off anywhere; a line is read whole and right, or not at all.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from utils.files import safe_name, write_text
+
+SETTINGS, IMAGES = "settings.json", "images.txt"
+FORMAT = 2  # of settings and lines; those of 1 had no checksum, and lines no fingerprint of the data
+# What broken lines raise when they are read.
+BROKEN = ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RuntimeError
+
+
+class Finished(NamedTuple):
+    """What is known of a finished image."""
+
+    counts: Tensor  # (K, K) int64 pixels by (truth, prediction)
+    data: str  # fingerprint of the image and its label; "" where the line does not say
+
+
+def sealed(content: Mapping[str, Any]) -> str:
+    """Return JSON of one line with the checksum of `content`."""
+    return json.dumps({**content, "checksum": _checksum(content)})
+
+
+def unsealed(line: str) -> dict[str, Any]:
+    """Return the content that `sealed` wrote, without the checksum. Raises one of BROKEN."""
+    content = json.loads(line)
+    if content.pop("checksum") != _checksum(content):
+        raise ValueError("the checksum does not fit")
+    return content
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(content).encode(), digest_size=8).hexdigest()
+
+
+def line_of(name: str, finished: Finished) -> str:
+    """Write an image's counts as a line that lists the cells that are not 0."""
+    flat = finished.counts.flatten()
+    cells = flat.nonzero().flatten()
+    line = {"name": name, "data": finished.data, "classes": len(finished.counts)}
+    return sealed(line | {"cells": cells.tolist(), "counts": flat[cells].tolist()}) + "\n"
+
+
+def finished_images(folder: Path, lines_format: int = FORMAT) -> tuple[dict[str, Finished], int]:
+    """Return the images that are finished in `folder`, by safe name, and the number of damaged lines."""
+    images, damaged = {}, 0
+    for file in sorted(folder.glob("*.jsonl")):
+        for line in file.read_bytes().decode(errors="replace").split("\n")[:-1]:
+            try:
+                content = json.loads(line) if lines_format == 1 else unsealed(line)
+                images[safe_name(_text(content["name"]))] = _finished(content)
+            except BROKEN:
+                damaged += 1
+    return images, damaged
+
+
+def _finished(content: Mapping[str, Any]) -> Finished:
+    counts, cells = torch.tensor(content["counts"], dtype=torch.int64), content["cells"]
+    flat = torch.zeros(content["classes"] ** 2, dtype=torch.int64)
+    if len(counts) != len(cells) or (counts < 0).any() or any(cell < 0 for cell in cells):
+        raise ValueError("counts and cells do not fit together")
+    flat[cells] = counts
+    return Finished(flat.view(content["classes"], -1), _text(content.get("data", "")))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
+
+
+def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write the settings that all lines in `folder` share."""
+    write_text(folder / SETTINGS, sealed({**settings, "format": FORMAT}))
+
+
+def read_settings(folder: Path) -> tuple[dict[str, Any] | None, int]:
+    """Return the settings in `folder`, as JSON has them, and the format of its lines.
+
+    The settings are None if they are damaged, and empty if there are none.
+    """
+    try:
+        text = (folder / SETTINGS).read_text(errors="replace")
+        content = json.loads(text)
+        if "checksum" not in content and "format" not in content:
+            return content, 1
+        content = unsealed(text)
+        return content, content.pop("format")
+    except FileNotFoundError:
+        return {}, FORMAT
+    except BROKEN:
+        return None, FORMAT
+
+
+def write_names(folder: Path, names: Iterable[str]) -> None:
+    """Write the safe names of all images that are evaluated into `folder`: their files are ours."""
+    write_text(folder / IMAGES, "".join(f"{name}\n" for name in names))
+
+
+def read_names(folder: Path) -> set[str]:
+    """Return the names of the images whose files `folder`'s evaluation may have written."""
+    _, lines_format = read_settings(folder)
+    known = set(finished_images(folder, lines_format)[0])
+    if (folder / IMAGES).is_file():
+        known |= set((folder / IMAGES).read_text(errors="replace").split("\n")[:-1])
+    return known

@@ -109,11 +109,6 @@ def result_folders(folder: Path) -> set[str]:
     }
 
 
-def files_below(folder: Path, suffixes: str | tuple[str, ...], *, deep: bool = True) -> list[Path]:
-    """Return the files of `walk` whose names end in `suffixes`."""
-    return [path for path in walk(folder, deep=deep).files if path.name.endswith(suffixes)]
-
-
 def images_of(files: Sequence[Path]) -> tuple[list[Path], dict[str, list[Path]]]:
     """Return the image files among `files`, by their suffixes, and the others by reason."""
     images, others = [], defaultdict(list)

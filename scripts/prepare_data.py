@@ -3,9 +3,9 @@
     python -m scripts.prepare_data gtav --src DOWNLOADS --dst data/gtav     # links; --copy for copies
     python -m scripts.prepare_data check gtav cityscapes                    # no names: all that are there
 
-The first takes zip archives and extracted folders as the official sites hand them out, at any depth below
-DOWNLOADS, and may be interrupted and run again. The second reads every file and ends with code 1 if anything
-is wrong.
+The first takes archives (zip, tar, tar.gz) and extracted folders as the official sites hand them out, at any
+depth below DOWNLOADS, and may be interrupted and run again. The second reads every file and ends with code 1
+if anything is wrong.
 """
 
 import argparse
@@ -14,11 +14,13 @@ import os
 import re
 import shutil
 import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
-from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from tqdm import tqdm
@@ -29,13 +31,14 @@ from datasets import DATASETS
 from datasets.base import SegmentationDataset, sample_rng
 from datasets.listing import NoImages, Sample
 from datasets.splits import read_split, split_names
-from datasets.walk import files_below, found_in
+from datasets.walk import found_in, walk
+from scripts.archives import EXTRACT, Archive, Member, is_archive, is_other_archive
 from utils.classes import CITYSCAPES
-from utils.errors import MissingFile, UserError
+from utils.errors import MissingFile, UserError, few
 from utils.evaluation import tables
 from utils.exit import exit_cleanly
+from utils.files import printable
 
-OTHER_ARCHIVES = (".rar", ".tar", ".tar.gz", ".tgz", ".7z")
 NEEDED = ("train", "val")  # the other splits need not be there
 UNION = "trainval"  # a split whose files are those of train and val
 SHOWN = 20  # problems of a split that are printed
@@ -46,30 +49,35 @@ class Download(NamedTuple):
     """A file of a download, or a member of an archive."""
 
     file: Path
-    member: str | None  # of the archive `file`
     size: int  # bytes
+    archive: Archive | None = None
+    member: Member | None = None  # of `archive`
+
+    @property
+    def path(self) -> str:
+        """The path whose end says what the file is."""
+        return f"/{self.member.name}" if self.member else self.file.as_posix()
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.member}" if self.member else str(self.file)
+        file = printable(self.file)
+        return f"{file}:{printable(self.member.name)}" if self.member else file
 
 
-def list_downloads(src: Path, dst: Path) -> list[Download]:
-    """Return the files below the folder `src` (or in the archive `src`), those in zip archives last."""
-    files = [src] if src.is_file() else files_below(src, "")
-    found = [
-        Download(file.absolute(), None, file.stat().st_size)
-        for file in files
-        if file.suffix.lower() != ".zip" and dst.absolute() not in file.absolute().parents
-    ]
+def list_downloads(src: Path, dst: Path, archives: ExitStack) -> list[Download]:
+    """Return the files below the folder `src` (or in the archive `src`), those in archives last.
+
+    The archives are opened, and closed with `archives`. Files below `dst` are left out.
+    """
+    files = [src] if src.is_file() else walk(src).files
+    found, packed = [], []
     for file in files:
-        if file.suffix.lower() == ".zip":
-            try:
-                with ZipFile(file) as archive:
-                    members = archive.infolist()
-            except BadZipFile as error:
-                raise UserError(f"archive {file} cannot be read: {error}; download it again") from error
-            found += [Download(file, info.filename, info.file_size) for info in members if not info.is_dir()]
-    return found
+        if is_archive(file):
+            archive = Archive(file)
+            archives.callback(archive.close)
+            packed += [Download(file, member.size, archive, member) for member in archive.members]
+        elif dst.absolute() not in file.absolute().parents and file.exists():
+            found.append(Download(file.absolute(), file.stat().st_size))
+    return found + packed
 
 
 def plan(name: str, downloads: list[Download]) -> tuple[dict[str, Download], list[Download]]:
@@ -78,9 +86,8 @@ def plan(name: str, downloads: list[Download]) -> tuple[dict[str, Download], lis
     wanted: dict[str, Download] = {}
     strange: list[Download] = []
     for download in downloads:
-        path = f"/{download.member or download.file.as_posix()}"
         for pattern, template in DATASETS[name].download:
-            if match := re.search(f"/{pattern}$", path):
+            if match := re.search(f"/{pattern}$", download.path):
                 target = match.expand(template)
                 if "{split}" in target:
                     number = int(match["number"])
@@ -104,20 +111,20 @@ def place(download: Download, target: Path, copy: bool) -> bool:
                 "remove the wrong one"
             )
         return False
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid4().hex}.tmp")
     try:
-        if download.member:
-            with ZipFile(download.file) as archive, archive.open(download.member) as data:
-                with temporary.open("xb") as file:
-                    shutil.copyfileobj(data, file)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if download.archive and download.member:
+            download.archive.extract(download.member, temporary)
         elif copy:
             shutil.copyfile(download.file, temporary)
         else:
             temporary.symlink_to(download.file)
         os.replace(temporary, target)
-    except BadZipFile as error:
-        raise UserError(f"archive member {download} cannot be read: {error}; download it again") from error
+    except OSError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{target} cannot be written: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
     return True
@@ -127,15 +134,21 @@ def arrange(name: str, src: Path, dst: Path, copy: bool = False) -> None:
     """Place the wanted files of a download below `dst`; MissingFile if there are none."""
     if not src.exists():
         raise MissingFile(f"--src {src}: {found_in(src)}")
-    downloads = list_downloads(src, dst)
-    wanted, strange = plan(name, downloads)
-    if not wanted:
-        packed = [str(s.file) for s in downloads if not s.member and s.file.name.endswith(OTHER_ARCHIVES)]
-        hint = f"; extract {', '.join(packed)} first" if packed else ""
-        patterns = " or ".join(pattern for pattern, _ in DATASETS[name].download)
-        raise MissingFile(f"nothing of {name} in {src}: expected {patterns}; found: {found_in(src)}{hint}")
-    bar = tqdm(wanted.items(), name, unit="file")
-    placed = sum(place(download, dst / target, copy) for target, download in bar)
+    with ExitStack() as archives:
+        downloads = list_downloads(src, dst, archives)
+        wanted, strange = plan(name, downloads)
+        unread = few([str(download) for download in downloads if is_other_archive(download.path)], 3)
+        if not wanted:
+            hint = f"; Python does not read {unread}: {EXTRACT}" if unread else ""
+            patterns = " or ".join(pattern for pattern, _ in DATASETS[name].download)
+            raise MissingFile(
+                f"nothing of {name} in {src}: expected {patterns}; found: {found_in(src)}{hint}"
+            )
+        check_archives(wanted.values())
+        bar = tqdm(wanted.items(), name, unit="file")
+        placed = sum(place(download, dst / target, copy) for target, download in bar)
+    if unread:
+        print(f"not read: {unread}; {EXTRACT}")
     for download in strange[:SHOWN]:
         print(f"in no published split, not placed: {download}")
     print(
@@ -143,6 +156,16 @@ def arrange(name: str, src: Path, dst: Path, copy: bool = False) -> None:
         f"{len(strange)} in no split, {len(downloads) - len(wanted) - len(strange)} others not wanted\n"
         f"now run: python -m scripts.prepare_data check {name}"
     )
+
+
+def check_archives(wanted: Iterable[Download]) -> None:
+    """Raise UserError if any of the wanted files is in an archive and cannot be read there."""
+    members: dict[Archive, list[Member]] = defaultdict(list)
+    for download in wanted:
+        if download.archive and download.member:
+            members[download.archive].append(download.member)
+    for archive, of_archive in members.items():
+        archive.check(of_archive)
 
 
 def unchanged(image: Any, label: Any, centroid: Any, rng: Any) -> tuple[np.ndarray, np.ndarray | None]:
@@ -215,19 +238,31 @@ def check(name: str, root: Path, workers: int) -> bool:
 
 def check_all(names: list[str], data_root: str | None, workers: int) -> bool:
     """Check the named datasets, or all whose root is there; return whether all is well."""
-    logging.getLogger("robustnet").setLevel(logging.ERROR)  # what is left out is printed with the rest
     roots = config.Roots(data_root)
     results = []
     own_roots = [name for name in checkable() if not DATASETS[name].root_name]
     for name in names or own_roots:
         root = roots(DATASETS[name])
         if names or root.is_dir():
-            results.append(check(name, root, workers))
+            with quiet():
+                results.append(check(name, root, workers))
         else:
             print(f"\n{name}: {root} is not there")
     if not results:
         print("\nno dataset is there")
     return bool(results) and all(results)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Log only errors: what a dataset leaves out is printed with the rest."""
+    logger = logging.getLogger("robustnet")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def checkable() -> list[str]:
@@ -242,9 +277,7 @@ def main(argv: list[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="DATASET|check")
     for name in (name for name, dataset in DATASETS.items() if dataset.download):
         command = commands.add_parser(name, help=f"arrange {name}")
-        command.add_argument(
-            "--src", type=Path, required=True, help="folder of the download, or one zip archive"
-        )
+        command.add_argument("--src", type=Path, required=True, help="folder of the download, or one archive")
         command.add_argument("--dst", type=Path, required=True, help="root to arrange it in")
         command.add_argument(
             "--copy", action="store_true", help="copy extracted files instead of linking them"

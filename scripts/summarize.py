@@ -3,7 +3,8 @@
 python -m scripts.summarize baseline=logs/a/eval isw=logs/b/eval isw=logs/c/eval --published robustnet_gtav
 
 A RUN is a folder that eval.py wrote, or its results.json. Runs of one name, such as the seeds of an
-experiment, become their mean and standard deviation (n - 1).
+experiment, become their mean and standard deviation (n - 1). Without runs, published numbers are printed.
+Baselines of the same setting differ by up to 6 points between papers, so the table names its sources.
 """
 
 import argparse
@@ -56,36 +57,43 @@ def main() -> None:
     """Read the runs that the command line names and print their table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "runs", nargs="+", metavar="[NAME=]RUN", help="folder or results.json of an evaluation"
+        "runs", nargs="*", metavar="[NAME=]RUN", help="folder or results.json of an evaluation"
     )
     parser.add_argument(
         "--seen", nargs="*", default=[], help="training domains: marked with * and excluded from the mean"
     )
     parser.add_argument(
-        "--published", choices=PUBLISHED, help="add published numbers and mark their training domains"
+        "--published",
+        action="append",
+        choices=PUBLISHED,
+        default=[],
+        help="add published numbers and mark their training domains; may be repeated",
     )
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     args = parser.parse_args()
     rows: defaultdict[str, list[dict[str, float]]] = defaultdict(list)
-    protocols, seen, note = [], set(args.seen), ""
+    protocols, seen, notes = [], set(args.seen), [""]
+    if not (args.runs or args.published):
+        raise UserError("name a run, or published numbers with --published")
     for run in args.runs:
         name, _, path = run.rpartition("=")
         results = read_results(Path(path))
         folder = Path(path).parent if path.endswith(".json") else Path(path)
         rows[name or folder.as_posix()].append(results["means"])
         protocols.append(results["protocol"])
-    if args.published:
-        published = PUBLISHED[args.published]
+    for title in args.published:
+        published, only = PUBLISHED[title], len(args.published) == 1
         for name, row in published["mean_iu_percent"].items():
-            rows[f"published {name}"].append({dataset: mean / 100 for dataset, mean in row.items()})
+            label = f"published {name}" if only else f"{title} {name}"
+            rows[label].append({dataset: mean / 100 for dataset, mean in row.items()})
         seen |= set(published["trained_on"])
-        note = f"\npublished: {published['source']}"
+        notes.append(f"{'published' if only else title}: {published['source']}")
     scored = {dataset for runs in rows.values() for row in runs for dataset in row}
     if unknown := seen - scored - set(DATASETS):
         names = ", ".join(sorted(scored))
         raise UserError(f"--seen {', '.join(sorted(unknown))} is not a dataset; the runs have {names}")
     table = tables.markdown_table if args.markdown else tables.text_table
-    print(table(tables.seed_rows(rows, seen)) + note)
+    print(table(tables.seed_rows(rows, seen)) + "\n".join(notes))
     if different := differences(protocols):
         print(f"\nnot comparable: the runs differ in {different}")
 

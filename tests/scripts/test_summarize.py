@@ -48,6 +48,31 @@ def test_seeds_become_mean_and_deviation_beside_published_numbers(write, monkeyp
     assert lines[-1].startswith("published: README of RobustNet")
 
 
+def test_numbers_that_later_papers_quote_are_printed_without_a_run(monkeypatch, capsys):
+    """MobileNet, isw: (30.86 + 30.05 + 30.67 + 24.43) / 4 = 29.00."""
+    for title, group in summarize.PUBLISHED.items():
+        header, *rows, source = printed(monkeypatch, capsys, "--published", title)
+        assert [row.split("  ")[0] for row in rows] == [f"published {n}" for n in group["mean_iu_percent"]]
+        assert all((f"{domain}*" in header) or domain not in header.split() for domain in group["trained_on"])
+        assert source == f"published: {group['source']}" and len(source) > 40
+    lines = printed(monkeypatch, capsys, "--published", "robustnet_gtav_mobilenet")
+    assert lines[3].split() == "published isw 30.86 30.05 30.67 24.43 29.00".split()
+
+
+def test_several_published_groups_name_their_sources(monkeypatch, capsys):
+    titles = "robustnet_gtav", "robustnet_gtav_r50"
+    lines = printed(monkeypatch, capsys, *(word for title in titles for word in ("--published", title)))
+    assert [line.split()[0] for line in lines[1:]] == [titles[0]] * 3 + [titles[1]] * 3 + [
+        t + ":" for t in titles
+    ]
+    assert "SPC" in lines[-1] and "MRFP" in lines[-1] and "README of RobustNet" in lines[-2]
+
+
+def test_nothing_to_print(monkeypatch, capsys):
+    with pytest.raises(UserError, match="name a run"):
+        printed(monkeypatch, capsys)
+
+
 def test_mean_over_seeds_of_the_mean_over_domains(write, monkeypatch, capsys):
     runs = [
         f"x={write('a', m=0.36, n=0.3)}",

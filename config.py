@@ -502,7 +502,8 @@ def _whitening(parser: Parser) -> None:
         "--relax_denom",
         type=float,
         default=2.0,
-        help="code 1: 0 is IW; above 0 is IRW, whose margin is the number of channel pairs divided by this",
+        help="code 1: 0 is IW; above 0 is IRW, whose margin is the number of channel pairs divided by this; "
+        "code 2 (ISW) does not use it",
     )
     add(
         "--clusters",
@@ -527,7 +528,7 @@ def _whitening(parser: Parser) -> None:
 def _check_whitening(args: argparse.Namespace) -> Idle:
     _at_least(args, 0, "wt_reg_weight", "relax_denom", "cov_stat_epoch")
     idle: Idle = {}
-    if Norm.IW not in args.wt_layer:
+    if not {Norm.IW, Norm.ISW} & set(args.wt_layer):
         idle["without code 1 in --wt_layer"] = ["relax_denom"]
     if Norm.ISW not in args.wt_layer:
         idle["without code 2 in --wt_layer"] = [
@@ -540,6 +541,12 @@ def _check_whitening(args: argparse.Namespace) -> Idle:
         raise UserError(
             "--wt_layer asks for ISW, which needs --trials of at least 1 and --clusters of at least 2, "
             f"not {args.trials} and {args.clusters}"
+        )
+    if args.relax_denom and Norm.IW not in args.wt_layer:
+        warnings.warn(
+            f"ISW (code 2) selects by k-means, with --relax_denom {args.relax_denom:g} as with 0; "
+            "the published code does so only with --relax_denom 0",
+            stacklevel=3,
         )
     if unseen := set(args.covstat_val_dataset) - set(args.dataset):
         warnings.warn(

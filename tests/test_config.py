@@ -146,6 +146,17 @@ def test_statistics_of_an_unseen_domain_warn():
         config.parse_train_args(["--dataset", "gtav", "--wt_layer", *"0022200"])
 
 
+def test_isw_says_that_it_does_not_use_relax_denom(recwarn):
+    """Published: k-means only with 0. Its default is 2. With code 1 too, the flag is wanted."""
+    isw, both = ["--wt_layer", *"0022200"], ["--wt_layer", *"0012200"]
+    for argv in ([*isw, "--relax_denom", "0"], [*both, "--relax_denom", "2"]):
+        config.parse_train_args(argv)
+    assert not recwarn.list
+    for argv, given in ((isw, "2"), ([*isw, "--relax_denom", "64"], "64")):
+        with pytest.warns(UserWarning, match=f"k-means, with --relax_denom {given} as with 0"):
+            config.parse_train_args(argv)
+
+
 def test_the_default_arch_is_the_papers():
     assert config.parse_train_args([]).arch == "DeepR50V3PlusD"
 

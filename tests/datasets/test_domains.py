@@ -59,6 +59,30 @@ def test_cityscapes_plain_layout_trainval_and_cv(tmp_path):
         names("val", cv=3)
 
 
+@pytest.mark.parametrize(
+    ("cv", "held_out"),
+    [
+        (0, "frankfurt lindau munster"),
+        (1, "darmstadt dusseldorf erfurt"),
+        (2, "monchengladbach strasbourg stuttgart"),
+    ],
+)
+def test_cities_of_the_cross_validation_splits(cv, held_out, tmp_path):
+    """The published rule on the 21 real cities: val's are first, split k holds out the 3 from city 7 k on."""
+    train = "aachen bochum bremen cologne darmstadt dusseldorf erfurt hamburg hanover jena krefeld "
+    train += "monchengladbach strasbourg stuttgart tubingen ulm weimar zurich"
+    for split, cities in (("train", train), ("val", "frankfurt lindau munster")):
+        for city in cities.split():
+            save(tmp_path / f"leftImg8bit/{split}/{city}/{city}_0_leftImg8bit.png", np.zeros((1, 1, 3)))
+            save(tmp_path / f"gtFine/{split}/{city}/{city}_0_gtFine_labelIds.png", [[7]])
+    found = {
+        split: [s.image.parent.name for s in DATASETS["cityscapes"](tmp_path, split, None, cv=cv).samples]
+        for split in ("train", "val")
+    }
+    assert sorted(found["val"]) == held_out.split() and len(found["train"]) == 18
+    assert not set(found["val"]) & set(found["train"])
+
+
 def test_newer_bdd_layout_and_unlabelled_test_split(tmp_path):
     for split in ("train", "test"):
         save(tmp_path / f"images/10k/{split}/x.jpg", np.zeros((2, 3, 3)))

@@ -16,9 +16,8 @@ from urllib.parse import quote
 from PIL import Image
 
 from utils.errors import UserError
-from utils.evaluation.folder import ResultFolder
+from utils.evaluation.folder import ResultFolder, picture_file
 from utils.evaluation.html_report import document
-from utils.evaluation.recorder import large_picture
 from utils.evaluation.saved import Saved, read_named
 from utils.evaluation.tables import percent
 from utils.exit import exit_cleanly
@@ -128,9 +127,9 @@ def _figure(
 
 def _composed(run: Saved, dataset: str, image: str) -> Path | None:
     """Return the picture of an image blended with its prediction; None without --dump_images."""
-    place = ResultFolder(run.folder, run.protocol["split"])
-    folders = [place.pictures(dataset, only_one) for only_one in (True, False)]
-    files = [large_picture(folder, "compose", image) for folder in folders]
+    split = run.protocol["split"]
+    folders = [ResultFolder(run.folder, split, names).pictures(dataset) for names in ([dataset], [])]
+    files = [picture_file(folder, "compose", image) for folder in folders]
     return next((file for file in files if file.is_file()), None)
 
 

@@ -344,8 +344,9 @@ def _source_data(parser: Parser) -> None:
         nargs="*",
         type=str,
         default=["bdd100k"],
-        help="validated after every epoch; may be empty or null",
+        help="datasets to validate, and at the end a single source domain's own val split; null for none",
     )
+    add("--val_every", type=int, default=1, help="validate after every N epochs, and always at the end")
     add(
         "--covstat_val_dataset",
         nargs="*",
@@ -576,16 +577,14 @@ def _adaptation(parser: Parser) -> None:
     add(
         "--select_on",
         nargs="*",
-        help="validation datasets whose best checkpoint is kept; without it: all, or none while adapting",
+        help="validation datasets whose best checkpoint is kept as best_...; without it: the only source "
+        "domain, or none with several source domains or while adapting",
     )
 
 
 def _check_adaptation(args: argparse.Namespace) -> Idle:
-    """Check the flags of adaptation and set `select_on` to the datasets whose best checkpoint is kept."""
-    if args.select_on is None:
-        args.select_on = [] if args.adapt_dataset else args.val_dataset
-    if unknown := set(args.select_on) - set(args.val_dataset):
-        raise UserError(f"--select_on {', '.join(sorted(unknown))} is not in --val_dataset")
+    """Check the flags of adaptation and of the choice of a checkpoint (`_choose_validation`)."""
+    _choose_validation(args)
     if not args.adapt_dataset:
         return {"without --adapt_dataset": [name for name in vars(args) if name.startswith("sac_")]}
     _at_least(args, 1, "sac_views", "sac_images", "sac_teacher_every")
@@ -603,6 +602,21 @@ def _check_adaptation(args: argparse.Namespace) -> Idle:
     if not args.snapshot:
         raise UserError("--sac_phase sac starts from trained weights; name their checkpoint with --snapshot")
     return {}
+
+
+def _choose_validation(args: argparse.Namespace) -> None:
+    """Set `select_on` and `own_val`, the source domain that is validated besides --val_dataset.
+
+    A run with one source domain validates that domain's own val split at the end, as the published code does.
+    """
+    validates = set(args.val_dataset) - {"null"}
+    single = len(args.dataset) == 1 and args.dataset != ["null"] and not args.adapt_dataset
+    own = args.dataset if validates and single else []
+    if args.select_on is None:
+        args.select_on = own
+    if unknown := set(args.select_on) - {*args.val_dataset, *own}:
+        raise UserError(f"--select_on {', '.join(sorted(unknown))} is not in --val_dataset")
+    args.own_val = [name for name in own if name not in validates]
 
 
 def _main_loss(parser: Parser) -> None:
@@ -663,8 +677,23 @@ def _optimization(parser: Parser) -> None:
     add("--poly_exp", type=float, default=0.9, help="poly: exponent of 1 - iteration / max_iter")
     add("--rescale", type=float, default=1.0, help="scl-poly: factor after rlx_off_iter")
     add("--repoly", type=float, default=1.5, help="scl-poly: exponent after rlx_off_iter")
-    add("--max_epoch", type=int, default=180, help="training ends after this many epochs")
-    add("--max_iter", type=int, default=30000, help="training ends after this many iterations")
+    add(
+        "--max_epoch",
+        type=int,
+        default=180,
+        help="training ends after this many epochs, but only if this flag is given",
+    )
+    add(
+        "--max_iter",
+        type=int,
+        default=30000,
+        help="training ends after this many iterations; the learning rate falls to 0 over them",
+    )
+    add(
+        "--stop_after",
+        type=int,
+        help="save and stop after this iteration; continued, the run is the same as without the stop",
+    )
     add("--bs_mult", type=int, default=2, help="training images per process and domain")
     add("--global_batch_size", type=int, help="training images per step over all processes; replaces bs_mult")
     add("--bs_mult_val", type=int, default=1, help="validation images per process")
@@ -675,7 +704,10 @@ def _optimization(parser: Parser) -> None:
 def _check_optimization(args: argparse.Namespace) -> Idle:
     _above_zero(args, "lr", "lr_bias", "lr_head", "rescale")
     _at_least(args, 0, "weight_decay", "weight_decay_bias", "poly_exp", "repoly", "seed")
-    _at_least(args, 1, "max_epoch", "max_iter", "bs_mult", "bs_mult_val")
+    _at_least(args, 1, "max_epoch", "max_iter", "stop_after", "bs_mult", "bs_mult_val", "val_every")
+    _at_least(args, 1, "keep_last")
+    if "max_epoch" not in args.given:
+        args.max_epoch = None
     if not 0 <= args.momentum < 1:
         raise UserError(f"--momentum must be from 0 to below 1, not {args.momentum}")
     if args.lr_schedule == "scl-poly" and not 0 <= args.rlx_off_iter < args.max_iter:
@@ -701,6 +733,7 @@ def _train_records(parser: Parser) -> None:
     add("--visualize_feature", action="store_true", help="log pictures of feature covariances")
     add("--ckpt", type=str, default="logs/ckpt", help="folder of checkpoints and logs")
     add("--tb_path", type=str, default="logs/tb", help="folder of TensorBoard events")
+    add("--keep_last", type=int, default=1, help="how many of the newest last_... checkpoints stay")
 
 
 def _train_no_effect(parser: Parser) -> None:

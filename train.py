@@ -30,11 +30,13 @@ from optimizer import get_optimizer
 from utils import checkpoint, distributed, settings, tensorboard, visualize
 from utils.classes import ClassTable
 from utils.errors import UserError
-from utils.evaluation.inference import predictions
-from utils.evaluation.metrics import ConfusionMatrix
+from utils.evaluation.validation import validate
 from utils.exit import exit_cleanly
 from utils.logging import Run, logger, setup
-from utils.training import Scores, Trainer, save
+from utils.norms import Norm
+from utils.saving import Keeper
+from utils.statistics import estimate_masks
+from utils.training import Scores, Trainer
 
 LOG_EVERY = 50  # iterations
 TEST_MODE_ITERATIONS = 7
@@ -57,23 +59,36 @@ def main(args: argparse.Namespace) -> None:
         synchronize_batch_norm(trainer.net)
         trainer.model = DistributedDataParallel(trainer.net, [device] if device.type == "cuda" else None)
     run = Run(args.ckpt, args.tb_path, args.date, args.exp, args.tb_tag)
-    logger.info("%s on %d x %s", args.arch, distributed.world_size(), device.type)
-    if loaders.target:
-        target = f"{len(loaders.target.dataset)} images of {args.adapt_dataset}"
-        logger.info("adapting to %s, phase %s", target, args.sac_phase)
-
-    while trainer.epoch < args.max_epoch and trainer.iteration < args.max_iter:
-        complete = train_epoch(args, trainer, loaders, run, classes)
-        if complete and trainer.whitening.selective and statistics_due(args, trainer.epoch):
-            estimate_masks(trainer, loaders.statistics, args.trials, run)
-        scores = validate_all(args, trainer, loaders.val, run, classes)
-        save(trainer, scores, run.checkpoints, [name for name in args.select_on if name in scores])
-        trainer.epoch += 1
-    if trainer.whitening.selective and not trainer.whitening.trials:
-        text = "the ISW loss was never on, because epoch %d (--cov_stat_epoch) was not completed"
-        logger.warning(text, args.cov_stat_epoch)
-    run.writer.close()
+    announce(args, trainer)
+    first = next(iter(loaders.val), "unscored")
+    with run, Keeper(trainer, run.checkpoints, first, args.select_on, args.keep_last) as keeper:
+        train(args, trainer, loaders, run, keeper, classes)
     logger.info("checkpoints and log in %s, TensorBoard in %s", run.checkpoints, run.tensorboard)
+
+
+def train(
+    args: argparse.Namespace,
+    trainer: Trainer,
+    loaders: Loaders,
+    run: Run,
+    keeper: Keeper,
+    classes: ClassTable,
+) -> None:
+    """Train epoch after epoch; after each, save, take the statistics that are due, validate and save."""
+    last_iteration = min(args.max_iter, args.stop_after or args.max_iter)
+    while trainer.pending or not finished(args, trainer):
+        complete = train_epoch(args, trainer, loaders, run, classes, last_iteration)
+        keeper.save()  # before what can fail
+        if trainer.iteration == args.stop_after:
+            return
+        statistics = complete and trainer.whitening.selective and statistics_due(args, trainer.epoch)
+        if statistics:
+            estimate_masks(trainer, loaders.statistics, args.trials, run.writer)
+        scores = validate_all(trainer, validation_due(args, trainer, loaders), run, args, classes)
+        if statistics or scores:
+            keeper.save(scores)
+        trainer.epoch, trainer.pending = trainer.epoch + 1, False
+    logger.info("report last_...; %s", selected(args))
 
 
 def build(args: argparse.Namespace, classes: ClassTable, device: torch.device) -> tuple[Trainer, Loaders]:
@@ -109,6 +124,40 @@ def build(args: argparse.Namespace, classes: ClassTable, device: torch.device) -
     return trainer, loaders
 
 
+def announce(args: argparse.Namespace, trainer: Trainer) -> None:
+    """Log what is trained and what is known at the start to go another way than expected."""
+    logger.info("%s on %d x %s", args.arch, distributed.world_size(), trainer.device.type)
+    if target := trainer.loaders.target:
+        text = "adapting to %d images of %s, phase %s"
+        logger.info(text, len(target.dataset), args.adapt_dataset, args.sac_phase)
+    steps = len(trainer.loaders.train)
+    last = min(args.max_iter, (args.max_epoch or math.inf) * steps)
+    if last < args.max_iter:
+        text = "training ends after --max_epoch %d, at iteration %d of --max_iter %d"
+        logger.warning(text, args.max_epoch, last, args.max_iter)
+    whitened = {Norm.IW, Norm.ISW} & set(args.wt_layer)
+    if whitened and not args.wt_reg_weight:
+        logger.warning("the whitening loss is off, because --wt_reg_weight is 0")
+    elif trainer.whitening.selective and last <= (args.cov_stat_epoch + 1) * steps:
+        text = (
+            "the ISW loss is never on: its statistics follow epoch %d (--cov_stat_epoch), iteration %d of %d"
+        )
+        logger.warning(text, args.cov_stat_epoch, (args.cov_stat_epoch + 1) * steps, last)
+
+
+def finished(args: argparse.Namespace, trainer: Trainer) -> bool:
+    """Whether training has reached --max_iter, --max_epoch, or the one epoch of a run without images."""
+    epochs = args.max_epoch or (math.inf if len(trainer.loaders.train) else 1)
+    return trainer.iteration >= args.max_iter or trainer.epoch >= epochs
+
+
+def selected(args: argparse.Namespace) -> str:
+    """Say which labels chose a checkpoint."""
+    if not args.select_on:
+        return "no labels chose a checkpoint"
+    return f"best_... was chosen by labels of {', '.join(args.select_on)}"
+
+
 def head_losses(args: argparse.Namespace, classes: ClassTable) -> HeadLosses:
     """Return the losses of the main and the auxiliary head that the flags choose."""
     if args.cls_wt_loss and not classes.weights:
@@ -140,13 +189,20 @@ def start_from(args: argparse.Namespace, trainer: Trainer, state: dict[str, Any]
 
 
 def train_epoch(
-    args: argparse.Namespace, trainer: Trainer, loaders: Loaders, run: Run, classes: ClassTable
+    args: argparse.Namespace,
+    trainer: Trainer,
+    loaders: Loaders,
+    run: Run,
+    classes: ClassTable,
+    last_iteration: int,
 ) -> bool:
-    """Do the remaining steps of the epoch, up to iteration --max_iter; return whether it is complete.
+    """Do the remaining steps of the epoch, up to `last_iteration`; return whether it is complete.
 
     The host waits for the device only at log lines.
     """
-    epoch = trainer.start_epoch(args.max_iter, TEST_MODE_ITERATIONS if args.test_mode else None)
+    epoch = trainer.start_epoch(last_iteration, TEST_MODE_ITERATIONS if args.test_mode else None)
+    if epoch.done == epoch.stop:
+        return epoch.complete
     targets = endless(loaders.target) if loaders.target else repeat(None)
     batches = islice(zip(loaders.train, targets, strict=False), epoch.stop - epoch.done)
     progress = {"total": epoch.stop, "initial": epoch.done, "disable": not distributed.is_main()}
@@ -160,7 +216,7 @@ def train_epoch(
             log_step(trainer, run, step)
             if trainer.teacher:
                 tensorboard.self_training(run.writer, trainer.adaptation, classes, trainer.iteration)
-    if trainer.teacher and epoch.stop > epoch.done:
+    if trainer.teacher:
         labelled, keys = trainer.adaptation.labelled_views, ("student", "probs", "pseudo_label")
         views = {key: labelled[key][: args.sac_views] for key in keys}
         tensorboard.target_views(run.writer, views, classes, args.image_in, trainer.epoch)
@@ -187,35 +243,19 @@ def statistics_due(args: argparse.Namespace, epoch: int) -> bool:
     return epoch == args.cov_stat_epoch
 
 
-@torch.no_grad()
-def estimate_masks(trainer: Trainer, statistics: dict[str, DataLoader], trials: int, run: Run) -> None:
-    """Estimate the ISW masks (arXiv 2103.15597, eq. 14 to 16).
-
-    Each of `trials` passes over each domain clusters the variances between views and originals and selects
-    all but the lowest cluster. The mask keeps what every pass selects.
-    """
-    trainer.net.eval()
-    trainer.whitening.reset()
-    for trial in range(trials):
-        for name, loader in statistics.items():
-            loader.sampler.set_epoch(trial)
-            loader.dataset.set_epoch(trial)
-            bar = tqdm(loader, f"trial {trial} {name}", disable=not distributed.is_main(), leave=False)
-            for batch in bar:
-                # all photometric views, then all originals
-                pair = torch.cat([batch["view"], batch["image"]]).to(trainer.device)
-                trainer.whitening.observe(trainer.net.whitened_maps(pair))
-            trainer.whitening.finish_trial()
-    shares = tensorboard.masks(run.writer, trainer.whitening, trainer.iteration)
-    for i, (mask, share) in enumerate(zip(trainer.whitening.masks, shares, strict=True)):
-        text = "whitened map %d: %d sensitive covariances, %.2f%%"
-        logger.info(text, i, mask.num_selected, 100 * share)
+def validation_due(args: argparse.Namespace, trainer: Trainer, loaders: Loaders) -> dict[str, DataLoader]:
+    """Return the loaders of what is validated after this epoch (--val_every); at the end of the run, all."""
+    if trainer.iteration >= args.max_iter or trainer.epoch + 1 == args.max_epoch:
+        return loaders.val
+    due = {*args.val_dataset, *args.select_on} - set(args.own_val if "select_on" not in args.given else ())
+    last = (trainer.epoch + 1) % args.val_every == 0
+    return {name: loader for name, loader in loaders.val.items() if last and name in due}
 
 
 def validate_all(
-    args: argparse.Namespace, trainer: Trainer, loaders: dict[str, DataLoader], run: Run, classes: ClassTable
+    trainer: Trainer, loaders: dict[str, DataLoader], run: Run, args: argparse.Namespace, classes: ClassTable
 ) -> dict[str, Scores]:
-    """Score the network, and its teacher as NAME-teacher, on every validation dataset; log and draw."""
+    """Score the network, and its teacher as NAME-teacher, on validation datasets; log and draw."""
     nets = {"": trainer.net} | ({"-teacher": trainer.teacher} if trainer.teacher else {})
     scores = {}
     for suffix, net in nets.items():
@@ -225,41 +265,18 @@ def validate_all(
             options = name, trainer.epoch, classes, args.image_in, maps
             draw = tensorboard.ValidationPictures(run.writer, *options)
             bar = tqdm(loader, f"validate {name}", disable=not distributed.is_main(), leave=False)
-            scores[name] = validate(net, bar, len(classes), draw)
+            scores[name], left_out = validate(net, bar, len(classes), cross_entropy, draw)
             tensorboard.scores(run.writer, name, scores[name], trainer.epoch)
             text = ", ".join(f"{tag} {value:.5f}" for tag, value in scores[name]._asdict().items())
             logger.info("[epoch %d], %s: %s", trainer.epoch, name, text)
+            if left_out:
+                logger.warning("%s: %d images were left out of the validation", name, left_out)
     return scores
 
 
 def covariances_of(net: nn.Module) -> Callable[[Tensor], list[Tensor]]:
     """Return the function from images to the covariances (B, C, C) of the maps that `net` whitens."""
     return lambda image: [covariance(maps) for maps in net.whitened_maps(image)]
-
-
-@torch.no_grad()
-def validate(
-    net: nn.Module,
-    loader: DataLoader | tqdm,
-    num_classes: int,
-    draw: Callable[[Tensor, Tensor, Tensor], None] | None = None,
-) -> Scores:
-    """Score whole images of one dataset over all processes; `draw(image, label, pred)` sees every batch."""
-    net.eval()
-    device = next(net.parameters()).device
-    confusion = ConfusionMatrix(num_classes)
-    loss_sum, images = torch.zeros(2, device=device).unbind()
-    for _, image, label, logits in predictions(net, loader, device, mode="whole"):
-        pred = logits.argmax(1)
-        loss_sum += cross_entropy(logits, label) * len(image)
-        images += len(image)
-        confusion.update(label, pred)
-        if draw:
-            draw(image, label, pred)
-    confusion.all_reduce()
-    loss = (distributed.sum_in_place(loss_sum) / distributed.sum_in_place(images)).item()
-    summary = confusion.summary()
-    return Scores(summary.acc, summary.acc_cls, summary.mean_iu, loss)
 
 
 if __name__ == "__main__":

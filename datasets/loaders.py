@@ -20,7 +20,7 @@ from datasets.epochs import SharedEpoch
 from datasets.mapillary import Mapillary
 from datasets.multi_source import ConcatSources, OnePerDomain, collate
 from datasets.null import Null
-from datasets.readable import Tolerant
+from datasets.readable import Tolerant, collate_by_size
 from datasets.samplers import EvalSampler, ImportanceSampler, StatisticsSampler, TrainSampler
 from datasets.views import PhotometricPairs, TargetViews
 from datasets.wrapper import LabelledSource
@@ -41,7 +41,7 @@ class Loaders(NamedTuple):
 
     train: DataLoader
     steps_per_batch: int  # optimizer steps for one batch; step i of n uses images i, i + n, .. of it
-    val: dict[str, DataLoader]  # by the name of the dataset
+    val: dict[str, DataLoader]  # by the name of the dataset; see datasets.readable for the batches
     statistics: dict[str, DataLoader]  # PhotometricPairs; empty unless --wt_layer asks for ISW
     photometric: Photometric | None  # what training's batches still need, with --aug_device gpu
     target: DataLoader | None  # TargetViews of --adapt_dataset; see `endless`
@@ -95,7 +95,7 @@ def setup_loaders(args: Namespace) -> Loaders:
     sources: list[LabelledSource] = [*opened]
     if args.cache_images:
         sources = [CachedImages(source, args.cache_images) for source in opened]
-    val = {name: _val_loader(args, name) for name in names.val}
+    val = {name: _val_loader(args, name) for name in names.val} | _own_val_loaders(args)
     statistics = {name: _statistics_loader(args, name) for name in names.statistics}
     if args.class_uniform_pct > 0:
         sources = [_class_uniform(args, source) for source in sources]
@@ -191,9 +191,21 @@ def _class_uniform(args: Namespace, source: LabelledSource) -> ClassUniform:
 
 def _val_loader(args: Namespace, name: str) -> DataLoader:
     transform = _val_transform(name, args.image_in, args.mapillary_protocol)
-    dataset = _open(args, name, "val", transform, cv=args.cv)
-    sampler = EvalSampler(_limited(range(len(dataset)), args.test_mode))
-    return _loader(dataset, sampler, args.bs_mult_val, args.num_workers)
+    base = _open(args, name, "val", transform, cv=args.cv)
+    dataset: Dataset = base if args.strict_data else Tolerant(base)
+    sampler = EvalSampler(_limited(range(len(base)), args.test_mode))
+    return _loader(dataset, sampler, args.bs_mult_val, args.num_workers, collate=collate_by_size)
+
+
+def _own_val_loaders(args: Namespace) -> dict[str, DataLoader]:
+    """Return the loader of the only source domain's val split; none, and a warning, if that is not there."""
+    loaders = {}
+    for name in getattr(args, "own_val", ()):
+        try:
+            loaders[name] = _val_loader(args, name)
+        except UserError as error:
+            logger.warning("%s, the source domain, is not validated: %s", name, error)
+    return loaders
 
 
 def _statistics_loader(args: Namespace, name: str) -> DataLoader:

@@ -67,7 +67,7 @@ def train(args: argparse.Namespace, size: dict[str, Any], name: str, seed: int, 
             f"--dataset {args.source} --covstat_val_dataset {args.source} --val_dataset null --seed {seed} "
             f"--arch {size['arch']} --pretrained none --global_batch_size {size['batch']} "
             f"--crop_size {size['crop']} --scale_min 0.75 --scale_max 1.5 --gblur --color_aug 0.5 "
-            f"--sac_crop {views} --sac_teacher_every 1 --num_workers {size['workers']} --max_epoch 1000000"
+            f"--sac_crop {views} --sac_teacher_every 1 --num_workers {size['workers']}"
         )
         place_flags = "--data_root", args.data_root, "--ckpt", place, "--tb_path", place
         call("train.py", *settings.split(), *place_flags, *flags, *args.flags)

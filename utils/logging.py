@@ -82,6 +82,12 @@ class Run:
             self.writer = SummaryWriter(str(self.tensorboard))
         setup(self.checkpoints / "log.txt" if distributed.is_main() else None)
 
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.writer.close()
+
     @staticmethod
     def _free_stamp(parents: list[Path], hour: str) -> str:
         """Return `hour`, or `hour` with the first of _2, _3, .. that no earlier run has taken."""

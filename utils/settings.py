@@ -25,7 +25,7 @@ APPLIED = frozenset(
     lr momentum weight_decay weight_decay_bias lr_bias lr_head
     lr_schedule poly_exp rescale repoly max_iter max_epoch
     wt_reg_weight clusters trials cov_stat_epoch dynamic covstat_val_dataset
-    val_dataset select_on mapillary_protocol test_mode processes
+    val_dataset val_every select_on mapillary_protocol test_mode processes
     visualize_feature dump_augmentation_images
     """.split()
 )
@@ -34,7 +34,7 @@ APPLIED = frozenset(
 IGNORED = frozenset(
     """
     data_root dataset_dir cache_dir cache_images ckpt tb_path tb_tag date exp snapshot restore_optimizer
-    pretrained num_workers bs_mult_val aug_device strict_data local_rank
+    pretrained num_workers bs_mult_val aug_device strict_data local_rank stop_after keep_last
     adam sac_phase bs_mult global_batch_size
     sgd syncbn hardnm trunk scf start_epoch dist_url use_wtloss use_isw
     """.split()

@@ -1,21 +1,20 @@
-"""What training changes, one step of it, and its checkpoints: the last one, and the best of each dataset."""
+"""What training changes, and one step of it."""
 
-import math
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from utils import checkpoint, distributed, settings
+from utils import distributed, settings
 from utils.errors import UserError
 from utils.logging import RunningMeans, logger
 
 Batch = dict[str, Any]
+ADDED_LATER = {"pending"}  # entries that earlier checkpoints lack
 
 
 class Scores(NamedTuple):
@@ -85,6 +84,7 @@ class Trainer:
     epoch: int = 0  # number of the epoch that is trained now or next, from 0
     iteration: int = 0  # iterations finished so far
     best: dict[str, float] = field(default_factory=dict)  # mean IU by validation dataset
+    pending: bool = False  # the steps of the epoch are not followed by its statistics and validation yet
 
     def __post_init__(self) -> None:
         self.device: torch.device = next(self.net.parameters()).device
@@ -163,7 +163,7 @@ class Trainer:
 
     # Epochs
 
-    def start_epoch(self, max_iter: int, most_steps: int | None = None) -> Epoch:
+    def start_epoch(self, last_iteration: int, most_steps: int | None = None) -> Epoch:
         """Prepare data, dropout and networks for the current epoch; return the steps of it to do.
 
         A continued run starts where the sampler was left. `most_steps` shortens the epoch (--test_mode).
@@ -175,12 +175,13 @@ class Trainer:
         if not done:
             seed = self.settings["seed"], self.epoch, distributed.rank()
             torch.manual_seed(hash(seed))  # of the dropout
+        self.pending = True
         self.model.train()
         if self.adaptation:
             self.adaptation.prepare(self.net)
         self.means.reset()
         length = len(loader) if most_steps is None else min(len(loader), most_steps)
-        return Epoch(done, min(length, done + max_iter - self.iteration), length)
+        return Epoch(done, min(length, done + last_iteration - self.iteration), length)
 
     def steps_done(self) -> int:
         """Return how many steps of its epoch the training sampler has done."""
@@ -206,6 +207,7 @@ class Trainer:
             "epoch": self.epoch,  # the sampler's position says which steps of it are done
             "iteration": self.iteration,
             "best": self.best,
+            "pending": self.pending,
             "command": " ".join(sys.argv),
         }
 
@@ -214,7 +216,7 @@ class Trainer:
 
         Raises UserError if `state` lacks an entry or has settings that must not change (utils.settings).
         """
-        if lacking := sorted(set(self.state_dict()) - set(state)):
+        if lacking := sorted(set(self.state_dict()) - set(state) - ADDED_LATER):
             raise UserError(
                 f"the checkpoint cannot be continued, because it lacks {', '.join(lacking)}; leave out "
                 "--restore_optimizer to start from its weights"
@@ -233,7 +235,8 @@ class Trainer:
             self.loaders.target.sampler.load_state_dict(state["target_sampler"])
         if len(state["rng"]) == distributed.world_size():  # else the next epoch is seeded anew
             set_random_state(state["rng"][distributed.rank()])
-        finished = self.steps_done() >= len(self.loaders.train)
+        self.pending = state.get("pending", False)
+        finished = self.steps_done() >= len(self.loaders.train) and not self.pending
         self.epoch = state["epoch"] + finished
         self.iteration, self.best = state["iteration"], state["best"]
         for name, (old, new) in changes.items():
@@ -294,49 +297,3 @@ def set_random_state(state: dict[str, Tensor | None]) -> None:
 def weights(net: nn.Module) -> dict[str, Tensor]:
     """Return the entries of a network under the names that checkpoints use."""
     return {f"module.{key}": value for key, value in net.state_dict().items()}
-
-
-def save(
-    trainer: Trainer,
-    scores: dict[str, Scores],
-    folder: Path,
-    select: Collection[str],
-    keep_last: int = 1,
-    writer: checkpoint.BackgroundWriter | None = None,
-) -> None:
-    """Write `best_...` per dataset, then `ema_...` of a teacher and `last_...` (scored on the first dataset).
-
-    `ema_...` holds only weights: a continued run starts from the student's checkpoint. `best_...` is written
-    for each dataset in `select` whose mean IU improved. It comes first, because `last_...` says that it was
-    written. The newest `keep_last` files of `last_...` and one of each other kind stay; an older one is
-    deleted only once the new one is on disk. `writer` does all that while training goes on.
-
-    Raises UserError on all processes, and writes nothing, if the weights are not finite.
-    """
-    nets = {"last": trainer.net} | ({"ema": trainer.teacher} if trainer.teacher else {})
-    entries = {kind: weights(net) for kind, net in nets.items()}
-    for state_dict in entries.values():
-        checkpoint.require_finite(state_dict)
-    improved = [name for name in select if scores[name].mean_iu > trainer.best.get(name, -1)]
-    trainer.best |= {name: scores[name].mean_iu for name in improved}
-    state = trainer.state_dict()
-    if not distributed.is_main():
-        return
-    first = next(iter(scores), "unscored")
-    kinds = [("best", name, state | {"state_dict": entries["last"]}) for name in improved]
-    if trainer.teacher:
-        kept = ("settings", "epoch", "iteration", "command")
-        content = {key: state[key] for key in kept} | {"state_dict": entries["ema"]}
-        kinds.append(("ema", f"{first}-teacher", content))
-    kinds.append(("last", first, state | {"state_dict": entries["last"]}))
-    files = []
-    for kind, name, content in kinds:
-        mean_iu = scores[name].mean_iu if name in scores else math.nan
-        stem = f"{kind}_{name}_epoch_"
-        path = folder / f"{stem}{trainer.epoch}_mean-iu_{mean_iu:.5f}.pth"
-        keep = keep_last if kind == "last" else 1
-        files.append(checkpoint.File(path, content | {"mean_iu": mean_iu}, stem, keep))
-    if writer:
-        writer.submit(files)
-    else:
-        checkpoint.write_files(files)

@@ -83,7 +83,7 @@ def test_derived_facts_must_not_change():
 
 def test_settings_that_may_change_are_returned_with_both_values():
     changes = compare(record(), record("--lr", "0.005", "--val_dataset", "gtav", "--max_iter", "9"))
-    assert changes.keys() == {"lr", "max_iter", "val_dataset", "select_on"}  # all of them select by default
+    assert changes.keys() == {"lr", "max_iter", "val_dataset"}
     assert (changes["lr"], changes["max_iter"]) == ((0.01, 0.005), (30000, 9))
 
 

@@ -8,7 +8,8 @@ from torch import nn
 
 from utils import checkpoint, torch_files
 from utils.errors import UserError
-from utils.training import Scores, save
+from utils.saving import save
+from utils.training import Scores
 
 
 class Small:

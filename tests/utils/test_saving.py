@@ -1,0 +1,97 @@
+"""What a run keeps: the epoch before its validation, and best_ only where labels may choose."""
+
+import re
+
+import pytest
+from PIL import Image
+
+import config
+from datasets.toy_city import write_toy_city
+from tests.helpers import flags, run, the_checkpoint
+from utils import checkpoint
+
+EPOCH = ["--max_iter", "4"]  # of 8 images
+
+
+@pytest.fixture
+def town(tmp_path):
+    """Eight training images; of the two validation images of cityscapes one has a label that is unknown."""
+    write_toy_city(tmp_path, size=(64, 128), train=8, val=2, seed=0, domains=["gtav", "cityscapes"])
+    path = next(tmp_path.glob("cityscapes/gtFine_trainvaltest/**/val/**/*_labelIds.png"))
+    label = Image.open(path)
+    label.paste(77, (0, 0, 4, 4))
+    label.save(path)
+    return tmp_path
+
+
+def test_an_image_that_cannot_be_read_is_left_out_of_the_validation(town, capsys):
+    run(flags(town, town, *EPOCH))
+    printed = capsys.readouterr().out
+    assert re.search(r"left out of the validation: label \S+labelIds.png.*class id 77", printed)
+    assert "cityscapes: 1 images were left out" in printed
+    assert re.search(r"cityscapes: acc 0\.\d+", printed)
+    assert re.fullmatch(r"last_gtav_epoch_0_mean-iu_0\.\d{5}.pth", the_checkpoint(town).name)
+
+
+def test_a_validation_that_fails_costs_no_training(town, capsys):
+    """Continued without --strict_data, the run needs only its validation."""
+    with pytest.raises(SystemExit) as end:
+        run(flags(town, town / "a", *EPOCH, "--strict_data"))
+    assert end.value.code == 2 and "class id 77" in capsys.readouterr().err
+    saved = the_checkpoint(town / "a")
+    assert saved.name == "last_gtav_epoch_0_mean-iu_nan.pth"
+    assert checkpoint.load(saved)["iteration"] == 4
+    run(flags(town, town / "b", *EPOCH, "--snapshot", str(saved), "--restore_optimizer"))
+    printed = capsys.readouterr().out
+    assert "[iter" not in printed and "[epoch 0], cityscapes: acc" in printed
+    assert checkpoint.load(the_checkpoint(town / "b"))["iteration"] == 4
+
+
+def test_images_of_two_sizes_are_validated_together(town, capsys):
+    image = next(town.glob("gtav/images/valid/**/*.png"))
+    label = town / "gtav/labels" / image.relative_to(town / "gtav/images")
+    for path in (image, label):
+        with Image.open(path) as picture:
+            picture.crop((0, 0, 96, 64)).save(path)
+    run(flags(town, town, *EPOCH, "--val_dataset", "gtav", "--bs_mult_val", "2"))
+    assert re.search(r"gtav: acc 0\.\d+", capsys.readouterr().out)
+
+
+def test_the_only_source_is_validated_at_the_end_and_chooses(town, capsys):
+    run(flags(town, town, "--max_iter", "8", "--val_dataset", "cityscapes"))
+    printed = capsys.readouterr().out
+    assert re.findall(r"\[epoch (\d)\], (\w+): ", printed) == [
+        ("0", "cityscapes"),
+        ("1", "cityscapes"),
+        ("1", "gtav"),
+    ]
+    assert the_checkpoint(town, "best").name.startswith("best_gtav_epoch_1")
+    assert "report last_" in printed and "chosen by labels of gtav" in printed
+
+
+@pytest.mark.parametrize(
+    ("argv", "select", "own"),
+    [
+        (["--dataset", "gtav", "--val_dataset", "bdd100k"], ["gtav"], ["gtav"]),
+        (["--dataset", "gtav", "--val_dataset", "bdd100k", "gtav"], ["gtav"], []),
+        (["--dataset", "gtav", "--val_dataset", "bdd100k", "--select_on", "bdd100k"], ["bdd100k"], ["gtav"]),
+        (["--dataset", "gtav", "--val_dataset", "null"], [], []),
+        (["--dataset", "gtav", "--val_dataset"], [], []),
+        (["--dataset", "gtav", "synthia", "--val_dataset", "bdd100k"], [], []),
+        (["--dataset", "gtav", "--val_dataset", "bdd100k", "--select_on"], [], ["gtav"]),
+    ],
+)
+def test_labels_of_unseen_domains_choose_only_when_asked(argv, select, own):
+    args = config.parse_train_args(argv)
+    assert (args.select_on, args.own_val) == (select, own)
+
+
+def test_an_epoch_limit_counts_only_when_it_is_given(town, capsys):
+    assert config.parse_train_args([]).max_epoch is None
+    run(flags(town, town, "--max_epoch", "1", "--val_dataset", "null"))
+    assert "training ends after --max_epoch 1, at iteration 4 of --max_iter 20" in capsys.readouterr().out
+
+
+def test_validation_is_due_every_few_epochs_and_at_the_end(town, capsys):
+    run(flags(town, town, "--max_iter", "20", "--val_dataset", "gtav", "--val_every", "2"))
+    assert re.findall(r"\[epoch (\d)\], gtav: ", capsys.readouterr().out) == ["1", "3", "4"]

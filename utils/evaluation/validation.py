@@ -1,0 +1,58 @@
+"""Scores of whole images during training. What is wrong with one image costs that image, not the run."""
+
+from collections.abc import Callable, Iterable
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from utils import distributed
+from utils.evaluation.inference import out_of_memory, predict
+from utils.evaluation.metrics import ConfusionMatrix
+from utils.logging import logger
+from utils.training import Scores
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Draw = Callable[[Tensor, Tensor, Tensor], None]
+
+
+@torch.no_grad()
+def validate(
+    net: nn.Module, loader: Iterable[dict], num_classes: int, loss: Loss, draw: Draw | None = None
+) -> tuple[Scores, int]:
+    """Score whole images of one dataset over all processes; return the scores and how many were left out.
+
+    `loader` collates by datasets.readable.collate_by_size. `loss(logits, label)` is the mean over a batch.
+    `draw(image, label, pred)` sees every batch. An image that cannot be read, or for which the memory does
+    not suffice, is left out, and the log names it. The scores of no image at all are nan.
+    """
+    net.eval()
+    device = next(net.parameters()).device
+    confusion = ConfusionMatrix(num_classes)
+    loss_sum, images, left_out = torch.zeros(3, device=device).unbind()
+    for batch in chain.from_iterable(whole.get("batches", [whole]) for whole in loader):
+        reasons = batch.get("unreadable", [])
+        if not reasons:
+            image, label = (batch[key].to(device, non_blocking=True) for key in ("image", "label"))
+            try:
+                logits = predict(net, image, mode="whole")
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                reasons = [f"{name}: the memory does not suffice" for name in batch["name"]]
+        if reasons:
+            left_out += len(reasons)
+            logger.warning("left out of the validation: %s", "; ".join(reasons))
+            continue
+        pred = logits.argmax(1)
+        loss_sum += loss(logits, label) * len(image)
+        images += len(image)
+        confusion.update(label, pred)
+        if draw:
+            draw(image, label, pred)
+    confusion.all_reduce()
+    for total in (loss_sum, images, left_out):
+        distributed.sum_in_place(total)
+    summary = confusion.summary()
+    scores = Scores(summary.acc, summary.acc_cls, summary.mean_iu, (loss_sum / images).item())
+    return scores, int(left_out)

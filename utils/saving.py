@@ -1,0 +1,103 @@
+"""The checkpoints of a run: the last one, the one before it, and the best of datasets that may choose one."""
+
+import math
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from utils import checkpoint, distributed
+from utils.training import Scores, Trainer, weights
+
+
+class Keeper:
+    """Saves `trainer` to `folder` while training goes on; see `save`.
+
+    `first` is the dataset that `last_...` is named after. `previous_...` is the state before `last_...`: a
+    second name of the same file, so it takes no time to write.
+    """
+
+    def __init__(
+        self, trainer: Trainer, folder: Path, first: str, select: Collection[str] = (), keep_last: int = 1
+    ) -> None:
+        self.trainer, self.folder, self.first, self.select = trainer, folder, first, select
+        self.keep_last, self.writer = keep_last, checkpoint.BackgroundWriter()
+
+    def save(self, scores: Mapping[str, Scores] | None = None) -> None:
+        """Begin to write what is trained, with or before its scores; all processes call this."""
+        self.trainer.pending = scores is None
+        self.writer.wait()
+        if distributed.is_main():
+            self.keep_previous()
+        select = [name for name in self.select if name in (scores or {})]
+        save(self.trainer, scores or {}, self.folder, select, self.keep_last, self.writer, self.first)
+
+    def keep_previous(self) -> None:
+        """Give the newest last_... its second name, previous_..."""
+        found = self.folder.glob("last_*.pth")
+        newest = max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+        if newest is None:
+            return
+        second = newest.with_name(newest.name.replace("last_", "previous_", 1))
+        older = [path for path in self.folder.glob("previous_*.pth") if path != second]
+        try:
+            second.unlink(missing_ok=True)
+            os.link(newest, second)
+        except OSError:  # a file system without hard links keeps only last_...
+            return
+        for path in older:
+            path.unlink()
+
+    def __enter__(self) -> "Keeper":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Wait until everything is on disk; raise the error of writing it, or log it after another error."""
+        self.writer.__exit__(*error)
+
+
+def save(
+    trainer: Trainer,
+    scores: Mapping[str, Scores],
+    folder: Path,
+    select: Collection[str],
+    keep_last: int = 1,
+    writer: checkpoint.BackgroundWriter | None = None,
+    first: str | None = None,
+) -> None:
+    """Write `best_...` per dataset, then `ema_...` of a teacher and `last_...`, both of dataset `first`.
+
+    `ema_...` holds only weights: a continued run starts from the student's checkpoint. `best_...` is written
+    for each dataset in `select` whose mean IU improved. It comes first, because `last_...` says that it was
+    written. The newest `keep_last` files of `last_...` and one of each other kind stay; an older one is
+    deleted only once the new one is on disk. `writer` does all that while training goes on.
+
+    Raises UserError on all processes, and writes nothing, if the weights are not finite.
+    """
+    nets = {"last": trainer.net} | ({"ema": trainer.teacher} if trainer.teacher else {})
+    entries = {kind: weights(net) for kind, net in nets.items()}
+    for state_dict in entries.values():
+        checkpoint.require_finite(state_dict)
+    improved = [name for name in select if scores[name].mean_iu > trainer.best.get(name, -1)]
+    trainer.best |= {name: scores[name].mean_iu for name in improved}
+    state = trainer.state_dict()
+    if not distributed.is_main():
+        return
+    first = first or next(iter(scores), "unscored")
+    kinds = [("best", name, state | {"state_dict": entries["last"]}) for name in improved]
+    if trainer.teacher:
+        kept = ("settings", "epoch", "iteration", "command")
+        content = {key: state[key] for key in kept} | {"state_dict": entries["ema"]}
+        kinds.append(("ema", f"{first}-teacher", content))
+    kinds.append(("last", first, state | {"state_dict": entries["last"]}))
+    files = []
+    for kind, name, content in kinds:
+        mean_iu = scores[name].mean_iu if name in scores else math.nan
+        stem = f"{kind}_{name}_epoch_"
+        path = folder / f"{stem}{trainer.epoch}_mean-iu_{mean_iu:.5f}.pth"
+        keep = keep_last if kind == "last" else 1
+        files.append(checkpoint.File(path, content | {"mean_iu": mean_iu}, stem, keep))
+    if writer:
+        writer.submit(files)
+    else:
+        checkpoint.write_files(files)

@@ -1,0 +1,38 @@
+"""The statistics that the ISW masks are estimated from."""
+
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from utils import distributed, tensorboard
+from utils.logging import logger
+from utils.training import Trainer
+
+
+@torch.no_grad()
+def estimate_masks(
+    trainer: Trainer, statistics: dict[str, Any], trials: int, writer: tensorboard.Writer
+) -> None:
+    """Estimate the ISW masks (arXiv 2103.15597, eq. 14 to 16).
+
+    Each of `trials` passes over each domain clusters the variances between views and originals and selects
+    all but the lowest cluster. The mask keeps what every pass selects.
+    """
+    net: Any = trainer.net
+    net.eval()
+    trainer.whitening.reset()
+    for trial in range(trials):
+        for name, loader in statistics.items():
+            loader.sampler.set_epoch(trial)
+            loader.dataset.set_epoch(trial)
+            bar = tqdm(loader, f"trial {trial} {name}", disable=not distributed.is_main(), leave=False)
+            for batch in bar:
+                # all photometric views, then all originals
+                pair = torch.cat([batch["view"], batch["image"]]).to(trainer.device)
+                trainer.whitening.observe(net.whitened_maps(pair))
+            trainer.whitening.finish_trial()
+    shares = tensorboard.masks(writer, trainer.whitening, trainer.iteration)
+    for i, (mask, share) in enumerate(zip(trainer.whitening.masks, shares, strict=True)):
+        text = "whitened map %d: %d sensitive covariances, %.2f%%"
+        logger.info(text, i, mask.num_selected, 100 * share)

@@ -104,7 +104,8 @@ class ListedDataset:
         if not self.samples and self.layouts:
             nothing = f"none of the images of {self.name} in {root} is in split {split}"
             more = f"; and {len(self.skipped) - 3} more" if len(self.skipped) > 3 else ""
-            raise MissingFile("; ".join([nothing, *self.skipped[:3]]) + more)
+            kind = MissingFile if len(self.skipped) > len(self.incomplete) else NoImages
+            raise kind("; ".join([nothing, *self.skipped[:3]]) + more)
         by_name: dict[str, Sample] = {}
         for sample in self.samples:
             if (first := by_name.setdefault(self.name_of(sample), sample)) is not sample:

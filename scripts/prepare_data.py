@@ -194,11 +194,14 @@ def inspect(dataset: SegmentationDataset, num_classes: int, workers: int) -> tup
 
 
 def check(name: str, root: Path, workers: int) -> bool:
-    """Print counts, problems, class shares and a verdict for one dataset; return whether all is well."""
+    """Print counts, problems, class shares and a verdict for one dataset; return whether it can be used.
+
+    Another number of images than the published one, as of a dataset of one's own, is no problem.
+    """
     print(f"\n{name}: {root}")
     dataset_class = DATASETS[name]
     class_names = (dataset_class.classes or CITYSCAPES).names
-    count, pixels = 0, np.zeros(len(class_names) + 1, np.int64)
+    count, published_counts, pixels = 0, True, np.zeros(len(class_names) + 1, np.int64)
     splits = (
         dataset_class.splits if dataset_class.layouts else ("val",)
     )  # a folder is the same in every split
@@ -217,22 +220,23 @@ def check(name: str, root: Path, workers: int) -> bool:
             count += 1
             continue
         problems, found = inspect(dataset, len(class_names), workers)
-        problems = dataset.skipped + problems
+        problems = [text for text in dataset.skipped if text not in dataset.incomplete] + problems
         published = dataset_class.published.get(split)
-        if published not in (None, len(dataset)) and dataset_class.published_is_sure:
-            problems.insert(0, f"{len(dataset)} images, published {published}")
+        other_number = published not in (None, len(dataset)) and dataset_class.published_is_sure
+        published_counts &= not (other_number or dataset.incomplete)
         print(f"  {split}: {len(dataset)} images (published: {published or 'no number'})")
-        for problem in problems[:SHOWN]:
-            print(f"    {problem}")
+        for line in [*dataset.notes, *dataset.incomplete, *problems[:SHOWN]]:
+            print(f"    {line}")
         if len(problems) > SHOWN:
-            print(f"    and {len(problems) - SHOWN} more")
+            print(f"    and {len(problems) - SHOWN} more problems")
         count, pixels = count + len(problems), pixels + found
     if pixels.any():
         shares = 100 * pixels / pixels.sum()
         columns = zip((*class_names, "(not scored)"), pixels, shares, strict=True)
         rows = [[class_name, str(number), f"{share:.3f}"] for class_name, number, share in columns]
         print(tables.text_table([["class", "pixels", "%"], *rows]))
-    print(f"{name}: {'fine' if not count else f'NOT fine, {count} problems'}")
+    good = "fine" if published_counts else "complete for training, not the published counts"
+    print(f"{name}: {f'NOT fine, {count} problems' if count else good}")
     return not count
 
 

@@ -243,7 +243,6 @@ def no_val(root):
         (truncated, "image {root}/val/a.png cannot be read"),
         (missing_label, "image without its label: {root}/val/a.png needs {root}/valannot/a.png"),
         (extra_label, "labels without their image: {root}/valannot/b.png"),
-        (one_more, "2 images, published 1"),
         (no_val, "val: no val images of camvid in {root}"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -269,6 +268,46 @@ def test_a_count_that_is_not_sure_is_no_problem(tmp_path, capsys):
     prepare_data.main(["check", *names, "--data_root", str(tmp_path)])
     out = capsys.readouterr().out
     assert all(f"{name}: fine" in out for name in names)
+
+
+@pytest.mark.parametrize("more", [True, False])
+def test_another_number_of_images_than_the_published_one(more, camvid, capsys, monkeypatch):
+    """As of a dataset of one's own, or of a part of the published one."""
+    if more:
+        one_more(camvid / "camvid")
+    else:
+        monkeypatch.setattr(DATASETS["camvid"], "published", {"train": 367, "val": 101, "test": 233})
+    prepare_data.main(["check", "camvid", "--data_root", str(camvid)])
+    out = capsys.readouterr().out
+    assert f"val: {1 + more} images (published: {1 if more else 101})" in out
+    assert "camvid: complete for training, not the published counts" in out and "NOT" not in out
+
+
+def test_a_part_of_a_flat_download_is_complete_for_training(download, tmp_path, capsys):
+    root = tmp_path / "gtav"
+    for kind in ("images", "labels"):
+        for path in sorted(download("gtav").glob(f"{kind}/*.png")):
+            (root / kind).mkdir(parents=True, exist_ok=True)
+            (root / kind / path.name).write_bytes(path.read_bytes())
+    prepare_data.main(["check", "gtav", "--data_root", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert "12387 of 12388 published images are missing" in out
+    assert "gtav: complete for training, not the published counts" in out
+
+
+def test_two_thousand_missing_labels(camvid, capsys):
+    """Some of them, or all of a split: a few names and the number."""
+    for split in ("train", "val"):
+        for path in (camvid / f"camvid/{split}").iterdir():
+            for number in range(2000):
+                path.with_name(f"missing{number}.png").hardlink_to(path)
+    (camvid / "camvid/valannot/a.png").unlink()
+    with pytest.raises(SystemExit):
+        prepare_data.main(["check", "camvid", "--data_root", str(camvid)])
+    out = capsys.readouterr().out
+    assert "and 1980 more problems" in out and "and 1998 more" in out
+    assert "camvid: NOT fine, 2001 problems" in out
+    assert max(map(len, out.splitlines())) < 2000 and len(out) < 10000
 
 
 def test_check_reads_on_where_a_label_is_missing(camvid, capsys):

@@ -87,6 +87,7 @@ def main(args: argparse.Namespace) -> int:
         run=printable(Path(args.snapshot).stem),
         classes=net.classes,
         datasets={},
+        network={key: net.settings.get(key) for key in ("arch", "wt_layer")},
         training_domains=training_domains(net),
         protocol=evaluation.protocol,
         command=printable(" ".join(sys.argv)),
@@ -247,7 +248,8 @@ def evaluate_unfinished(
         seconds = (time.perf_counter() - start) / len(wanted)
         logger.info("%s: %.3f s per image", recorder.dataset, seconds)
     counts = recorder.progress.gather()
-    bare = without_picture(recorder.progress.folder, counts)
+    occurring = get_dataset_class(recorder.dataset).occurring
+    bare = without_picture(recorder.progress.folder, counts, occurring)
     bare = distributed.broadcast_object([] if recorder.progress.of_earlier_version else bare)
     evaluate(evaluation, loader, recorder, {name: i for name, i in index.items() if name in bare})
     every = [item for part in distributed.all_gather_objects(left_out) for item in part.items()]
@@ -326,6 +328,7 @@ def with_dataset(
         results.classes,
         class_subsets([name, *results.training_domains]),
         [folder.progress(name, index) for index in slices],
+        get_dataset_class(name).occurring,
     )
     return replace(results, datasets=dict(results.datasets) | {name: scores})
 
@@ -378,7 +381,7 @@ def print_dataset(results: Results, name: str) -> None:
 def print_datasets(results: Results) -> None:
     """Print the table of datasets."""
     if results.labelled:
-        print(f"\n{tables.text_table(tables.dataset_rows(results))}")
+        print(f"\n{results.how}\n{tables.text_table(tables.dataset_rows(results))}")
 
 
 if __name__ == "__main__":

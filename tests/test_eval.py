@@ -17,7 +17,7 @@ import config
 import eval as evaluation
 from datasets import DATASETS
 from network import ARCHS
-from tests.helpers import run_processes
+from tests.helpers import run_processes, save
 from utils import checkpoint
 from utils.classes import CITYSCAPES, ClassTable
 from utils.errors import MissingFile, UserError
@@ -574,7 +574,7 @@ def test_names_do_not_lead_out_of_the_folder_of_the_results(town, capsys):
     assert {name: data for name, data in after.items() if not name.startswith("out/")} == before
     preds = [path for path in (town / "p" / "out" / "val" / "pred").rglob("*.png")]
     assert sorted(int(np.unique(Image.open(path))[0]) for path in preds) == [7, 8, 11, 12]
-    assert "../photos/cat as " in capsys.readouterr().out
+    assert "x.png/y as x_png/y~" in capsys.readouterr().out
 
 
 def test_a_name_that_is_not_text(town, capsys, monkeypatch):
@@ -754,3 +754,25 @@ def test_scores_are_those_of_the_official_tool(town, toy_town):
     expected = [theirs["classScores"][name] for name in CITYSCAPES.names]
     assert scores == pytest.approx(expected, abs=1e-12, nan_ok=True)
     assert sum(iou > 0 for iou in scores) > 3 and any(math.isnan(iou) for iou in scores)
+
+
+def test_camvid_is_scored_over_its_11_classes(town, capsys):
+    """Half of the road is read as truck, which CamVid lacks: road 1/2, the mean of the only class is 1/2."""
+    ids = np.zeros((20, 40), np.uint8)
+    ids[:10] = 14
+    folder = town / "camvid"
+    save(folder / "val" / "x.png", np.array(CITYSCAPES.colors, np.uint8)[ids])
+    save(folder / "valannot" / "x.png", np.full((20, 40), 3))  # road
+    evaluate(town, "--dataset", "camvid", "--dataset_dir", str(folder), "--single_scale")
+    assert len(DATASETS["camvid"].occurring) == 11
+    record = json.loads((town / "eval_camvid" / "results.json").read_text())
+    assert record["metrics"]["camvid"]["mean_iu"] == 0.5
+    assert record["averaged"] == {"camvid": [0]} and record["network"]["arch"] == "ColourReader"
+    assert record["training_domains"] == ["gtav"]
+    out = capsys.readouterr().out
+    assert (
+        "mIoU 50.00" in out
+        and "mean over 1 classes" in out
+        and "predicted, excluded from the mean: truck" in out
+    )
+    assert "sliding, scales 1.0, mirrored, crop 1024 px" in out and "split val" in out

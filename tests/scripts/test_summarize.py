@@ -38,12 +38,13 @@ def test_seeds_become_mean_and_deviation_beside_published_numbers(write, monkeyp
         f"base={write('d', gtav=0.71, cityscapes=0.3, bdd100k=None)}",
     ]
     lines = printed(monkeypatch, capsys, *runs)
-    assert "38.00 ± 2.00  31.00 ± 1.73" in lines[1]
+    assert "38.00 ± 2.00 (n=3)  31.00 ± 1.73 (n=3)" in lines[1]
     lines = printed(monkeypatch, capsys, *runs, "--published", "robustnet_gtav")
     header, isw, base, *published = lines[:6]
     assert header.split() == "mIoU (%) gtav* cityscapes bdd100k mapillary synthia mean of unseen".split()
     assert isw.split("  ")[-1].strip() == "-"  # no mean without mapillary and synthia
-    assert base.split() == ["base", "71.00", "30.00", "-", "-", "-", "-"]
+    assert base.split() == ["base", "†", "71.00", "30.00", "-", "-", "-", "-"]
+    assert "mode sliding" in lines[6] and "† base: not comparable with the published numbers" in lines[8]
     assert published[2].split() == "published isw 74.49 37.09 35.37 38.50 30.49 35.36".split()
     assert lines[-1].startswith("published: README of RobustNet")
 
@@ -79,12 +80,69 @@ def test_mean_over_seeds_of_the_mean_over_domains(write, monkeypatch, capsys):
         f"x={write('b', m=0.38, n=0.3)}",
         f"x={write('c', m=0.4, n=0.33)}",
     ]
-    assert printed(monkeypatch, capsys, *runs)[1].endswith("34.50 ± 1.80")
+    assert printed(monkeypatch, capsys, *runs)[1].endswith("34.50 ± 1.80 (n=3)")
 
 
 def test_other_protocols_are_said(write, monkeypatch, capsys):
     runs = write("a", gtav=0.5), write("b", {"mode": "whole", "slice": [0, 1]}, gtav=0.5)
     assert printed(monkeypatch, capsys, *runs)[-1].endswith("mode sliding or whole")
+
+
+def results(path, mode="whole", count=19, arch="DeepR101V3PlusD_OS8", domains=("gtav",), **means):
+    """Write a results.json whose means are over `count` classes."""
+    averaged = list(range(count))
+    record = {
+        "metrics": {name: {"mean_iu": mean} for name, mean in means.items()},
+        "averaged": dict.fromkeys(means, averaged),
+        "classes": [f"class {k}" for k in range(19)],
+        "protocol": {"mode": mode, "split": "val"},
+        "network": {"arch": arch, "wt_layer": [0, 0, 2]},
+        "training_domains": list(domains),
+        "snapshot_sha256": "0",
+    }
+    path.mkdir(parents=True)
+    (path / "results.json").write_text(json.dumps(record))
+    return path
+
+
+def test_only_runs_like_the_published_ones_are_compared_with_them(tmp_path, monkeypatch, capsys):
+    """Protocol, network, training domains and classes must be the published ones."""
+    flags = ["--published", "robustnet_gtav"]
+    lines = printed(monkeypatch, capsys, f"x={results(tmp_path / 'a', cityscapes=0.3)}", *flags)
+    assert lines[1].startswith("x (DeepR101V3PlusD_OS8 wt_layer 002) ") and "†" not in "".join(lines)
+    assert lines[0].split()[2] == "cityscapes" and "gtav*" in lines[0]
+    for number, (change, words) in enumerate(
+        {
+            "mode": ("sliding", "mode sliding, not whole"),
+            "count": (18, "cityscapes: mean over 18 classes, not 19"),
+            "arch": ("DeepR50V3PlusD", "network DeepR50V3PlusD wt_layer 002, not DeepR101V3PlusD_OS8"),
+            "domains": (["synthia"], "trained on synthia, not gtav"),
+        }.items()
+    ):
+        path = results(tmp_path / str(number), **{change: words[0], "cityscapes": 0.3})
+        text = "\n".join(printed(monkeypatch, capsys, f"x={path}", *flags))
+        assert "†" in text and f"not comparable with the published numbers: {words[1]}" in text
+
+
+def test_means_over_other_classes_are_said(tmp_path, monkeypatch, capsys):
+    runs = results(tmp_path / "a", camvid=0.3), results(tmp_path / "b", count=11, camvid=0.4)
+    lines = printed(monkeypatch, capsys, *runs)
+    assert (
+        lines[-1] == "not comparable: the runs differ in the classes in the mean of camvid (11 or 19 classes)"
+    )
+    assert "classes in the mean: camvid 19" in lines[3] and "camvid 11" in lines[4]
+
+
+def test_a_training_run_is_summarized(tmp_path, monkeypatch, capsys):
+    """Its evaluations on several datasets become one row; two of one dataset must be told apart."""
+    results(tmp_path / "x=1" / "eval_camvid", camvid=0.3)
+    results(tmp_path / "x=1" / "eval_gtav", gtav=0.4)
+    header, row, *_ = printed(monkeypatch, capsys, tmp_path / "x=1")
+    assert header.split() == ["mIoU", "(%)", "camvid", "gtav*", "mean", "of", "unseen"]
+    assert row.startswith(f"{tmp_path / 'x=1'} (DeepR101") and row.split()[-3:] == ["30.00", "40.00", "30.00"]
+    results(tmp_path / "x=1" / "eval_other", mode="sliding", gtav=0.4)
+    with pytest.raises(UserError, match="several evaluations.*eval_gtav, eval_other"):
+        printed(monkeypatch, capsys, tmp_path / "x=1")
 
 
 def test_a_seen_domain_that_nobody_knows(write, monkeypatch, capsys):

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from utils.classes import ClassTable
 from utils.evaluation.folder import ResultFolder, picture_file
 from utils.evaluation.metrics import Summary
-from utils.evaluation.scores import DatasetScores, Results
+from utils.evaluation.scores import DatasetScores, Results, averaged_classes
 from utils.evaluation.tables import dataset_rows, percent, subset_scores
 from utils.visualize import RIGHT, UNLABELLED, WRONG
 
@@ -110,7 +110,7 @@ def document(title: str, body: str) -> str:
 def _overview(results: Results) -> str:
     """Return the title, the protocol, and the table of classes by datasets."""
     protocol, classes = results.protocol, results.classes
-    title = f"{protocol.describe()}; split {protocol.split}; {len(classes)} classes"
+    title = f"{protocol.title()}; {len(classes)} classes; {averaged_classes(results.counted)}"
     header, *rows = dataset_rows(results)
     names = [*results.labelled]
     links = [
@@ -157,7 +157,8 @@ def _section(name: str, scores: DatasetScores, results: Results, large: Path, fo
     others |= {"frequency-weighted IoU": summary.fwavacc} | subset_scores(scores)
     text = " · ".join(f"{key} {percent(score)}" for key, score in others.items())
     return (
-        f"<section>{title}<p><b class=score>{percent(summary.mean_iu)}</b>% mIoU over {count}</p>"
+        f"<section>{title}<p><b class=score>{percent(summary.mean_iu)}</b>% mIoU over {count}, "
+        f"mean over {len(summary.averaged)} classes</p>"
         f"<p>{text}</p><h3>Classes</h3>{_bars(summary, results.classes)}"
         f"<h3>Best, median and worst images</h3>{_legend()}{pictures}"
         f"<h3>Confusion: the percentage of each class's pixels (row) predicted as each class (column)</h3>"

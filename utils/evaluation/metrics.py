@@ -15,7 +15,7 @@ LANES = 64
 class Summary(NamedTuple):
     """Scores in [0, 1]; per-class lists are indexed by train id, nan where a score is not defined."""
 
-    mean_iu: float  # mean IoU over `present`
+    mean_iu: float  # mean IoU over `averaged`
     iou: list[float]  # TP / (TP + FP + FN); nan for a class in neither prediction nor truth
     acc: float  # fraction of the labelled pixels that are right
     acc_cls: float  # mean recall over the classes in the truth
@@ -23,6 +23,7 @@ class Summary(NamedTuple):
     precision: list[float]  # TP / (TP + FP); nan for a class never predicted
     recall: list[float]  # TP / (TP + FN); nan for a class not in the truth
     present: list[int]  # classes in the prediction or in the truth
+    averaged: list[int]  # classes of the dataset among `present`
 
 
 class ConfusionMatrix:
@@ -62,21 +63,28 @@ class ConfusionMatrix:
         return summarize(self.counts)
 
 
-def summarize(counts: Tensor) -> Summary:
-    """Score counts (K, K) by (truth, prediction) in float64. All scores are nan if no pixel was labelled."""
+def summarize(counts: Tensor, classes: Sequence[int] | None = None) -> Summary:
+    """Score counts (K, K) by (truth, prediction) in float64. All scores are nan if no pixel was labelled.
+
+    `classes` are those that occur in the dataset, by default all. Another class has no IoU in the mean, but
+    pixels that are predicted as it are missed pixels of their true class.
+    """
     counts = counts.cpu().double()
     right, truth, predicted = counts.diag(), counts.sum(1), counts.sum(0)
     union = truth + predicted - right
     iou, recall = right / union, right / truth  # 0 / 0 = nan
+    present = union.nonzero().flatten().tolist()
+    averaged = present if classes is None else [k for k in present if k in set(classes)]
     return Summary(
-        mean_iu=iou.nanmean().item(),
+        mean_iu=iou[averaged].mean().item(),
         iou=iou.tolist(),
         acc=(right.sum() / truth.sum()).item(),
         acc_cls=recall.nanmean().item(),
         fwavacc=(truth / truth.sum() * iou).nansum().item() if truth.any() else float("nan"),
         precision=(right / predicted).tolist(),
         recall=recall.tolist(),
-        present=union.nonzero().flatten().tolist(),
+        present=present,
+        averaged=averaged,
     )
 
 

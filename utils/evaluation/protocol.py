@@ -30,6 +30,13 @@ class Protocol:
         """Return the arguments of `inference.predict`."""
         return {name: getattr(self, name) for name in ("mode", "scales", "flip", "crop", "overlap")}
 
+    def title(self) -> str:
+        """Say in words how images are predicted and which are."""
+        words = [self.describe(), f"split {self.split}"]
+        words += [f"cross-validation split {self.cv_split}"] * (self.cv_split > 0)
+        words += [f"Mapillary protocol {self.mapillary_protocol}"] * (self.mapillary_protocol != "full")
+        return ", ".join([*words, *["only a few images (test mode)"] * self.test_mode])
+
     def describe(self) -> str:
         """Say in words how images are predicted."""
         words = [self.mode, f"scales {', '.join(map(str, self.scales))}"]

@@ -13,7 +13,7 @@ import torch
 
 from utils.evaluation import tables
 from utils.evaluation.html_report import page
-from utils.evaluation.scores import DatasetScores, Results
+from utils.evaluation.scores import DatasetScores, Results, averaged_classes, network_name
 from utils.files import write_text
 
 
@@ -31,6 +31,9 @@ def write_json(path: Path, results: Results) -> None:
     content = {
         "metrics": {name: _metrics(scores) for name, scores in results.datasets.items()},
         "classes": results.classes.names,
+        "averaged": {name: summary.averaged for name, (_, summary) in results.labelled.items()},
+        "network": results.network,
+        "training_domains": results.training_domains,
         "command": results.command,
         "snapshot": results.snapshot,
         "snapshot_sha256": results.snapshot_sha256,
@@ -47,7 +50,7 @@ def write_json(path: Path, results: Results) -> None:
 
 def markdown(results: Results) -> str:
     """Return results.md: the table of datasets, how the scores were computed, and a table per dataset."""
-    parts = [f"# {results.run}", tables.markdown_table(tables.dataset_rows(results))]
+    parts = [f"# {results.run}", results.how, tables.markdown_table(tables.dataset_rows(results))]
     parts += ["\n".join(f"- {key}: {value}" for key, value in facts(results).items())]
     for name, scores in results.datasets.items():
         parts += [f"## {name}"]
@@ -72,6 +75,8 @@ def facts(results: Results) -> dict[str, str]:
     return {
         "inference": protocol.describe(),
         "split": f"{protocol.split}, Mapillary protocol {protocol.mapillary_protocol}",
+        "classes": averaged_classes(results.counted),
+        "network": network_name(results.network),
         "checkpoint": f"{Path(results.snapshot).name}, sha256 {results.snapshot_sha256[:16]}...",
         "command": results.command,
         "code": git_commit() or "no git commit",
@@ -100,7 +105,9 @@ def _metrics(scores: DatasetScores) -> dict[str, Any] | None:
     if scores.summary is None:
         return None
     counted = {"images": len(scores.images), "confusion": scores.counts.tolist()}
-    return scores.summary._asdict() | scores.subsets | counted
+    fields = scores.summary._asdict()
+    del fields["averaged"]
+    return fields | scores.subsets | counted
 
 
 def _without_nan(value: Any) -> Any:

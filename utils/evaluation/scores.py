@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ class Results:
     run: str  # the checkpoint's name, which heads the tables
     classes: ClassTable
     datasets: Mapping[str, DatasetScores]
+    network: Mapping[str, Any]  # arch and wt_layer
     training_domains: Sequence[str]  # datasets that the network was trained on or adapted to
     protocol: Protocol
     command: str
@@ -45,9 +47,35 @@ class Results:
     unfinished: Sequence[str] = ()  # datasets that are still to be evaluated
 
     @property
+    def how(self) -> str:
+        """How the scores were computed, in one line: protocol, split, classes in the means."""
+        return f"{self.protocol.title()}; {averaged_classes(self.counted)}"
+
+    @property
+    def counted(self) -> dict[str, int]:
+        """The number of classes in the mean of each labelled dataset."""
+        return {name: len(summary.averaged) for name, (_, summary) in self.labelled.items()}
+
+    @property
     def labelled(self) -> dict[str, tuple[DatasetScores, Summary]]:
         """The datasets that have labels, each with its summary."""
         return {name: (scores, scores.summary) for name, scores in self.datasets.items() if scores.summary}
+
+
+def network_name(network: Mapping[str, Any]) -> str:
+    """Name a network by its architecture and, if it whitens or normalizes, the codes of --wt_layer."""
+    codes = network.get("wt_layer") or []
+    shown = f" wt_layer {''.join(map(str, codes))}" if any(codes) else ""
+    return f"{network.get('arch', 'not recorded')}{shown}"
+
+
+def averaged_classes(counted: Mapping[str, int]) -> str:
+    """Say over how many classes the mean of each dataset is."""
+    numbers: dict[int, list[str]] = {}
+    for name, number in counted.items():
+        numbers.setdefault(number, []).append(name)
+    texts = [f"{number} classes ({', '.join(names)})" for number, names in numbers.items()]
+    return f"mean over {' and '.join(texts)}" if texts else "no labels"
 
 
 def score_dataset(
@@ -55,17 +83,20 @@ def score_dataset(
     classes: ClassTable,
     subsets: Mapping[str, Sequence[int]],
     folders: Sequence[Path],
+    occurring: Sequence[int] | None = None,
 ) -> DatasetScores:
     """Score a dataset from the counts (K, K) of its images, by name; `subsets` are train ids by name.
+
+    Means are over the classes `occurring` in the dataset, by default all.
 
     The best, the median and the WORST worst images are chosen among those whose small picture is in one of
     the progress `folders`.
     """
-    scores = {name: summarize(counts).mean_iu for name, counts in images.items()}
+    scores = {name: summarize(counts, occurring).mean_iu for name, counts in images.items()}
     counts = torch.zeros(len(classes), len(classes), dtype=torch.int64)
     for one in images.values():
         counts += one
-    summary = summarize(counts)
+    summary = summarize(counts, occurring)
     means = {name: mean_over(summary.iou, train_ids) for name, train_ids in subsets.items()}
     files: dict[str, Path] = {}
     for folder in folders:
@@ -86,9 +117,11 @@ def choose(scores: Mapping[str, float]) -> dict[str, str]:
     return chosen | {f"worst {i}": name for i, name in enumerate(worst, start=1)}
 
 
-def without_picture(folder: Path, images: Mapping[str, Tensor]) -> list[str]:
+def without_picture(
+    folder: Path, images: Mapping[str, Tensor], occurring: Sequence[int] | None = None
+) -> list[str]:
     """Return the images whose small picture a report shows but is not in a progress `folder`."""
-    chosen = choose({name: summarize(counts).mean_iu for name, counts in images.items()})
+    chosen = choose({name: summarize(counts, occurring).mean_iu for name, counts in images.items()})
     return [name for name in chosen.values() if not picture_path(folder, name).is_file()]
 
 

@@ -23,12 +23,15 @@ def fraction(score: float) -> str:
     return "" if math.isnan(score) else f"{score:.6f}"
 
 
-def seed_rows(runs: Mapping[str, Sequence[Mapping[str, float]]], seen: Collection[str] = ()) -> Rows:
+def seed_rows(
+    runs: Mapping[str, Sequence[Mapping[str, float]]], seen: Collection[str] = (), numbered: bool = False
+) -> Rows:
     """Lay out `runs[name][seed][dataset]`, mean IU in [0, 1], as one row per name.
 
     The columns are the datasets and their mean. Several seeds of one name become their mean and standard
     deviation. Datasets in `seen` (training domains) are marked with * and excluded from the mean. A score
-    that one seed lacks (missing or nan) is "-" for its name.
+    that one seed lacks (missing or nan) is "-" for its name. With `numbered`, the number of seeds is beside
+    each deviation.
     """
     datasets = list(dict.fromkeys(dataset for rows in runs.values() for row in rows for dataset in row))
     unseen = [dataset for dataset in datasets if dataset not in seen]
@@ -37,15 +40,17 @@ def seed_rows(runs: Mapping[str, Sequence[Mapping[str, float]]], seen: Collectio
     for name, rows in runs.items():
         columns = [[row.get(dataset, math.nan) for row in rows] for dataset in datasets]
         means = [sum(row.get(dataset, math.nan) for dataset in unseen) / max(1, len(unseen)) for row in rows]
-        table.append([name, *map(mean_and_deviation, columns), mean_and_deviation(means) if unseen else "-"])
+        cells = [mean_and_deviation(scores, numbered) for scores in (*columns, means)]
+        table.append([name, *(cells if unseen else [*cells[:-1], "-"])])
     return table
 
 
-def mean_and_deviation(scores: Sequence[float]) -> str:
+def mean_and_deviation(scores: Sequence[float], numbered: bool = False) -> str:
     """Write several scores in percent as mean and standard deviation (n - 1), and a single one as it is."""
     if len(scores) == 1 or any(map(math.isnan, scores)):
         return percent(sum(scores))
-    return f"{percent(statistics.mean(scores))} ± {percent(statistics.stdev(scores))}"
+    number = f" (n={len(scores)})" if numbered else ""
+    return f"{percent(statistics.mean(scores))} ± {percent(statistics.stdev(scores))}{number}"
 
 
 def dataset_rows(results: Results) -> Rows:
@@ -55,11 +60,11 @@ def dataset_rows(results: Results) -> Rows:
 
 
 def class_rows(classes: ClassTable, summary: Summary) -> Rows:
-    """Lay out IoU, precision and recall in percent by class, then their means over classes that have one."""
+    """Lay out IoU, precision and recall in percent by class, then their means over the averaged classes."""
     columns = summary.iou, summary.precision, summary.recall
     rows = [["class", "IoU", "precision", "recall"]]
     rows += [[name, *map(percent, scores)] for name, *scores in zip(classes.names, *columns, strict=True)]
-    return [*rows, ["mean", *(percent(mean_over(column, range(len(column)))) for column in columns)]]
+    return [*rows, ["mean", *(percent(mean_over(column, summary.averaged)) for column in columns)]]
 
 
 def subset_scores(scores: DatasetScores) -> dict[str, float]:
@@ -68,39 +73,51 @@ def subset_scores(scores: DatasetScores) -> dict[str, float]:
 
 
 def absent_classes(classes: ClassTable, summary: Summary) -> list[str]:
-    """Return a sentence on the classes that are excluded from the mean, if there are any."""
+    """Return sentences on the classes that are excluded from the mean, if there are any."""
     absent = ", ".join(name for i, name in enumerate(classes.names) if i not in summary.present)
-    return [f"neither in the labels nor predicted, excluded from the mean: {absent}"] if absent else []
+    foreign = ", ".join(classes.names[i] for i in summary.present if i not in summary.averaged)
+    sentences = {
+        "neither in the labels nor predicted, excluded from the mean": absent,
+        "not a class of this dataset but predicted, excluded from the mean": foreign,
+    }
+    return [f"{text}: {names}" for text, names in sentences.items() if names]
 
 
 def summary_lines(classes: ClassTable, scores: DatasetScores, summary: Summary) -> str:
     """Write the scores over all pixels in percent, and the classes that are excluded from the mean."""
     fields = [("mIoU", "mean_iu"), ("acc", "acc"), ("acc_cls", "acc_cls"), ("fwavacc", "fwavacc")]
-    lines = [", ".join(f"{title} {percent(getattr(summary, field))}" for title, field in fields)]
+    texts = [f"{title} {percent(getattr(summary, field))}" for title, field in fields]
+    lines = [", ".join([*texts, f"mean over {len(summary.averaged)} classes"])]
     lines += [f"{title} {percent(mean)}" for title, mean in subset_scores(scores).items()]
     return "\n".join(lines + absent_classes(classes, summary))
 
 
 def exact_class_rows(results: Results) -> Rows:
-    """Lay out class scores of all datasets, and their means over all classes and subsets, as fractions."""
-    rows = [["dataset", "class", "iou", "precision", "recall"]]
+    """Lay out class scores of all datasets, and their means, as fractions.
+
+    "classes" is the number of classes in a mean, "protocol" how the scores were computed.
+    """
+    rows = [["dataset", "class", "iou", "precision", "recall", "classes", "protocol"]]
+    how = results.protocol.title()
     for dataset, (scores, summary) in results.labelled.items():
         columns = [
-            [*column, mean_over(column, range(len(column)))]
+            [*column, mean_over(column, summary.averaged)]
             for column in (summary.iou, summary.precision, summary.recall)
         ]
         for name, *values in zip([*results.classes.names, "mean"], *columns, strict=True):
-            rows.append([dataset, name, *map(fraction, values)])
-        rows += [[dataset, subset, fraction(mean), "", ""] for subset, mean in scores.subsets.items()]
+            number = str(len(summary.averaged)) if name == "mean" else ""
+            rows.append([dataset, name, *map(fraction, values), number, how])
+        for subset, mean in scores.subsets.items():
+            rows.append([dataset, subset, fraction(mean), "", "", subset.rpartition("_")[2], how])
     return rows
 
 
 def exact_image_rows(results: Results) -> Rows:
     """Lay out the mean IU of each labelled image as a fraction, the best image of a dataset first."""
-    rows = [["dataset", "image", "mean_iu"]]
+    rows, how = [["dataset", "image", "mean_iu", "protocol"]], results.protocol.title()
     for dataset, (scores, _) in results.labelled.items():
         ranked = sorted(scores.images.items(), key=lambda item: (math.isnan(item[1]), -item[1]))
-        rows += [[dataset, image, fraction(score)] for image, score in ranked]
+        rows += [[dataset, image, fraction(score), how] for image, score in ranked]
     return rows
 
 

@@ -50,7 +50,9 @@ def results(tmp_path):
         "town": score_dataset(images, CLASSES, {}, [folder]),
         "folder": score_dataset({"a/1": 0 * counts[0]}, CLASSES, {}, [folder]),
     }
-    return Results("run <1>", CLASSES, datasets, ["town"], PROTOCOL, "eval.py", "net.pth", "0" * 64, 0.0, {})
+    return Results(
+        "run <1>", CLASSES, datasets, {}, ["town"], PROTOCOL, "eval.py", "net.pth", "0" * 64, 0.0, {}
+    )
 
 
 def test_page_says_all_and_needs_nothing_else(tmp_path, results):

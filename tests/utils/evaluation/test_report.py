@@ -26,6 +26,8 @@ PROTOCOL = Protocol(
     fixed_aspp_pool=False,
 )
 
+HOW = f'"{PROTOCOL.title()}"'
+
 
 @pytest.fixture
 def results():
@@ -42,6 +44,7 @@ def results():
             "folder": score_dataset({"two": 0 * counts}, CLASSES, {}, []),
         },
         training_domains=["gtav"],
+        network={"arch": "Net", "wt_layer": [0, 0, 2]},
         protocol=PROTOCOL,
         command="eval.py",
         snapshot="net.pth",
@@ -80,14 +83,19 @@ def test_keys_are_those_of_earlier_results(tmp_path, results):
 def test_files_of_a_report(tmp_path, results):
     report.write_report(tmp_path, results)
     assert (tmp_path / "results.csv").read_text().splitlines() == [
-        "dataset,class,iou,precision,recall",
-        "gtav,road,0.600000,0.750000,0.750000",
-        "gtav,sky,0.333333,0.500000,0.500000",
-        "gtav,car,,,",
-        "gtav,mean,0.466667,0.625000,0.625000",
-        "gtav,mean_iu_1,0.600000,,",
+        "dataset,class,iou,precision,recall,classes,protocol",
+        f"gtav,road,0.600000,0.750000,0.750000,,{HOW}",
+        f"gtav,sky,0.333333,0.500000,0.500000,,{HOW}",
+        f"gtav,car,,,,,{HOW}",
+        f"gtav,mean,0.466667,0.625000,0.625000,2,{HOW}",
+        f"gtav,mean_iu_1,0.600000,,,1,{HOW}",
     ]
-    assert (tmp_path / "images.csv").read_text() == "dataset,image,mean_iu\ngtav,one,0.466667\n"
+    assert (
+        tmp_path / "images.csv"
+    ).read_text() == f"dataset,image,mean_iu,protocol\ngtav,one,0.466667,{HOW}\n"
+    for name in ("results.md", "index.html"):
+        text = (tmp_path / name).read_text()
+        assert HOW.strip('"') in text and "mean over 2 classes" in text
     text = (tmp_path / "results.md").read_text()
     assert "| a <b>    | 46.67 |" in text and "Mapillary protocol half" in text
     assert "1 images without labels" in text and "left out: folder: three (cannot be read)" in text
@@ -105,6 +113,9 @@ def test_protocols_in_words():
     whole = replace(PROTOCOL, mode="whole", flip=False, image_in=True)
     assert whole.describe().startswith("whole, scales 1.0, not mirrored, ") and "crop" not in whole.describe()
     assert "own statistics" in whole.describe()
+    assert PROTOCOL.title() == f"{PROTOCOL.describe()}, split val, Mapillary protocol half"
+    special = replace(PROTOCOL, cv_split=2, test_mode=True, split="train").title()
+    assert "split train, cross-validation split 2" in special and special.endswith("(test mode)")
 
 
 def test_commit_of_this_code():

@@ -35,9 +35,24 @@ def test_class_table(scores):
 
 def test_summary_names_absent_classes(scores):
     first, second, third = tables.summary_lines(CLASSES, scores, scores.summary).splitlines()
-    assert first == "mIoU 46.67, acc 66.67, acc_cls 62.50, fwavacc 51.11"
+    assert first == "mIoU 46.67, acc 66.67, acc_cls 62.50, fwavacc 51.11, mean over 2 classes"
     assert second == "mIoU of 1 classes 60.00"
     assert third.endswith(": car")
+
+
+def test_classes_that_the_dataset_lacks_are_errors_of_the_others():
+    """Road and sky occur: of 6 px of road 2 are taken for car, so its IoU is 4/6; sky 1/1; the mean is 5/6.
+
+    Over all three classes the car's IoU of 0 would count: 5/9.
+    """
+    counts = torch.tensor([[4, 0, 2], [0, 1, 0], [0, 0, 0]])
+    scores = score_dataset({"one": counts}, CLASSES, {}, [], occurring=(0, 1))
+    assert scores.summary.averaged == [0, 1] and scores.summary.present == [0, 1, 2]
+    assert scores.summary.mean_iu == pytest.approx(5 / 6) == scores.images["one"]
+    assert score_dataset({"one": counts}, CLASSES, {}, []).summary.mean_iu == pytest.approx(5 / 9)
+    lines = tables.summary_lines(CLASSES, scores, scores.summary)
+    assert "mean over 2 classes" in lines and "not a class of this dataset but predicted" in lines
+    assert tables.class_rows(CLASSES, scores.summary)[-1][:2] == ["mean", "83.33"]
 
 
 def test_the_mean_is_over_unseen_datasets():

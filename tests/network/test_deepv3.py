@@ -337,7 +337,7 @@ def test_get_net_takes_both_forms_of_the_name():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"arch": "DeepWV3Plus"}, "DeepWV3Plus; .*DeepR50V3PlusD.*VGG16FCN8s"),
+        ({"arch": "DeepWV3Plus"}, "DeepWV3Plus; did you mean DeepR50V3PlusD"),
         ({"wt_layer": [0, 0, 2]}, r"--wt_layer .*7.* not 3: \[0, 0, 2\]"),
         ({"wt_layer": [0, 0, 9, 0, 0, 0, 0]}, r"--wt_layer .*0 NONE, 1 IW.*, not \[9\]"),
     ],

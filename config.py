@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+from utils import corrupted
 from utils.classes import IGNORE_LABEL
 from utils.errors import UserError, suggestion
 from utils.norms import CODES, POSITIONS, Norm
@@ -164,7 +165,7 @@ def parse_eval_args(argv: list[str] | None = None) -> argparse.Namespace:
     cannot work. Flags without effect are listed in one warning.
     """
     args = _parse("eval", argv)
-    checks = _check_scored_data, _check_inference, _check_records
+    checks = _check_scored_data, _check_corruptions, _check_inference, _check_records
     _warn_of_idle(args, [check(args) for check in checks])
     args.pretrained = "none"
     return args
@@ -227,6 +228,7 @@ def get_parser(program: str) -> Parser:
         ),
         "eval": (
             _scored_data,
+            _corruptions,
             _checkpoint,
             _inference,
             _eval_records,
@@ -781,7 +783,7 @@ def _check_scored_data(args: argparse.Namespace) -> Idle:
             raise UserError(
                 f"--dataset_dir is the root of one dataset, but {len(args.val_dataset)} are evaluated"
             )
-        args.roots.folders[args.val_dataset[0]] = Path(args.dataset_dir)
+        args.roots.folders[corrupted.parse(args.val_dataset[0]).dataset] = Path(args.dataset_dir)
     _at_least(args, 0, "num_workers")
     _at_least(args, 1, "split_count")
     if not 0 <= args.split_index < args.split_count:
@@ -794,6 +796,29 @@ def _check_scored_data(args: argparse.Namespace) -> Idle:
     if "mapillary" not in args.val_dataset:
         idle["without mapillary"] = ["mapillary_protocol"]
     return idle
+
+
+def _corruptions(parser: Parser) -> None:
+    add = parser.add_argument_group("corruptions").add_argument
+    add(
+        "--corruption",
+        nargs="+",
+        type=str,
+        default=[],
+        help="also evaluate the datasets under these corruptions (fog, snow, ..); all means the usual 15",
+    )
+    add("--severity", nargs="+", type=int, default=[1, 2, 3, 4, 5], help="severities of --corruption, 1 to 5")
+    add(
+        "--corruption_reference",
+        type=str,
+        help="results.json of another run under the same corruptions; degradations are relative to it",
+    )
+
+
+def _check_corruptions(args: argparse.Namespace) -> Idle:
+    """Add the corrupted datasets to `val_dataset`."""
+    args.val_dataset = corrupted.entries(args.val_dataset, args.corruption, args.severity)
+    return {} if args.corruption else {"without --corruption": ["severity", "corruption_reference"]}
 
 
 def _checkpoint(parser: Parser) -> None:
@@ -885,7 +910,9 @@ def place_results(args: argparse.Namespace, snapshot: Path) -> argparse.Namespac
     if "ckpt_path" not in args.given or not args.ckpt_path:
         args.ckpt_path = str(snapshot.parent)
     if not {"exp_name", "exp"} & args.given or not args.exp_name:
-        one_name = f"eval_{args.val_dataset[0]}" if len(args.val_dataset) == 1 else "eval"
+        names = {corrupted.parse(name).dataset for name in args.val_dataset}
+        one_name = f"eval_{min(names)}" if len(names) == 1 else "eval"
+        one_name += "" if names >= {*args.val_dataset} else "_corrupted"
         kind = re.match(r"(?:best|ema)_.+?(?=_epoch_)", snapshot.name)  # last_... has the plain name
         args.exp_name = f"{one_name}_{kind[0]}" if kind else one_name
     return args

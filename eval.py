@@ -26,8 +26,9 @@ from datasets import DATASETS, SegmentationDataset, common_classes, get_dataset_
 from datasets.loaders import setup_eval_loader
 from utils import checkpoint, distributed
 from utils.classes import ClassTable
+from utils.corrupted import parse
 from utils.errors import UserError
-from utils.evaluation import report, tables
+from utils.evaluation import report, robustness, tables
 from utils.evaluation.fingerprint import fingerprints
 from utils.evaluation.folder import PICTURES, ResultFolder
 from utils.evaluation.inference import WindowBatcher, free_memory, out_of_memory, predict, window_batcher
@@ -75,6 +76,9 @@ def main(args: argparse.Namespace) -> int:
         loaders = loaders_of(args, image_in)
     batcher = window_batcher(net, device, args.max_memory_gb)
     evaluation = Evaluation(batcher, device, net.classes, protocol_of(args, image_in), folder)
+    reference = robustness.read_reference(
+        args.corruption_reference, args.val_dataset, evaluation.protocol.to_dict()
+    )
     data = {name: data_of(loader) for name, loader in loaders.items()}
     kinds = {name: pictures_of(args, name) for name in loaders}
     settings = evaluation.protocol.to_dict() | {"snapshot_sha256": snapshot_sha256}
@@ -96,6 +100,7 @@ def main(args: argparse.Namespace) -> int:
         peak_gpu_memory_gib=0.0,
         left_out={},
         part=(folder.index, folder.count),
+        reference=reference,
         unfinished=list(loaders),
     )
     settings |= {"dump_images": args.dump_images}
@@ -190,7 +195,7 @@ def protocol_of(args: argparse.Namespace, image_in: bool) -> Protocol:
 
 def pictures_of(args: argparse.Namespace, dataset: str) -> tuple[str, ...]:
     """Return the kinds of large pictures to write; without labels only the predictions are of interest."""
-    unlabelled = args.split == "test" or dataset == "folder"
+    unlabelled = args.split == "test" or parse(dataset).dataset == "folder"
     return PICTURES if args.dump_images else ("pred",) if unlabelled else ()
 
 
@@ -361,18 +366,21 @@ def class_subsets(names: Iterable[str]) -> dict[str, tuple[int, ...]]:
     """Return the subsets of classes over which means are usual for any of the datasets `names`."""
     subsets: dict[str, tuple[int, ...]] = {}
     for name in names:
-        subsets |= DATASETS[name].subsets if name in DATASETS else {}
+        dataset = parse(name).dataset
+        subsets |= DATASETS[dataset].subsets if dataset in DATASETS else {}
     return subsets
 
 
 def print_dataset(results: Results, name: str) -> None:
-    """Print a dataset's table of classes."""
+    """Print a dataset's table of classes, of corrupted images only the mean."""
     scores = results.datasets[name]
     if scores.summary is None:
         nothing = (
             "all images were left out" if name in results.left_out and not scores.images else "no labels"
         )
         print(f"\n{name}: {nothing}, so no scores", flush=True)
+    elif not results.has_own_table(name):
+        print(f"{name}: mIoU {tables.percent(scores.summary.mean_iu)}", flush=True)
     else:
         print(f"\n{name}\n{tables.text_table(tables.class_rows(results.classes, scores.summary))}")
         print(tables.summary_lines(results.classes, scores, scores.summary), flush=True)
@@ -382,6 +390,8 @@ def print_datasets(results: Results) -> None:
     """Print the table of datasets."""
     if results.labelled:
         print(f"\n{results.how}\n{tables.text_table(tables.dataset_rows(results))}")
+    for name, runs in results.robustness.items():
+        print(f"\n{name} under corruptions\n{tables.text_table(robustness.rows(*runs))}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from importlib import import_module
 
 from datasets.base import SegmentationDataset
+from utils import corrupted
 from utils.classes import CITYSCAPES, ClassTable
 from utils.errors import UserError, suggestion
 
@@ -44,7 +45,11 @@ DATASETS: dict[str, type[SegmentationDataset]] = {
 
 
 def get_dataset_class(name: str) -> type[SegmentationDataset]:
-    """Return the class of the dataset called `name`; UserError listing the names if there is none."""
+    """Return the class of the dataset called `name`; UserError listing the names if there is none.
+
+    The class of cityscapes@fog-3 is that of cityscapes.
+    """
+    name = corrupted.parse(name).dataset
     if name not in DATASETS:
         raise UserError(
             f"unknown dataset {name!r}, choose from {', '.join(DATASETS)}{suggestion(name, DATASETS)}"

@@ -35,6 +35,7 @@ class SegmentationDataset(ListedDataset, Dataset):
 
     `transform(image, label, centroid, rng)` gets the RGB image and the label of train ids, or None, as
     LazyImages. It returns tensors (3, H, W) and (H, W) or None. An item depends only on (seed, epoch, index).
+    A `corruption` changes the decoded image before the transform.
     Errors are those of ListedDataset; reading raises UserError that names the file.
     """
 
@@ -57,6 +58,7 @@ class SegmentationDataset(ListedDataset, Dataset):
                     f"table of {self.name} has train id {unknown[0]} of {len(self.classes)} classes"
                 )
         super().__init__(root, split, **listing)
+        self.corruption: Callable[[LazyImage, str], Image.Image] | None = None  # of an image and its name
         self.transform, self.seed, self.epoch = transform, seed, 0
 
     def decode_label(self, image: Image.Image) -> np.ndarray:
@@ -124,7 +126,10 @@ class SegmentationDataset(ListedDataset, Dataset):
 
         With `presets.DevicePreset`, the image is uint8 and "photometric" holds what the device does with it.
         """
-        return self.augment(sample, *self.open(sample), rng)
+        image, label = self.open(sample)
+        if self.corruption is not None:
+            return self.augment(sample, self.corruption(image, self.name_of(sample)), label, rng)
+        return self.augment(sample, image, label, rng)
 
     def set_epoch(self, epoch: int) -> None:
         """Make the items those of `epoch`."""

@@ -25,8 +25,9 @@ from datasets.samplers import EvalSampler, ImportanceSampler, StatisticsSampler,
 from datasets.views import PhotometricPairs, TargetViews
 from datasets.wrapper import LabelledSource
 from transforms import presets
+from transforms.corruptions import Corruption
 from transforms.photometric import Photometric
-from utils import distributed
+from utils import corrupted, distributed
 from utils.classes import ClassTable
 from utils.errors import MissingFile, UserError
 from utils.files import read_text
@@ -167,8 +168,11 @@ def _train_split(name: str, city_mode: str) -> str:
 def _open(
     args: Namespace, name: str, split: str, transform: Transform | None, **options: Any
 ) -> SegmentationDataset:
-    dataset = get_dataset_class(name)
-    return dataset(args.roots(dataset), split, transform, strict=args.strict_data, **options)
+    entry, dataset = corrupted.parse(name), get_dataset_class(name)
+    opened = dataset(args.roots(dataset), split, transform, strict=args.strict_data, **options)
+    if entry.corruption:
+        opened.corruption = Corruption(entry.corruption, entry.severity)
+    return opened
 
 
 def _open_train(
@@ -259,7 +263,7 @@ def _class_shares(file: str, dataset: SegmentationDataset, num_classes: int) -> 
 
 
 def _val_transform(name: str, image_in: bool, mapillary_protocol: str) -> Transform:
-    return presets.val(image_in, mapillary_protocol if name == Mapillary.name else "full")
+    return presets.val(image_in, mapillary_protocol if get_dataset_class(name) is Mapillary else "full")
 
 
 def _limited(indices: Sequence[int], test_mode: bool) -> Sequence[int]:

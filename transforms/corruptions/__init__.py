@@ -1,7 +1,7 @@
 """Common corruptions of images (Hendrycks, Dietterich, arXiv 1903.12261; on Cityscapes: arXiv 1908.05005).
 
-`COMMON` are the benchmark's 15 corruptions, `EXTRA` its others. Each has five severities and changes only the
-image, never its label. A corrupted image depends on the corruption, the severity and the name of the image.
+The benchmark's 15 corruptions come first, then others. Each has five severities and changes only the image,
+never its label. A corrupted image depends on the corruption, the severity and the name of the image.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from PIL import Image
 from transforms.corruptions import blur, digital, noise, weather
 from transforms.pil import Croppable, pixels
 
-COMMON = {
+CORRUPTIONS = {
     "gaussian_noise": noise.gaussian_noise,
     "shot_noise": noise.shot_noise,
     "impulse_noise": noise.impulse_noise,
@@ -29,14 +29,10 @@ COMMON = {
     "elastic_transform": digital.elastic_transform,
     "pixelate": digital.pixelate,
     "jpeg_compression": digital.jpeg_compression,
-}
-EXTRA = {
     "speckle_noise": noise.speckle_noise,
     "gaussian_blur": blur.gaussian_blur,
     "saturate": digital.saturate,
 }
-CORRUPTIONS = COMMON | EXTRA
-SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def corrupt(image: np.ndarray, name: str, severity: int, rng: np.random.Generator) -> np.ndarray:

@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 import numpy as np
-from scipy.stats import poisson
+from scipy.special import pdtr
 
 GAUSSIAN = (0.08, 0.12, 0.18, 0.26, 0.38)  # standard deviation
 SHOT = (60, 25, 12, 5, 3)  # photons at full scale
@@ -38,7 +38,7 @@ def poisson_quantiles(photons: int) -> np.ndarray:
     counts = np.arange(256)
     table = np.empty((256, 1 << 16), np.uint8)
     for level in range(256):
-        ends = np.rint(poisson.cdf(counts, photons * level / 255) * (1 << 16)).astype(int)
+        ends = np.rint(pdtr(counts, photons * level / 255) * (1 << 16)).astype(int)
         table[level] = np.repeat(counts, np.diff(ends, prepend=0))
     return table.ravel()
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from utils.classes import ClassTable
 from utils.evaluation.folder import ResultFolder, picture_file
 from utils.evaluation.metrics import Summary
+from utils.evaluation.robustness import Robustness, rows
 from utils.evaluation.scores import DatasetScores, Results, averaged_classes
 from utils.evaluation.tables import dataset_rows, percent, subset_scores
 from utils.visualize import RIGHT, UNLABELLED, WRONG
@@ -94,9 +95,11 @@ def page(results: Results, facts: Mapping[str, str], folder: Path) -> str:
     sections = "".join(
         _section(name, scores, results, pictures.pictures(name), folder)
         for name, scores in results.datasets.items()
+        if results.has_own_table(name)
     )
+    tables = "".join(_robustness(name, *runs) for name, runs in results.robustness.items())
     terms = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items())
-    body = f"{_overview(results)}{sections}<section><h2>How</h2><dl>{terms}</dl></section>"
+    body = f"{_overview(results)}{tables}{sections}<section><h2>How</h2><dl>{terms}</dl></section>"
     return document(results.run, body)
 
 
@@ -112,7 +115,8 @@ def _overview(results: Results) -> str:
     protocol, classes = results.protocol, results.classes
     title = f"{protocol.title()}; {len(classes)} classes; {averaged_classes(results.counted)}"
     header, *rows = dataset_rows(results)
-    names = [*results.labelled]
+    shown = {name: summary for name, (_, summary) in results.labelled.items() if results.has_own_table(name)}
+    names = [*shown]
     links = [
         f"<a href='#{quote(name)}'>{escape(cell)}</a>" for name, cell in zip(names, header[1:], strict=False)
     ]
@@ -124,7 +128,7 @@ def _overview(results: Results) -> str:
     )
     present, absent = "", []
     for i, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True)):
-        ious = [summary.iou[i] for _, summary in results.labelled.values()]
+        ious = [summary.iou[i] for summary in shown.values()]
         if all(map(math.isnan, ious)):
             absent.append(name)
         else:
@@ -134,6 +138,15 @@ def _overview(results: Results) -> str:
     table = f"<div class=scroll><table class=domains><tr>{cells}</tr>{means}{present}</table></div>"
     head = f"<h1>{escape(results.run)}</h1><p>{escape(title)}</p>"
     return f"{head}<section>{table}{starred}{_absent(absent)}</section>"
+
+
+def _robustness(name: str, run: Robustness, reference: Robustness | None) -> str:
+    """Return the section of a dataset under corruptions."""
+    header, *lines = rows(run, reference)
+    cells = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
+    table = f"<div class=scroll><table class=domains><tr>{cells}</tr>{body}</table></div>"
+    return f"<section><h2>{escape(name)} under corruptions</h2>{table}</section>"
 
 
 def _iou_cell(iou: float) -> str:

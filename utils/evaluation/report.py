@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from utils.evaluation import tables
+from utils.evaluation import robustness, tables
 from utils.evaluation.html_report import page
 from utils.evaluation.scores import DatasetScores, Results, averaged_classes, network_name
 from utils.files import write_text
@@ -45,6 +45,9 @@ def write_json(path: Path, results: Results) -> None:
         "git_commit": git_commit(),
         "versions": versions(),
     }
+    if results.robustness:
+        runs = results.robustness.items()
+        content["robustness"] = {name: robustness.to_dict(*both) for name, both in runs}
     write_text(path, json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n")
 
 
@@ -52,7 +55,11 @@ def markdown(results: Results) -> str:
     """Return results.md: the table of datasets, how the scores were computed, and a table per dataset."""
     parts = [f"# {results.run}", results.how, tables.markdown_table(tables.dataset_rows(results))]
     parts += ["\n".join(f"- {key}: {value}" for key, value in facts(results).items())]
+    for name, runs in results.robustness.items():
+        parts += [f"## {name} under corruptions", tables.markdown_table(robustness.rows(*runs))]
     for name, scores in results.datasets.items():
+        if not results.has_own_table(name):
+            continue
         parts += [f"## {name}"]
         if scores.summary is None:
             parts += [f"{len(scores.images)} images without labels, so no scores."]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from utils.classes import ClassTable
+from utils.corrupted import parse
 from utils.evaluation.metrics import Summary, mean_over, summarize
 from utils.evaluation.progress import picture_path
 from utils.evaluation.protocol import Protocol
+from utils.evaluation.robustness import Robustness, collect
 
 WORST = 10  # images of a dataset that the page shows
 
@@ -44,6 +46,7 @@ class Results:
     peak_gpu_memory_gib: float  # 0 on a CPU
     left_out: Mapping[str, Mapping[str, str]]  # by dataset and image: why
     part: tuple[int, int] = (0, 1)  # (index, count) of the slice of each dataset
+    reference: Mapping[str, float] = field(default_factory=dict)  # mean IoU by dataset of another run
     unfinished: Sequence[str] = ()  # datasets that are still to be evaluated
 
     @property
@@ -60,6 +63,18 @@ class Results:
     def labelled(self) -> dict[str, tuple[DatasetScores, Summary]]:
         """The datasets that have labels, each with its summary."""
         return {name: (scores, scores.summary) for name, scores in self.datasets.items() if scores.summary}
+
+    def has_own_table(self, name: str) -> bool:
+        """Return whether the images of a dataset are not corrupted, or those of all datasets are."""
+        corrupted = {each for each in self.datasets if parse(each).corruption}
+        return name not in corrupted or len(corrupted) == len(self.datasets)
+
+    @property
+    def robustness(self) -> dict[str, tuple[Robustness, Robustness | None]]:
+        """The scores under corruptions by dataset, each with those of the reference, if there is one."""
+        means = {name: summary.mean_iu for name, (_, summary) in self.labelled.items()}
+        references = collect(self.reference)
+        return {name: (run, references.get(name)) for name, run in collect(means).items()}
 
 
 def network_name(network: Mapping[str, Any]) -> str:

@@ -54,8 +54,12 @@ def mean_and_deviation(scores: Sequence[float], numbered: bool = False) -> str:
 
 
 def dataset_rows(results: Results) -> Rows:
-    """Lay out the mean IU in percent of a run: one row, a column per labelled dataset and their mean."""
-    means = {name: summary.mean_iu for name, (_, summary) in results.labelled.items()}
+    """Lay out the mean IU in percent of a run: one row, a column per labelled dataset and their mean.
+
+    Corrupted images are in tables of their own (robustness.rows), unless there are no others.
+    """
+    labelled = results.labelled.items()
+    means = {name: summary.mean_iu for name, (_, summary) in labelled if results.has_own_table(name)}
     return seed_rows({results.run: [means]}, results.training_domains)
 
 

@@ -1,0 +1,70 @@
+"""Names of datasets whose images are corrupted: cityscapes@fog-3 is cityscapes in fog of severity 3.
+
+The corruptions are in transforms/corruptions.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from utils.errors import UserError, suggestion
+
+# fmt: off
+COMMON = (
+    "gaussian_noise", "shot_noise", "impulse_noise",
+    "defocus_blur", "glass_blur", "motion_blur", "zoom_blur",
+    "snow", "frost", "fog", "brightness",
+    "contrast", "elastic_transform", "pixelate", "jpeg_compression",
+)  # the 15 of the benchmark (arXiv 1903.12261)
+# fmt: on
+EXTRA = ("speckle_noise", "gaussian_blur", "saturate")
+SEVERITIES = (1, 2, 3, 4, 5)
+ALL = "all"  # stands for COMMON
+NOTES = {"frost": "rendered texture"}  # where a score cannot be compared with published ones
+
+
+class Entry(NamedTuple):
+    """A dataset, and what its images are corrupted by, if anything."""
+
+    dataset: str
+    corruption: str = ""
+    severity: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.dataset}@{self.corruption}-{self.severity}" if self.corruption else self.dataset
+
+
+def parse(name: str) -> Entry:
+    """Return the entry of a name; UserError for an unknown corruption or severity."""
+    dataset, at, corrupted = name.partition("@")
+    if not at:
+        return Entry(name)
+    corruption, _, severity = corrupted.rpartition("-")
+    check(corruption)
+    if severity not in map(str, SEVERITIES):
+        raise UserError(f"{name} has severity {severity!r}; severities are 1 to {SEVERITIES[-1]}")
+    return Entry(dataset, corruption, int(severity))
+
+
+def check(corruption: str) -> None:
+    """Raise UserError if there is no such corruption."""
+    known = (*COMMON, *EXTRA)
+    if corruption not in known:
+        hint = suggestion(corruption, known)
+        raise UserError(f"unknown corruption {corruption!r}, choose from {ALL}, {', '.join(known)}{hint}")
+
+
+def entries(datasets: Sequence[str], corruptions: Sequence[str], severities: Sequence[int]) -> list[str]:
+    """Return the names of the datasets, each followed by its names under every corruption and severity.
+
+    Raises UserError for an unknown corruption or severity.
+    """
+    chosen = [each for name in corruptions for each in (COMMON if name == ALL else (name,))]
+    for name in chosen:
+        check(name)
+    if wrong := [severity for severity in severities if severity not in SEVERITIES]:
+        raise UserError(f"--severity takes numbers from 1 to {SEVERITIES[-1]}, not {wrong[0]}")
+    names = []
+    for dataset in datasets:
+        names += [dataset]
+        names += [str(Entry(dataset, name, severity)) for name in chosen for severity in severities]
+    return list(dict.fromkeys(names))

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, Protocol
 
 from utils import corrupted
 from utils.classes import IGNORE_LABEL
-from utils.errors import UserError, suggestion
+from utils.errors import UserError, stray, suggestion
 from utils.norms import CODES, POSITIONS, Norm
 
 # Dataset roots. An environment variable of the same name overrides each, --data_root DIR all (DIR/NAME).
@@ -47,10 +47,7 @@ class Parser(argparse.ArgumentParser):
         known, unknown = self.parse_known_args(args, namespace)
         if unknown:
             if not unknown[0].startswith("-"):
-                raise UserError(
-                    f"no flag takes {' '.join(unknown)}, because the flag before has its one value; where a "
-                    "pattern (*) matched several files, name one, or for --snapshot the run's folder"
-                )
+                raise stray(unknown)
             flag, flags = unknown[0].partition("=")[0], self._option_string_actions
             self.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion(flag, flags)}")
         return known

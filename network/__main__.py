@@ -17,7 +17,7 @@ from network import StagedNet, get_net, load
 from network.export import FORMATS, export
 from network.instance_whitening import InstanceWhitening
 from network.normalization import NORMS
-from utils.errors import UserError
+from utils.errors import UserError, stray
 from utils.norms import CODES, NO_NORMS
 
 STAGES = ("layer0", "layer1", "layer2", "layer3", "layer4")
@@ -51,15 +51,19 @@ def main() -> None:
     parser.add_argument("--wt_layer", nargs="*", type=int, default=list(map(int, NO_NORMS)), help=CODES)
     parser.add_argument("--size", nargs=2, type=int, default=[768, 768], metavar=("H", "W"), help="px")
     parser.add_argument(
-        "--pretrained", default="none", help="imagenet or a file; then it is also reported which weights fit"
+        "--pretrained", default="none", help="imagenet, a file or a run's folder; reports which weights fit"
     )
-    parser.add_argument("--snapshot", help="trained checkpoint to export")
+    parser.add_argument("--snapshot", help="trained checkpoint to export, or a run's folder")
     parser.add_argument(
         "--export", nargs=2, metavar=("FORMAT", "FILE"), help=f"write --snapshot as {' or '.join(FORMATS)}"
     )
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    args = parser.parse_args()
+    args, unknown = parser.parse_known_args()
     try:
+        if unknown and not unknown[0].startswith("-"):
+            raise stray(unknown)
+        if unknown:
+            raise UserError(f"unrecognized arguments: {' '.join(unknown)}; --help lists the flags")
         if bool(args.export) != bool(args.snapshot):
             raise UserError("--export FORMAT FILE writes the network of --snapshot; give both")
         if args.export:

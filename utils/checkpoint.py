@@ -65,8 +65,12 @@ def _with_weights(state: Any, path: str | Path) -> dict:
 
 
 def find(path: str | Path) -> Path:
-    """Return `path`, or the newest sound checkpoint if it is a folder; see `newest`."""
-    return newest(Path(path)) if Path(path).is_dir() else Path(path)
+    """Return `path`, or the newest sound checkpoint if it is a folder, which is logged; see `newest`."""
+    if not Path(path).is_dir():
+        return Path(path)
+    found = newest(Path(path))
+    logger.info("%s: the newest checkpoint is %s", path, found.relative_to(path))
+    return found
 
 
 class _Found(NamedTuple):
@@ -91,17 +95,19 @@ def newest(folder: Path) -> Path:
             continue
         try:
             state = _with_weights(torch_files.skim(path, "checkpoint"), path)
+            time = path.stat().st_mtime_ns
+        except FileNotFoundError:  # another process has just replaced it by a newer one
+            continue
         except UserError as error:
             logger.warning("%s; it is skipped", error)
             damaged.append(path)
             continue
-        iteration = state.get("iteration", -1)
-        found.append(_Found(iteration, path.name.startswith("last_"), path.stat().st_mtime_ns, path))
+        found.append(_Found(state.get("iteration", -1), path.name.startswith("last_"), time, path))
     for candidate in sorted(found, reverse=True):
         try:
             torch_files.check(candidate.path, "checkpoint")
             return candidate.path
-        except DamagedFile as error:
+        except UserError as error:
             logger.warning("%s; the one before it is used", error)
             damaged.append(candidate.path)
     if damaged:

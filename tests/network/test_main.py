@@ -2,6 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from network import ARCHS
@@ -49,3 +50,14 @@ def test_command_line():
     command = [sys.executable, "-m", "network", "--arch", "DeepWV3Plus"]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
     assert done.returncode == 2 and "--arch DeepWV3Plus" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_pattern_that_matched_two_files_is_explained(monkeypatch, capsys):
+    for words, expected in (
+        (["--snapshot", "a.pth", "b.pth"], "error: no flag takes b.pth, "),
+        (["--foo"], "error: unrecognized arguments: --foo; --help lists the flags"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["network", *words])
+        with pytest.raises(SystemExit, match="2"):
+            main()
+        assert capsys.readouterr().err.startswith(expected)

@@ -114,6 +114,23 @@ def test_damaged_ones_are_skipped_and_named(tmp_path, share, caplog):
         checkpoint.newest(tmp_path)
 
 
+def test_a_file_that_another_run_replaces_meanwhile_is_no_damage(tmp_path, monkeypatch, caplog):
+    """It vanishes before it is read, or before it is checked as the newest."""
+    sound = write(tmp_path / "last_gtav_epoch_0.pth", 10)
+    skim, check = torch_files.skim, torch_files.check
+    for reads in (0, 1):
+        newer = write(tmp_path / "last_gtav_epoch_1.pth", 20)
+
+        def vanish(path, what, newer=newer, read=(skim, check)[reads]):
+            newer.unlink(missing_ok=True)
+            return read(path, what)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(torch_files, ("skim", "check")[reads], vanish)
+            assert checkpoint.newest(tmp_path) == sound
+    assert "damaged" not in caplog.text
+
+
 def test_a_folder_without_checkpoints_says_where_runs_are(tmp_path):
     with pytest.raises(
         MissingFile, match=f"no checkpoint in {tmp_path}; train.py .*--ckpt, --date and --exp"

@@ -13,7 +13,7 @@ from utils.errors import UserError
 from utils.evaluation import records
 from utils.evaluation.progress import differences, picture_path
 from utils.evaluation.records import SETTINGS
-from utils.files import printable
+from utils.files import printable, remove_stale
 
 REPORT = ("results.json", "results.csv", "images.csv", "results.md", "index.html")
 PICTURES = ("pred", "rgb", "compose", "diff")
@@ -65,6 +65,8 @@ class ResultFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             probe.touch()
             probe.unlink()
+            for folder in (self.path, *self.path.glob("records/*/")):
+                remove_stale(folder)
         except OSError as error:
             raise UserError(f"results cannot be written to {self.path}: {error.strerror}") from error
 

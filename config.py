@@ -76,8 +76,9 @@ class Roots:
     """The folders of the datasets; `roots(dataset)` is that of one dataset class.
 
     It is the first of: `folders[NAME]`, DATA_ROOT/NAME, the environment variable `root_variable`, the
-    constant of that name in this file, data/NAME. Datasets that share their files have one `root_name`, which
-    replaces NAME in the paths.
+    constant of that name in this file, data/NAME. The last two are relative to the working directory, or to
+    the folder of this file if they are only there. Datasets that share their files have one `root_name`,
+    which replaces NAME in the paths.
     """
 
     data_root: str | Path | None = None
@@ -90,7 +91,11 @@ class Roots:
         folder = dataset.root_name or name
         if self.data_root:
             return Path(self.data_root, folder)
-        return Path(os.environ.get(variable) or globals().get(variable) or f"data/{folder}")
+        if os.environ.get(variable):
+            return Path(os.environ[variable])
+        root = Path(globals().get(variable) or f"data/{folder}")
+        beside = Path(__file__).parent / root
+        return beside if beside.exists() and not root.exists() else root
 
 
 def parse_train_args(argv: list[str] | None = None) -> argparse.Namespace:

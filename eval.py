@@ -8,6 +8,7 @@ the scores are the same.
 """
 
 import argparse
+import shlex
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -94,7 +95,7 @@ def main(args: argparse.Namespace) -> int:
         network={key: net.settings.get(key) for key in ("arch", "wt_layer")},
         training_domains=training_domains(net),
         protocol=evaluation.protocol,
-        command=printable(" ".join(sys.argv)),
+        command=printable(shlex.join(sys.argv)),
         snapshot=printable(args.snapshot),
         snapshot_sha256=snapshot_sha256,
         peak_gpu_memory_gib=0.0,

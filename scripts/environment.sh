@@ -8,8 +8,9 @@ make_environment() {
     echo "error: Python >= 3.10 is needed and $interpreter is not; name another: PYTHON=python3.12 bash $0" >&2
     exit 1
   fi
-  if [ ! -x "$folder/bin/python" ]; then
+  if ! { [ -f "$folder/bin/activate" ] && "$folder/bin/python" -c 'import pip'; } > /dev/null 2>&1; then
     echo "== making the virtual environment $folder"
+    rm -rf "$folder"/{bin,lib,lib64,include,pyvenv.cfg} "$folder"/installed-* # of one that was not finished
     "$interpreter" -m venv "$folder"
   fi
   source "$folder/bin/activate"

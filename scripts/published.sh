@@ -1,18 +1,35 @@
 # Sourced by the published experiments, which show only what sets them apart.
 #   NPROC=2 bash scripts/X.sh      processes on this machine; default: its GPUs, or 1. The batch stays the published one.
-#   PRINT_COMMAND=1 bash scripts/X.sh    show the command and stop
+#   PRINT_COMMAND=1 bash scripts/X.sh    print the command, which can be pasted into a shell, and stop
 # Flags after the script's name are appended: bash scripts/X.sh --data_root /data --test_mode
+# The scripts run in any folder. Relative paths are relative to that folder.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-[ -f .venv/bin/activate ] && source .venv/bin/activate
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+[ "$repository" -ef . ] && here= || here=$repository/ # what comes before the repository's files
+python=python
+[ -x "${here}.venv/bin/python" ] && python=${here}.venv/bin/python
+
+gpus() { # how many this machine has, at least 1; PyTorch would take seconds to say so
+  local count=0
+  if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then
+    count=$(tr ',' '\n' <<< "$CUDA_VISIBLE_DEVICES" | grep -c '[^ ]' || true)
+  elif command -v nvidia-smi > /dev/null; then
+    count=$(nvidia-smi -L 2> /dev/null | grep -c '^GPU' || true)
+  fi
+  echo $((count > 0 ? count : 1))
+}
 
 launch() { # PROGRAM FLAGS...
+  local program=$here$1
+  shift
   if [ -n "${PRINT_COMMAND:-}" ]; then
-    echo "$@"
+    set -- "$python" -m torch.distributed.run --standalone --nproc_per_node="${NPROC:-$(gpus)}" "$program" "$@"
+    printf '%q ' "$@" | sed 's/ $//'
+    echo
     exit
   fi
-  local processes=${NPROC:-$(python -c 'import torch; print(max(1, torch.cuda.device_count()))')}
-  exec python -m torch.distributed.run --standalone --nproc_per_node="$processes" "$@"
+  local processes=${NPROC:-$("$python" -c 'import torch; print(max(1, torch.cuda.device_count()))')}
+  exec "$python" -m torch.distributed.run --standalone --nproc_per_node="$processes" "$program" "$@"
 }
 
 train() { # GLOBAL_BATCH FLAGS...: what all trainings share

@@ -3,11 +3,13 @@
 # both scored on all five domains. 7 to 9 minutes on 2 idle CPU cores after the installation; uses the GPUs if there are any.
 # Another folder for the results: bash scripts/quickstart.sh DIR
 set -euo pipefail
+out=${1:-}
+[[ -z $out || $out = /* ]] || out=$PWD/$out # relative to the caller's folder
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
 make_environment .venv requirements.txt
 
-out=${1:-logs/quickstart/$(date +%m_%d_%H_%M_%S)}
+out=${out:-logs/quickstart/$(date +%m_%d_%H_%M_%S)}
 domains="gtav cityscapes bdd100k synthia mapillary"
 gpus=$(python -c 'import torch; print(torch.cuda.device_count())')
 if [ "$gpus" -gt 0 ]; then

@@ -22,6 +22,7 @@ from utils.errors import MissingFile, UserError
 from utils.evaluation import tables
 from utils.evaluation.scores import network_name
 from utils.exit import exit_cleanly
+from utils.files import named_path
 
 PUBLISHED = json.loads(Path(__file__).with_name("published_results.json").read_text())
 MARK = " †"  # of a run that cannot be compared with the published numbers
@@ -145,7 +146,8 @@ def main() -> None:
     if not (args.runs or args.published):
         raise UserError("name a run, or published numbers with --published")
     for text in args.runs:
-        name, path = _name_and_path(text)
+        name, given = named_path(text)
+        path = Path(given)
         run = read_results(path)
         label = name or (path.parent if path.is_file() else path).as_posix()
         named[f"{label} ({network_name(run.network)})" if run.network else label].append(run)
@@ -196,14 +198,6 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     return parser.parse_args()
-
-
-def _name_and_path(text: str) -> tuple[str, Path]:
-    """Split [NAME=]RUN; a path that exists may hold the sign too."""
-    if Path(text).exists():
-        return "", Path(text)
-    name, sign, path = text.partition("=")
-    return (name, Path(path)) if sign else ("", Path(text))
 
 
 def _protocols(runs: Sequence[Run]) -> list[str]:

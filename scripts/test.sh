@@ -3,7 +3,16 @@
 # bash scripts/test.sh --lower-bounds: the tests only, with the oldest packages that requirements.txt allows;
 # needs Python 3.10 to 3.12.
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "$0")/.."
+arguments=()
+for argument in "$@"; do # relative paths are relative to the caller's folder
+  if [[ ! $caller -ef . && $argument != [-/]* && -e $caller/${argument%%::*} ]]; then
+    argument=$caller/$argument
+  fi
+  arguments+=("$argument")
+done
+set -- ${arguments[@]+"${arguments[@]}"}
 source scripts/environment.sh
 
 if [ "${1:-}" = --lower-bounds ]; then

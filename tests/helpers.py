@@ -92,10 +92,11 @@ def torchrun(processes, *argv):
 
 
 def script_command(name, *argv):
-    """Return the words of the command that scripts/NAME would start."""
+    """Return the words of the command that scripts/NAME would start, from the program's name on."""
     done = run_command(["bash", f"scripts/{name}", *argv], PRINT_COMMAND="1")
     assert done.returncode == 0, done.stderr
-    return shlex.split(done.stdout)
+    words = shlex.split(done.stdout)
+    return words[words.index("--standalone") + 2 :]
 
 
 # Short trainings.

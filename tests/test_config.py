@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 import config
+from datasets import DATASETS
 from utils.errors import UserError
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -293,3 +294,16 @@ def test_values_that_cannot_be_scored_with_are_named(argv, message):
 def test_test_mode_is_short_and_reaches_the_statistics():
     args = config.parse_train_args(["--test_mode", "--trials", "10"])
     assert (args.max_epoch, args.cov_stat_epoch, args.trials) == (2, 0, 2)
+
+
+def test_the_default_root_is_in_the_working_directory_or_beside_the_programs(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "__file__", str(tmp_path / "programs/config.py"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.delenv("CAMVID_DIR", raising=False)
+    roots, camvid = config.Roots(), DATASETS["camvid"]
+    assert roots(camvid) == Path("data/camvid")
+    (tmp_path / "programs/data/camvid").mkdir(parents=True)
+    assert roots(camvid) == tmp_path / "programs/data/camvid"
+    (tmp_path / "work/data/camvid").mkdir(parents=True)
+    assert roots(camvid) == Path("data/camvid")

@@ -65,6 +65,16 @@ def below(folder: Path, name: str, suffix: str = "") -> Path:
     return path
 
 
+def named_path(text: str) -> tuple[str, str]:
+    """Split NAME=PATH, or a PATH without a name, into the name, "" for none, and the path.
+
+    Both may hold `=`: the path is the longest one that exists, or what comes after the first `=`.
+    """
+    starts = [0, *(match.end() for match in re.finditer("=", text))]
+    start = next((start for start in starts if os.path.exists(text[start:])), starts[:2][-1])
+    return text[: max(0, start - 1)], text[start:]
+
+
 def printable(path: str | Path) -> str:
     """Return a path as text that can be printed and written on one line: odd bytes become \\xNN."""
     text = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

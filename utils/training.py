@@ -1,5 +1,6 @@
 """What training changes, and one step of it."""
 
+import shlex
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -208,7 +209,7 @@ class Trainer:
             "iteration": self.iteration,
             "best": self.best,
             "pending": self.pending,
-            "command": " ".join(sys.argv),
+            "command": shlex.join(sys.argv),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from utils.classes import CITYSCAPES, ClassTable
 from utils.errors import UserError
 from utils.evaluation.metrics import count_pixels, summarize
 from utils.evaluation.tables import percent, text_table
+from utils.files import named_path
 from utils.visualize import colorize
 
 GAP, TITLE = 6, 22  # px between panels, and of the row of titles
@@ -90,8 +91,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    titles, paths = zip(*(network.partition("=")[::2] for network in args.networks), strict=True)
-    if not all(paths):
+    titles, paths = zip(*map(named_path, args.networks), strict=True)
+    if not (all(titles) and all(paths)):
         raise UserError(f"networks are given as TITLE=CHECKPOINT, not {' '.join(args.networks)}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     nets = [load(path, device=device) for path in paths]

@@ -159,3 +159,11 @@ def test_files_that_are_not_whole_results(write, tmp_path):
         summarize.read_results(part)
     with pytest.raises(MissingFile, match="none"):
         summarize.read_results(tmp_path / "none")
+
+
+def test_a_path_with_an_equals_sign(write, tmp_path, monkeypatch, capsys):
+    write("lr=0.1", cityscapes=0.36)
+    monkeypatch.chdir(tmp_path)
+    assert "36.00" in "".join(printed(monkeypatch, capsys, "lr=0.1"))
+    (row,) = [line for line in printed(monkeypatch, capsys, "isw=lr=0.1/results.json") if "36.00" in line]
+    assert row.startswith("isw ")

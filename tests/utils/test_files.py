@@ -15,6 +15,7 @@ from tests.helpers import ROOT
 from utils.errors import DamagedFile, DiskFull, MissingFile, UserError
 from utils.files import (
     below,
+    named_path,
     printable,
     read_array,
     remove_stale,
@@ -250,3 +251,23 @@ def test_below_follows_no_link_out_of_the_folder(tmp_path):
 
 def test_printable():
     assert printable("M\udcfcnchen\n\x1b\u202e.png") == r"M\xfcnchen\n\x1b\u202e.png"
+
+
+@pytest.mark.parametrize(
+    "text, name, path",
+    [
+        ("isw=logs/a", "isw", "logs/a"),
+        ("logs/a", "", "logs/a"),
+        ("logs/lr=0.1/a", "", "logs/lr=0.1/a"),
+        ("isw=logs/lr=0.1/a", "isw", "logs/lr=0.1/a"),
+        ("lr=0.1=logs/a", "lr=0.1", "logs/a"),
+        ("isw=nowhere/lr=0.1", "isw", "nowhere/lr=0.1"),
+        ("nowhere", "", "nowhere"),
+        ("isw=", "isw", ""),
+    ],
+)
+def test_named_path(text, name, path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("logs/a", "logs/lr=0.1/a"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert named_path(text) == (name, path)

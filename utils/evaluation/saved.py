@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import MissingFile, UserError
+from utils.files import named_path
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ def read_named(runs: Sequence[str]) -> dict[str, list[Saved]]:
     """
     named: dict[str, list[Saved]] = {}
     for run in runs:
-        name, sign, path = run.partition("=")
-        if not (name and sign and path):
+        name, path = named_path(run)
+        if not (name and path):
             raise UserError(f"a run is given as NAME=FOLDER, not {run}")
         named.setdefault(name, []).append(read(path))
     tables = {tuple(saved.classes) for seeds in named.values() for saved in seeds}

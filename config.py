@@ -478,6 +478,12 @@ def _start(parser: Parser) -> None:
         help="checkpoint whose weights training starts from, or a run's folder for its newest one",
     )
     add(
+        "--resume",
+        metavar="auto|PATH",
+        help="continue a run in its own folder: its checkpoint or folder, or (auto) the newest sound "
+        "checkpoint of --date and --exp; auto starts a new run if there is none",
+    )
+    add(
         "--restore_optimizer",
         action="store_true",
         help="continue the --snapshot run: optimizer, schedule, epoch, whitening masks",
@@ -710,6 +716,7 @@ def _check_optimization(args: argparse.Namespace) -> Idle:
     _at_least(args, 0, "weight_decay", "weight_decay_bias", "poly_exp", "repoly", "seed")
     _at_least(args, 1, "max_epoch", "max_iter", "stop_after", "bs_mult", "bs_mult_val", "val_every")
     _at_least(args, 1, "keep_last")
+    _at_least(args, 0, "save_every_iters")
     if "max_epoch" not in args.given:
         args.max_epoch = None
     if not 0 <= args.momentum < 1:
@@ -737,6 +744,12 @@ def _train_records(parser: Parser) -> None:
     add("--visualize_feature", action="store_true", help="log pictures of feature covariances")
     add("--ckpt", type=str, default="logs/ckpt", help="folder of checkpoints and logs")
     add("--tb_path", type=str, default="logs/tb", help="folder of TensorBoard events")
+    add(
+        "--save_every_iters",
+        type=int,
+        help="also save after every N iterations; without it, about every 10 minutes, as the first log line "
+        "measures; 0 saves after epochs only",
+    )
     add("--keep_last", type=int, default=1, help="how many of the newest last_... checkpoints stay")
 
 

@@ -10,6 +10,7 @@ import argparse
 import math
 from collections.abc import Callable
 from itertools import islice, repeat
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import config
+from datasets import get_dataset_class
 from datasets.loaders import Loaders, endless, setup_classes, setup_loaders
 from loss import HeadLosses, MainLoss, cross_entropy
 from network import get_adaptation, get_net
@@ -27,68 +29,96 @@ from network.instance_whitening import Whitening, covariance
 from network.normalization import synchronize_batch_norm
 from network.weights import load_weights
 from optimizer import get_optimizer
-from utils import checkpoint, distributed, settings, tensorboard, visualize
+from utils import checkpoint, distributed, resume, settings, tensorboard, visualize
 from utils.classes import ClassTable
 from utils.errors import UserError
-from utils.evaluation.validation import validate
+from utils.evaluation.validation import Pictures, validate_all
 from utils.exit import exit_cleanly
-from utils.logging import Run, logger, setup
+from utils.files import sha256
+from utils.logging import logger, setup, warn_in_log
 from utils.norms import Norm
+from utils.run import Run
 from utils.saving import Keeper
+from utils.signals import StopSignal
 from utils.statistics import estimate_masks
-from utils.training import Scores, Trainer
+from utils.steps import StepLog
+from utils.training import Epoch, Trainer
 
 LOG_EVERY = 50  # iterations
 TEST_MODE_ITERATIONS = 7
 
 
 def main(args: argparse.Namespace) -> None:
-    device = distributed.init(args.local_rank, args.num_workers)
+    device = distributed.init(args.local_rank)
     setup()
-    torch.manual_seed(args.seed)
-    classes = setup_classes(args)
-    args = config.complete(args, distributed.world_size(), len(classes))
-    if args.snapshot:  # a wrong path is found at once
+    with StopSignal(device, resume.command("auto")) as stop:
+        torch.manual_seed(args.seed)
+        classes = setup_classes(args)
+        args = config.complete(args, distributed.world_size(), len(classes))
+        continued = find_start(args)
+        state = checkpoint.load(args.snapshot) if args.snapshot else {}
+        trainer, loaders = build(args, classes, device)
+        if state:
+            start_from(args, trainer, state)
+        if continued and finished(args, trainer) and not trainer.pending:
+            text = "%s is of a finished run, iteration %d: nothing is left to do"
+            logger.info(text, continued, trainer.iteration)
+            return
+        if distributed.world_size() > 1:
+            synchronize_batch_norm(trainer.net)
+            trainer.model = DistributedDataParallel(trainer.net, [device] if device.type == "cuda" else None)
+        place = {"continued": continued.parent, "position": state.get("events")} if continued else {}
+        del state
+        run = Run(args.ckpt, args.tb_path, args.date, args.exp, args.tb_tag, **place)
+        stop.command = resume.command(run.checkpoints)
+        if continued:
+            logger.info("continuing %s from iteration %d", continued, trainer.iteration)
+        announce(args, trainer)
+        run.record(facts(args, trainer, loaders))
+        options = {"select": args.select_on, "keep_last": args.keep_last, "every": args.save_every_iters}
+        distributed.lose_patience()
+        with run, Keeper(trainer, run, next(iter(loaders.val), "unscored"), **options) as keeper:
+            train(args, loaders, keeper, stop, classes)
+        logger.info("checkpoints and log in %s, TensorBoard in %s", run.checkpoints, run.tensorboard)
+
+
+def find_start(args: argparse.Namespace) -> Path | None:
+    """Set `snapshot` to the file of the checkpoint to start from; return the one that --resume continues."""
+    experiment = Path(args.ckpt, args.date, args.exp)
+    continued = distributed.from_first_rank(lambda: resume.find(args.resume, experiment))
+    if continued:
+        args.snapshot, args.restore_optimizer, args.pretrained = str(continued), True, "none"
+    elif args.snapshot:  # a wrong path is found at once
         args.snapshot = str(distributed.from_first_rank(lambda: checkpoint.find(args.snapshot)))
-    state = checkpoint.load(args.snapshot) if args.snapshot else None
-    trainer, loaders = build(args, classes, device)
-    if state:
-        start_from(args, trainer, state)
-    del state
-    if distributed.world_size() > 1:
-        synchronize_batch_norm(trainer.net)
-        trainer.model = DistributedDataParallel(trainer.net, [device] if device.type == "cuda" else None)
-    run = Run(args.ckpt, args.tb_path, args.date, args.exp, args.tb_tag)
-    announce(args, trainer)
-    first = next(iter(loaders.val), "unscored")
-    with run, Keeper(trainer, run.checkpoints, first, args.select_on, args.keep_last) as keeper:
-        train(args, trainer, loaders, run, keeper, classes)
-    logger.info("checkpoints and log in %s, TensorBoard in %s", run.checkpoints, run.tensorboard)
+    return continued
 
 
 def train(
-    args: argparse.Namespace,
-    trainer: Trainer,
-    loaders: Loaders,
-    run: Run,
-    keeper: Keeper,
-    classes: ClassTable,
+    args: argparse.Namespace, loaders: Loaders, keeper: Keeper, stop: StopSignal, classes: ClassTable
 ) -> None:
     """Train epoch after epoch; after each, save, take the statistics that are due, validate and save."""
-    last_iteration = min(args.max_iter, args.stop_after or args.max_iter)
+    trainer, run = keeper.trainer, keeper.run
+    log = StepLog(trainer, run.writer, args.max_iter)
     while trainer.pending or not finished(args, trainer):
-        complete = train_epoch(args, trainer, loaders, run, classes, last_iteration)
-        keeper.save()  # before what can fail
-        if trainer.iteration == args.stop_after:
+        with stop.recording():
+            epoch, stopped = train_epoch(args, loaders, keeper, stop, log, classes)
+            keeper.save()  # before what can fail
+        if stopped or trainer.iteration == args.stop_after:
+            logger.info("iteration %d is saved in %s", trainer.iteration, run.checkpoints)
+            if stopped:
+                raise stop.stopped()
             return
-        statistics = complete and trainer.whitening.selective and statistics_due(args, trainer.epoch)
+        statistics = epoch.complete and trainer.whitening.selective and statistics_due(args, trainer.epoch)
         if statistics:
             estimate_masks(trainer, loaders.statistics, args.trials, run.writer)
-        scores = validate_all(trainer, validation_due(args, trainer, loaders), run, args, classes)
+        nets = {"": trainer.net} | ({"-teacher": trainer.teacher} if trainer.teacher else {})
+        pictures = Pictures(run.writer, trainer.epoch, classes, args.image_in, covariances(args))
+        scores = validate_all(nets, validation_due(args, trainer, loaders), cross_entropy, pictures)
         if statistics or scores:
-            keeper.save(scores)
+            keeper.save(scores, epoch.complete)
         trainer.epoch, trainer.pending = trainer.epoch + 1, False
-    logger.info("report last_...; %s", selected(args))
+    chosen = ", ".join(args.select_on) or "no dataset"
+    logger.info("report the scores of last_...; labels of %s chose best_...", chosen)
 
 
 def build(args: argparse.Namespace, classes: ClassTable, device: torch.device) -> tuple[Trainer, Loaders]:
@@ -145,17 +175,22 @@ def announce(args: argparse.Namespace, trainer: Trainer) -> None:
         logger.warning(text, args.cov_stat_epoch, (args.cov_stat_epoch + 1) * steps, last)
 
 
+def facts(args: argparse.Namespace, trainer: Trainer, loaders: Loaders) -> dict[str, Any]:
+    """Return what run.json says of this run: all flags, its datasets, and the checkpoint it starts from."""
+    used = {"train": loaders.train, "target": loaders.target} | loaders.val
+    parent = {"file": args.snapshot, "iteration": trainer.iteration, "continued": args.restore_optimizer}
+    return {
+        "flags": trainer.settings,
+        "images": {name: len(loader.dataset) for name, loader in used.items() if loader},
+        "roots": {name: str(args.roots(get_dataset_class(name))) for name in [*args.dataset, *loaders.val]},
+        "parent": parent | {"sha256": sha256(args.snapshot)} if args.snapshot else None,
+    }
+
+
 def finished(args: argparse.Namespace, trainer: Trainer) -> bool:
     """Whether training has reached --max_iter, --max_epoch, or the one epoch of a run without images."""
     epochs = args.max_epoch or (math.inf if len(trainer.loaders.train) else 1)
     return trainer.iteration >= args.max_iter or trainer.epoch >= epochs
-
-
-def selected(args: argparse.Namespace) -> str:
-    """Say which labels chose a checkpoint."""
-    if not args.select_on:
-        return "no labels chose a checkpoint"
-    return f"best_... was chosen by labels of {', '.join(args.select_on)}"
 
 
 def head_losses(args: argparse.Namespace, classes: ClassTable) -> HeadLosses:
@@ -190,50 +225,44 @@ def start_from(args: argparse.Namespace, trainer: Trainer, state: dict[str, Any]
 
 def train_epoch(
     args: argparse.Namespace,
-    trainer: Trainer,
     loaders: Loaders,
-    run: Run,
+    keeper: Keeper,
+    stop: StopSignal,
+    log: StepLog,
     classes: ClassTable,
-    last_iteration: int,
-) -> bool:
-    """Do the remaining steps of the epoch, up to `last_iteration`; return whether it is complete.
+) -> tuple[Epoch, bool]:
+    """Do the remaining steps of the epoch; return it, and whether a signal stopped it.
 
-    The host waits for the device only at log lines.
+    The host waits for the device only at log lines and where a checkpoint is due.
     """
-    epoch = trainer.start_epoch(last_iteration, TEST_MODE_ITERATIONS if args.test_mode else None)
+    trainer, run = keeper.trainer, keeper.run
+    epoch = trainer.start_epoch(args.max_iter, TEST_MODE_ITERATIONS if args.test_mode else None)
     if epoch.done == epoch.stop:
-        return epoch.complete
+        return epoch, stop.requested()
     targets = endless(loaders.target) if loaders.target else repeat(None)
     batches = islice(zip(loaders.train, targets, strict=False), epoch.stop - epoch.done)
-    progress = {"total": epoch.stop, "initial": epoch.done, "disable": not distributed.is_main()}
-    bar = tqdm(batches, f"epoch {trainer.epoch}", leave=False, **progress)
+    progress = {"total": args.max_iter, "initial": trainer.iteration, "disable": not distributed.is_main()}
+    bar = tqdm(log.timed(batches), f"epoch {trainer.epoch}", leave=False, **progress)
     for step, (batch, target) in enumerate(bar, start=epoch.done + 1):
         if args.dump_augmentation_images and step == 1:
             prefix = run.checkpoints / f"augmentation/epoch_{trainer.epoch}_rank_{distributed.rank()}"
             visualize.save_batch(trainer.to_device(batch)[0], batch["name"], prefix, args.image_in)
         trainer.step(batch, target)
+        seconds = None
         if step % LOG_EVERY == 0 or step == epoch.stop:
-            log_step(trainer, run, step)
+            seconds = log.write(step, len(loaders.train))
             if trainer.teacher:
                 tensorboard.self_training(run.writer, trainer.adaptation, classes, trainer.iteration)
+        if step == epoch.stop:
+            break
+        if (stopped := stop.requested()) or trainer.iteration == args.stop_after:
+            return epoch, stopped
+        if keeper.due(seconds):
+            keeper.save()
     if trainer.teacher:
-        labelled, keys = trainer.adaptation.labelled_views, ("student", "probs", "pseudo_label")
-        views = {key: labelled[key][: args.sac_views] for key in keys}
+        views = {key: value[: args.sac_views] for key, value in trainer.adaptation.labelled_views.items()}
         tensorboard.target_views(run.writer, views, classes, args.image_in, trainer.epoch)
-    return epoch.complete
-
-
-def log_step(trainer: Trainer, run: Run, step: int) -> None:
-    """Log the mean losses since the last log line; raises UserError if they are not finite."""
-    means, seconds = trainer.means.take()
-    lr = trainer.schedule.get_last_lr()[0]
-    text = "[epoch %d], [iter %d / %d : %d], [loss %.6f], [lr %.6f], [time %.4f]"
-    steps = len(trainer.loaders.train)
-    logger.info(text, trainer.epoch, step, steps, trainer.iteration, means["train"], lr, seconds)
-    tensorboard.losses(run.writer, means, lr, trainer.iteration)
-    if not math.isfinite(means["train"]):
-        losses = ", ".join(f"{name} {mean}" for name, mean in means.items())
-        raise UserError(f"the loss is not finite at iteration {trainer.iteration}: {losses}; lower --lr")
+    return epoch, stop.requested()
 
 
 def statistics_due(args: argparse.Namespace, epoch: int) -> bool:
@@ -252,33 +281,14 @@ def validation_due(args: argparse.Namespace, trainer: Trainer, loaders: Loaders)
     return {name: loader for name, loader in loaders.val.items() if last and name in due}
 
 
-def validate_all(
-    trainer: Trainer, loaders: dict[str, DataLoader], run: Run, args: argparse.Namespace, classes: ClassTable
-) -> dict[str, Scores]:
-    """Score the network, and its teacher as NAME-teacher, on validation datasets; log and draw."""
-    nets = {"": trainer.net} | ({"-teacher": trainer.teacher} if trainer.teacher else {})
-    scores = {}
-    for suffix, net in nets.items():
-        for dataset, loader in loaders.items():
-            name = dataset + suffix
-            maps = covariances_of(net) if args.visualize_feature else None
-            options = name, trainer.epoch, classes, args.image_in, maps
-            draw = tensorboard.ValidationPictures(run.writer, *options)
-            bar = tqdm(loader, f"validate {name}", disable=not distributed.is_main(), leave=False)
-            scores[name], left_out = validate(net, bar, len(classes), cross_entropy, draw)
-            tensorboard.scores(run.writer, name, scores[name], trainer.epoch)
-            text = ", ".join(f"{tag} {value:.5f}" for tag, value in scores[name]._asdict().items())
-            logger.info("[epoch %d], %s: %s", trainer.epoch, name, text)
-            if left_out:
-                logger.warning("%s: %d images were left out of the validation", name, left_out)
-    return scores
-
-
-def covariances_of(net: nn.Module) -> Callable[[Tensor], list[Tensor]]:
-    """Return the function from images to the covariances (B, C, C) of the maps that `net` whitens."""
-    return lambda image: [covariance(maps) for maps in net.whitened_maps(image)]
+def covariances(args: argparse.Namespace) -> Callable[[nn.Module, Tensor], list[Tensor]] | None:
+    """Return what --visualize_feature draws: the covariances (B, C, C) of the maps that a network whitens."""
+    if not args.visualize_feature:
+        return None
+    return lambda net, image: [covariance(maps) for maps in net.whitened_maps(image)]
 
 
 if __name__ == "__main__":
     with exit_cleanly():
+        warn_in_log()
         main(config.parse_train_args())

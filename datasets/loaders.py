@@ -2,6 +2,7 @@
 
 import json
 import logging
+import signal
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -290,4 +291,11 @@ def _loader(
         pin_memory=torch.cuda.is_available(),
         drop_last=drop_last,
         generator=torch.Generator().manual_seed(seed),  # of the workers' seeds
+        worker_init_fn=_ignore_signals,
     )
+
+
+def _ignore_signals(worker: int) -> None:
+    """Leave signals to the training process, which ends its workers after it has saved."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)

@@ -136,6 +136,19 @@ def events(folder):
     return pairs
 
 
+def event_list(folder):
+    """Return (tag, step, encoded value) of every event of a run in order, without the record of the run."""
+    (file,) = folder.glob("tb/**/events*")
+    data, found = file.read_bytes(), []
+    while data:
+        length = int.from_bytes(data[:8], "little")
+        event = event_pb2.Event.FromString(data[12 : 12 + length])
+        values = [value for value in event.summary.value if not value.tag.startswith("run")]
+        found += [(value.tag, event.step, value.SerializeToString()) for value in values]
+        data = data[12 + length + 4 :]
+    return found
+
+
 # Checkpoint files.
 
 

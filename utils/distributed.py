@@ -1,5 +1,6 @@
 """One process or many: torch.distributed with NCCL on GPUs and gloo on CPUs, the same calls either way."""
 
+import functools
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,6 +13,7 @@ from torch import Tensor
 from utils.errors import UserError
 
 Value = TypeVar("Value")
+PATIENCE_MINUTES = 15  # of waiting for another process while training
 
 
 def init(local_rank: int = 0, loaders: int = 0) -> torch.device:
@@ -32,7 +34,8 @@ def init(local_rank: int = 0, loaders: int = 0) -> torch.device:
     else:
         share_cores(loaders)
     if "RANK" in os.environ:
-        # Others wait while the main process derives files from a whole dataset the first time.
+        # Others wait while the main process derives files from a whole dataset the first time. While training
+        # they wait less; see `lose_patience`.
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, init_method="env://", timeout=timedelta(hours=2))
     return device
@@ -46,6 +49,14 @@ def share_cores(loaders: int) -> None:
     if "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         torch.set_num_threads(max(1, cores - loaders))
+
+
+def lose_patience() -> None:
+    """Wait for other processes no longer than PATIENCE_MINUTES from now on, then raise an error."""
+    api = dist.distributed_c10d
+    limit = getattr(api, "set_timeout", None) or getattr(api, "_set_pg_timeout", None)  # torch before 2.12
+    if dist.is_initialized() and limit:
+        limit(timedelta(minutes=PATIENCE_MINUTES))
 
 
 def rank() -> int:
@@ -83,6 +94,41 @@ class _DifferentiableSum(torch.autograd.Function):
 def differentiable_sum(x: Tensor) -> Tensor:
     """Return the sum of `x` over all processes; its gradient is the sum of theirs."""
     return _DifferentiableSum.apply(x) if dist.is_initialized() else x
+
+
+def any_later(flag: bool, device: torch.device) -> Callable[[], bool]:
+    """Begin to ask whether `flag` is true on any process; call what is returned for the answer.
+
+    Asking does not make the host wait for the device. The answer waits only for the device's work before the
+    question.
+    """
+    if device.type != "cuda":
+        box = torch.tensor(float(flag))
+        work = dist.all_reduce(box, dist.ReduceOp.MAX, async_op=True)
+
+        def answer_of_cpu() -> bool:
+            work.wait()
+            return bool(box)
+
+        return answer_of_cpu
+    answer, event = torch.zeros((), pin_memory=True), torch.cuda.Event()
+    with torch.cuda.stream(side_stream(device)):
+        box = torch.full((), float(flag), device=device)
+        dist.all_reduce(box, dist.ReduceOp.MAX)
+        answer.copy_(box, non_blocking=True)
+        event.record()
+
+    def answer_of_device() -> bool:
+        event.synchronize()
+        return bool(answer)
+
+    return answer_of_device
+
+
+@functools.cache
+def side_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return a stream beside the one that computes."""
+    return torch.cuda.Stream(device)
 
 
 def broadcast_object(value: Value) -> Value:

@@ -7,35 +7,77 @@ import sys
 import traceback
 from collections.abc import Iterator
 
+import torch.distributed as dist
+
 from utils import distributed
 from utils.errors import UserError
+from utils.logging import write_to_file
+from utils.signals import CONTINUE, Stopped
+
+# What a user can do about errors of libraries, by words of their messages.
+MENDABLE = {
+    "out of memory|can't allocate memory|unable to find an engine|bad_alloc": "the memory does not suffice; "
+    "lower --bs_mult, --global_batch_size or --crop_size, or use --fp16",
+    "shared memory|bus error|unable to write to file </torch|/dev/shm": "no room in /dev/shm for the batches "
+    "of the loaders; lower --num_workers, or give a container more with --shm-size",
+    "DataLoader worker .* (killed by signal|exited unexpectedly)": "a loader process was killed, most likely "
+    "because the memory ran out; lower --num_workers",
+    "No space left on device": "the disk is full",
+    "Timed out waiting|Watchdog caught collective|wait timeout": "another process did not answer for "
+    f"{distributed.PATIENCE_MINUTES} minutes; it hangs, or it waits for its data",
+    "Connection (closed|reset) by|Broken pipe|connection was aborted": "another process ended; its own "
+    "message says why",
+}
 
 
 @contextlib.contextmanager
 def exit_cleanly() -> Iterator[None]:
     """Run a program and leave the process group; after an error, end with the exit code 2 or 1.
 
-    A UserError, or an OSError that names a file, is printed as one sentence; the exit code is 2. Every other
-    error is a mistake in the code: it keeps its traceback, and the exit code is 1. One of several processes
-    ends at once, because the shutdown of NCCL would wait for processes that wait for this one.
+    What a user can mend is printed as one sentence, once for all processes; the exit code is 2. Every other
+    error is a mistake in the code: it keeps its traceback, and the exit code is 1. Both go to the log file
+    too. One of several processes ends at once, because the shutdown of NCCL would wait for processes that
+    wait for this one. A run that a signal stopped ends with the code CONTINUE, after one line of the main
+    process.
     """
     try:
         yield
-    except Exception as error:
-        mendable = isinstance(error, UserError) or (isinstance(error, OSError) and error.filename is not None)
-        if mendable:
-            print(f"error: {sentence(error)}", file=sys.stderr, flush=True)
+    except Stopped as stopped:
+        if distributed.is_main():
+            write_to_file(str(stopped))
+            print(stopped, file=sys.stderr, flush=True)
         if distributed.world_size() > 1:
-            if not mendable:
+            sys.stdout.flush()
+            os._exit(CONTINUE)
+        raise SystemExit(CONTINUE) from stopped
+    except Exception as error:
+        text = mendable(error)
+        write_to_file(f"error: {text}" if text else "".join(traceback.format_exception(error)))
+        if text and is_first_to_say(text):
+            print(f"error: {text}", file=sys.stderr, flush=True)
+        if distributed.world_size() > 1:
+            if not text:
                 traceback.print_exc()
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(2 if mendable else 1)
-        if mendable:
+            os._exit(2 if text else 1)
+        if text:
             raise SystemExit(2) from error
         raise
     else:
         distributed.finish()
+
+
+def mendable(error: Exception) -> str | None:
+    """Return the sentence for an error that a user can mend: a UserError, an OSError that names a file, or
+    an error of a library that is known here; None for every other error."""
+    if isinstance(error, UserError) or (isinstance(error, OSError) and error.filename is not None):
+        return sentence(error)
+    if isinstance(error, RuntimeError | OSError | MemoryError):
+        for words, text in MENDABLE.items():
+            if found := re.search(f".*(?:{words}).*", str(error), re.IGNORECASE):
+                return f"{text} ({found[0].strip()[:200]})"
+    return None
 
 
 def sentence(error: Exception) -> str:
@@ -44,3 +86,20 @@ def sentence(error: Exception) -> str:
     if not text.startswith("Caught "):
         return text
     return re.split(rf"^[\w.]*{type(error).__name__}: ", text, flags=re.MULTILINE)[-1].strip()
+
+
+def is_first_to_say(text: str) -> bool:
+    """Whether no other process of the group has said `text` yet.
+
+    Before the group is joined, all processes find the same mistakes in the same flags, and the first one says
+    them.
+    """
+    if not dist.is_initialized():
+        return os.environ.get("RANK", "0") == "0" or "has no GPU of its own" in text
+    if distributed.world_size() == 1:
+        return True
+    try:
+        store = dist.distributed_c10d._get_default_store()
+        return store.add(f"said: {text}", 1) == 1
+    except RuntimeError:  # the store has ended with another process
+        return True

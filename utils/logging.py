@@ -1,31 +1,74 @@
-"""Where a run writes: folders, log and TensorBoard events."""
+"""The log of a program, and the means that its lines show."""
 
 import logging
+import os
+import shlex
 import sys
 import time
-from collections.abc import Callable
+import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
-from tensorboardX import SummaryWriter
 
 from utils import distributed
 
 logger = logging.getLogger("robustnet")
 
 
+class Early(logging.Handler):
+    """Keeps what is logged before there is a log file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
 def setup(file: Path | None = None) -> None:
-    """Send log lines to the console and, if given, to `file`. Processes other than the main one only warn."""
+    """Send log lines and warnings to the console and, if given, to `file`, which opens with the command.
+
+    A file that is there is continued. What was logged before goes to the file too. Processes other than the
+    main one only warn.
+    """
+    early = [r for handler in logger.handlers if isinstance(handler, Early) for r in handler.records]
+    keep = Early()
+    keep.records = early
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
     logger.propagate = False
     logger.setLevel(logging.INFO if distributed.is_main() else logging.WARNING)
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
-    handlers += [logging.FileHandler(file)] if file else []
+    handlers += [logging.FileHandler(file)] if file else [keep]
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%m-%d %H:%M:%S"))
         logger.addHandler(handler)
+    if file:
+        command = logging.LogRecord(logger.name, logging.INFO, "", 0, shlex.join(sys.argv), None, None)
+        for record in [command, *early]:
+            handlers[-1].handle(record)
+
+
+def warn_in_log() -> None:
+    """Let warnings of Python go to the log: to the console now, and to the log file once there is one.
+
+    Before the processes know each other, only the first one warns.
+    """
+    if os.environ.get("RANK", "0") == "0":
+        setup()
+        warnings.showwarning = lambda message, *_, **__: logger.warning("%s", message)
+    else:
+        warnings.simplefilter("ignore")
+
+
+def write_to_file(text: str) -> None:
+    """Write a line to the log file, if there is one, and not to the console."""
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(logging.LogRecord(logger.name, logging.ERROR, "", 0, text, None, None))
 
 
 class RunningMeans:
@@ -37,63 +80,33 @@ class RunningMeans:
     def reset(self) -> None:
         """Forget all values and start the clock again."""
         self.sums: dict[str, torch.Tensor] = {}
-        self.steps, self.since = 0, time.perf_counter()
+        self.steps = 0
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Count time and steps for the time per step from now on."""
+        self.timed, self.since = 0, time.perf_counter()
 
     def add(self, values: dict[str, torch.Tensor]) -> None:
         """Add the scalars of one step. Every step has the same names."""
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0) + value.detach()
         self.steps += 1
+        self.timed += 1
 
     def take(self) -> tuple[dict[str, float], float]:
         """Return the means since the last call and the seconds per step; all processes call it together."""
         count = self.steps * distributed.world_size()
         means = {name: (distributed.sum_in_place(total) / count).item() for name, total in self.sums.items()}
-        seconds = (time.perf_counter() - self.since) / self.steps
+        seconds = (time.perf_counter() - self.since) / max(1, self.timed)
         self.reset()
         return means, seconds
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the values added since the last call of `take`, of this process."""
+        return {"steps": self.steps, "sums": {name: value.cpu() for name, value in self.sums.items()}}
 
-class NoWriter:
-    """Has the methods of SummaryWriter, which do nothing: for processes that write no events."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *args, **kwargs: None
-
-
-class Run:
-    """The folders of one training run, `{root}/{date}/{exp}/{MM_DD_HH}[_n]`; the main process makes them.
-
-    `checkpoints` is the folder of the .pth files and the log. `tensorboard` is the folder of the events.
-    `writer` writes the events; only the main process has one that does.
-    """
-
-    def __init__(self, ckpt: str, tb_path: str, date: str, exp: str, tag: str = "") -> None:
-        hour = time.strftime("%m_%d_%H")
-        name = Path(date, exp)
-        stamp = distributed.broadcast_object(
-            self._free_stamp([Path(ckpt) / name, Path(tb_path) / name], hour)
-        )
-        self.checkpoints = Path(ckpt) / name / stamp
-        self.tensorboard = Path(tb_path) / name / (stamp + tag)
-        self.writer: SummaryWriter | NoWriter = NoWriter()
-        if distributed.is_main():
-            self.checkpoints.mkdir(parents=True)
-            self.writer = SummaryWriter(str(self.tensorboard))
-        setup(self.checkpoints / "log.txt" if distributed.is_main() else None)
-
-    def __enter__(self) -> "Run":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.writer.close()
-
-    @staticmethod
-    def _free_stamp(parents: list[Path], hour: str) -> str:
-        """Return `hour`, or `hour` with the first of _2, _3, .. that no earlier run has taken."""
-        taken = {folder.name for parent in parents if parent.is_dir() for folder in parent.iterdir()}
-        stamp, n = hour, 1
-        while any(name.startswith(stamp) and name[len(stamp) : len(stamp) + 1] != "_" for name in taken):
-            n += 1
-            stamp = f"{hour}_{n}"
-        return stamp
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Restore what `state_dict` returned."""
+        self.steps = state["steps"]
+        self.sums = {name: value.to(device) for name, value in state["sums"].items()}

@@ -7,30 +7,61 @@ from pathlib import Path
 from typing import Any
 
 from utils import checkpoint, distributed
+from utils.logging import logger
+from utils.run import Run
 from utils.training import Scores, Trainer, weights
+
+SAVE_EVERY = 600  # s between two checkpoints within an epoch
 
 
 class Keeper:
-    """Saves `trainer` to `folder` while training goes on; see `save`.
+    """Saves `trainer` to the folder of `run` while training goes on; see `save`.
 
     `first` is the dataset that `last_...` is named after. `previous_...` is the state before `last_...`: a
     second name of the same file, so it takes no time to write.
     """
 
     def __init__(
-        self, trainer: Trainer, folder: Path, first: str, select: Collection[str] = (), keep_last: int = 1
+        self,
+        trainer: Trainer,
+        run: Run,
+        first: str,
+        *,
+        select: Collection[str] = (),
+        keep_last: int = 1,
+        every: int | None = None,
     ) -> None:
-        self.trainer, self.folder, self.first, self.select = trainer, folder, first, select
-        self.keep_last, self.writer = keep_last, checkpoint.BackgroundWriter()
+        self.trainer, self.run, self.folder = trainer, run, run.checkpoints
+        self.first, self.select, self.keep_last, self.every = first, select, keep_last, every
+        self.writer = checkpoint.BackgroundWriter()
+        self.events = run.writer.position()
 
-    def save(self, scores: Mapping[str, Scores] | None = None) -> None:
-        """Begin to write what is trained, with or before its scores; all processes call this."""
+    def save(self, scores: Mapping[str, Scores] | None = None, complete: bool = True) -> None:
+        """Begin to write what is trained, with or before its scores; all processes call this.
+
+        An epoch that is not `complete` is validated again when the run is continued within it, so the events
+        of its validation do not count.
+        """
         self.trainer.pending = scores is None
+        if scores is None or complete:
+            self.events = self.run.writer.position()
         self.writer.wait()
         if distributed.is_main():
             self.keep_previous()
         select = [name for name in self.select if name in (scores or {})]
-        save(self.trainer, scores or {}, self.folder, select, self.keep_last, self.writer, self.first)
+        options = select, self.keep_last, self.writer, self.first, {"events": dict(self.events)}
+        save(self.trainer, scores or {}, self.folder, *options)
+
+    def due(self, seconds: float | None = None) -> bool:
+        """Whether to save after this iteration; all processes get the same answer.
+
+        `seconds` is the time per step, where it is known. The first one decides how often a run saves that
+        --save_every_iters does not tell.
+        """
+        if seconds and self.every is None:
+            self.every = distributed.broadcast_object(max(1, round(SAVE_EVERY / seconds)))
+            logger.info("saving after every %d iterations, about 10 minutes (--save_every_iters)", self.every)
+        return bool(self.every) and self.trainer.iteration % (self.every or 1) == 0
 
     def keep_previous(self) -> None:
         """Give the newest last_... its second name, previous_..."""
@@ -64,6 +95,7 @@ def save(
     keep_last: int = 1,
     writer: checkpoint.BackgroundWriter | None = None,
     first: str | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
     """Write `best_...` per dataset, then `ema_...` of a teacher and `last_...`, both of dataset `first`.
 
@@ -80,7 +112,7 @@ def save(
         checkpoint.require_finite(state_dict)
     improved = [name for name in select if scores[name].mean_iu > trainer.best.get(name, -1)]
     trainer.best |= {name: scores[name].mean_iu for name in improved}
-    state = trainer.state_dict()
+    state = trainer.state_dict() | dict(more or {})
     if not distributed.is_main():
         return
     first = first or next(iter(scores), "unscored")

@@ -35,6 +35,7 @@ IGNORED = frozenset(
     """
     data_root dataset_dir cache_dir cache_images ckpt tb_path tb_tag date exp snapshot restore_optimizer
     pretrained num_workers bs_mult_val aug_device strict_data local_rank stop_after keep_last
+    resume save_every_iters
     adam sac_phase bs_mult global_batch_size
     sgd syncbn hardnm trunk scf start_epoch dist_url use_wtloss use_isw
     """.split()

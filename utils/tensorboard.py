@@ -3,16 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from tensorboardX import SummaryWriter
 from torch import Tensor
 
 from utils import visualize
 from utils.classes import ClassTable
-from utils.logging import NoWriter
+from utils.events import EventWriter, NoWriter
 from utils.training import Scores
 
 OVERLAYS = 4  # validation images of each dataset that are drawn after every epoch
-Writer: TypeAlias = SummaryWriter | NoWriter
+Writer: TypeAlias = EventWriter | NoWriter
 
 
 def losses(writer: Writer, means: Mapping[str, float], lr: float, iteration: int) -> None:

@@ -15,7 +15,7 @@ from utils.errors import UserError
 from utils.logging import RunningMeans, logger
 
 Batch = dict[str, Any]
-ADDED_LATER = {"pending"}  # entries that earlier checkpoints lack
+ADDED_LATER = {"pending", "means"}  # entries that earlier checkpoints lack
 
 
 class Scores(NamedTuple):
@@ -176,11 +176,12 @@ class Trainer:
         if not done:
             seed = self.settings["seed"], self.epoch, distributed.rank()
             torch.manual_seed(hash(seed))  # of the dropout
+            self.means.reset()
         self.pending = True
         self.model.train()
         if self.adaptation:
             self.adaptation.prepare(self.net)
-        self.means.reset()
+        self.means.restart_clock()
         length = len(loader) if most_steps is None else min(len(loader), most_steps)
         return Epoch(done, min(length, done + last_iteration - self.iteration), length)
 
@@ -204,6 +205,7 @@ class Trainer:
             "whitening": self.whitening.state_dict(),
             "sampler": self.loaders.train.sampler.state_dict(),
             "rng": distributed.all_gather_objects(random_state()),
+            "means": distributed.all_gather_objects(self.means.state_dict()),
             "settings": self.settings,
             "epoch": self.epoch,  # the sampler's position says which steps of it are done
             "iteration": self.iteration,
@@ -236,6 +238,8 @@ class Trainer:
             self.loaders.target.sampler.load_state_dict(state["target_sampler"])
         if len(state["rng"]) == distributed.world_size():  # else the next epoch is seeded anew
             set_random_state(state["rng"][distributed.rank()])
+            if "means" in state:
+                self.means.load_state_dict(state["means"][distributed.rank()], self.device)
         self.pending = state.get("pending", False)
         finished = self.steps_done() >= len(self.loaders.train) and not self.pending
         self.epoch = state["epoch"] + finished

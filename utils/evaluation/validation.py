@@ -1,12 +1,17 @@
 """Scores of whole images during training. What is wrong with one image costs that image, not the run."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import chain
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
-from utils import distributed
+from utils import distributed, tensorboard
+from utils.classes import ClassTable
 from utils.evaluation.inference import out_of_memory, predict
 from utils.evaluation.metrics import ConfusionMatrix
 from utils.logging import logger
@@ -14,6 +19,40 @@ from utils.training import Scores
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Draw = Callable[[Tensor, Tensor, Tensor], None]
+
+
+class Pictures(NamedTuple):
+    """Where the pictures of a validation go, and how they are drawn; see tensorboard.ValidationPictures."""
+
+    writer: tensorboard.Writer
+    epoch: int
+    classes: ClassTable
+    image_in: bool = False
+    covariances: Callable[[nn.Module, Tensor], list[Tensor]] | None = None
+
+    def of(self, name: str, net: nn.Module) -> tensorboard.ValidationPictures:
+        """Return what draws the batches of dataset `name`."""
+        maps = partial(self.covariances, net) if self.covariances else None
+        options = self.epoch, self.classes, self.image_in, maps
+        return tensorboard.ValidationPictures(self.writer, name, *options)
+
+
+def validate_all(
+    nets: Mapping[str, nn.Module], loaders: Mapping[str, DataLoader], loss: Loss, pictures: Pictures
+) -> dict[str, Scores]:
+    """Score networks, by the suffix of their names, on datasets; log, plot and draw."""
+    scores = {}
+    for suffix, net in nets.items():
+        for dataset, loader in loaders.items():
+            name = dataset + suffix
+            bar = tqdm(loader, f"validate {name}", disable=not distributed.is_main(), leave=False)
+            scores[name], left_out = validate(net, bar, len(pictures.classes), loss, pictures.of(name, net))
+            tensorboard.scores(pictures.writer, name, scores[name], pictures.epoch)
+            text = ", ".join(f"{tag} {value:.5f}" for tag, value in scores[name]._asdict().items())
+            logger.info("[epoch %d], %s: %s", pictures.epoch, name, text)
+            if left_out:
+                logger.warning("%s: %d images were left out of the validation", name, left_out)
+    return scores
 
 
 @torch.no_grad()

@@ -1,0 +1,58 @@
+"""Which checkpoint a run continues from, and the command that continues it."""
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from utils import checkpoint
+from utils.errors import UserError
+from utils.logging import logger
+from utils.run import launch_id
+
+
+def find(resume: str | None, experiment: Path) -> Path | None:
+    """Return the checkpoint that --resume asks for: a file, of a run's folder the newest, or of "auto".
+
+    "auto" is the newest sound checkpoint of the run of `experiment` that saved last; None if no run saved
+    one. A process that torchrun started again continues the run of its own launch. Raises UserError for a
+    path without a sound checkpoint.
+    """
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+    if resume not in (None, "auto") and not restarted:
+        return checkpoint.find(str(resume))
+    runs: dict[Path, int] = {}
+    for file in experiment.glob("*/*.pth") if resume or restarted else ():
+        runs[file.parent] = max(file.stat().st_mtime_ns, runs.get(file.parent, 0))
+    for run in sorted(runs, key=lambda run: runs[run], reverse=True):
+        if restarted and launch_id() not in launches(run):
+            continue
+        try:
+            return checkpoint.newest(run)
+        except UserError as error:
+            logger.warning("%s", error)
+    return checkpoint.find(str(resume)) if resume not in (None, "auto") else None
+
+
+def launches(run: Path) -> list[str]:
+    """Return the launches that wrote to a run's folder, as its run.json says."""
+    try:
+        starts = json.loads((run / "run.json").read_text())["starts"]
+        return [start["launch"] for start in starts if start["launch"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def command(folder: str | Path) -> str:
+    """Return the command of this process with --resume FOLDER, as a shell reads it."""
+    words, skip = [], False
+    for word in sys.argv:
+        if not skip and not word.startswith("--resume="):
+            skip = word == "--resume"
+            words += [] if skip else [word]
+        else:
+            skip = False
+    local = os.environ.get("LOCAL_WORLD_SIZE")
+    start = ["torchrun", f"--nproc_per_node={local}"] if local else ["python"]
+    return shlex.join([*start, *words, "--resume", str(folder)])

@@ -1,0 +1,142 @@
+"""Where a training run writes: its folders, log.txt, run.json and TensorBoard events."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+import torchvision
+
+from utils import distributed
+from utils.events import EventWriter, NoWriter, Position
+from utils.files import write_text
+from utils.logging import logger, setup
+
+ROOT = Path(__file__).parents[1]
+
+
+class Run:
+    """The folders of one training run, `{root}/{date}/{exp}/{MM_DD_HH}[_n]`; the main process makes them.
+
+    `checkpoints` is the folder of the .pth files and the log. `tensorboard` is the folder of the events.
+    `writer` writes the events; only the main process has one that does. With `continued`, the folder of a
+    run's checkpoints, that run's files are continued, the events from `position` on.
+    """
+
+    def __init__(
+        self,
+        ckpt: str,
+        tb_path: str,
+        date: str,
+        exp: str,
+        tag: str = "",
+        *,
+        continued: Path | None = None,
+        position: Position | None = None,
+    ) -> None:
+        checkpoints, tensorboard = Path(ckpt, date, exp), Path(tb_path, date, exp)
+        if continued is None:
+            make = lambda: make_folders(checkpoints, tensorboard, tag)  # noqa: E731
+            stamp = distributed.from_first_rank(make)
+            self.checkpoints = checkpoints / stamp
+        else:
+            self.checkpoints = continued
+        self.tensorboard = tensorboard / (self.checkpoints.name + tag)
+        self.writer: EventWriter | NoWriter = NoWriter()
+        if distributed.is_main():
+            self.writer = EventWriter(self.tensorboard, position)
+        setup(self.checkpoints / "log.txt" if distributed.is_main() else None)
+
+    def record(self, facts: Mapping[str, Any]) -> None:
+        """Write run.json, and the same as text of TensorBoard; a continued run adds to `starts`."""
+        if not distributed.is_main():
+            return
+        file = self.checkpoints / "run.json"
+        try:
+            starts = json.loads(file.read_text())["starts"]
+        except (OSError, ValueError, KeyError, TypeError):
+            starts = []
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        starts.append({"time": now, "command": sys.argv, "launch": launch_id()})
+        text = json.dumps({**facts, **environment(), "starts": starts}, indent=1, default=str)
+        write_text(file, text + "\n")
+        if len(starts) == 1:
+            self.writer.add_text("run", f"```\n{text}\n```")
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.writer.close()
+
+
+def make_folders(checkpoints: Path, tensorboard: Path, tag: str) -> str:
+    """Make the two folders of a new run; return their name, the hour, or the hour with _2, _3, ...
+
+    Several processes that start at one time never get the same folder.
+    """
+    hour, n = time.strftime("%m_%d_%H"), 1
+    while True:
+        stamp = hour if n == 1 else f"{hour}_{n}"
+        n += 1
+        if taken(checkpoints, stamp) or taken(tensorboard, stamp):
+            continue
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        try:
+            (checkpoints / stamp).mkdir()
+        except FileExistsError:
+            continue
+        try:
+            (tensorboard / (stamp + tag)).mkdir(parents=True)
+        except FileExistsError:
+            if checkpoints / stamp != tensorboard / (stamp + tag):  # the published scripts write both to one
+                (checkpoints / stamp).rmdir()
+                continue
+        return stamp
+
+
+def taken(parent: Path, stamp: str) -> bool:
+    """Whether a run has the name `stamp`, also with a --tb_tag after it."""
+    names = [folder.name for folder in parent.glob(f"{stamp}*")]
+    return any(name[len(stamp) : len(stamp) + 1] != "_" for name in names)
+
+
+def launch_id() -> str | None:
+    """Return what torchrun names a launch and its restarts by; None without torchrun."""
+    return os.environ.get("TORCHELASTIC_RUN_ID")
+
+
+def environment() -> dict[str, Any]:
+    """Return the code's commit and whether it is unchanged, the versions, and the devices."""
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "unchanged": git("status", "--porcelain", "--untracked-files=no") == "",
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "numpy": numpy.__version__,
+            "cuda": torch.version.cuda,
+        },
+        "devices": gpus or ["cpu"],
+        "host": platform.node(),
+        "processes": distributed.world_size(),
+    }
+
+
+def git(*words: str) -> str | None:
+    """Return what git prints about the folder of the code; None without git or a repository."""
+    try:
+        command = ["git", "-C", str(ROOT), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        logger.debug("%s", error)
+        return None

@@ -43,8 +43,10 @@ def watch(owner, name):
         return result
     setattr(owner, name, watched)
 
-for owner, name in ((Trainer, "step"), (Whitening, "observe"), (validation, "predict"), (torch_files, "write")):
-    watch(owner, name)
+watch(Trainer, "step")
+watch(Whitening, "observe")
+watch(validation, "predict")
+watch(torch_files, "write")
 with exit_cleanly():
     warn_in_log()
     train.main(config.parse_train_args())
@@ -56,7 +58,7 @@ PARTS = (
 
 
 def argv(town, folder):
-    """Three epochs of four iterations, masks after the first one, a checkpoint after every second iteration."""
+    """Three epochs of four iterations, masks after the first, a checkpoint after every second."""
     small = ["--crop_size", "32", "--max_iter", "12", "--cov_stat_epoch", "0", *ISW]
     return flags(town, folder, *small, "--save_every_iters", "2", "--resume", "auto")
 
@@ -108,18 +110,11 @@ def test_a_finished_run_says_so(whole, toy_town, capsys):
     assert event_list(whole) == before
 
 
-def test_a_run_stops_exactly_where_it_is_told(whole, toy_town, tmp_path):
-    words = argv(toy_town, tmp_path)
-    run([*words, "--stop_after", "7"])
-    assert checkpoint.load(the_checkpoint(tmp_path))["iteration"] == 7
-    run(words)
-    assert_equal(tmp_path, whole)
-
-
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(whole, toy_town, tmp_path, capsys):
     words = argv(toy_town, tmp_path)
     run([*words, "--stop_after", "7"])
     file = the_checkpoint(tmp_path)
+    assert checkpoint.load(file)["iteration"] == 7
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.unlink()  # the state before has the same content under another name

@@ -49,7 +49,7 @@ TEST_MODE_ITERATIONS = 7
 
 
 def main(args: argparse.Namespace) -> None:
-    device = distributed.init(args.local_rank)
+    device = distributed.init(args.local_rank, args.num_workers)
     setup()
     with StopSignal(device, resume.command("auto")) as stop:
         torch.manual_seed(args.seed)

@@ -864,7 +864,11 @@ def _inference(parser: Parser) -> None:
         default="float32",
         help="of the convolutions; float32 is TF32 where the GPU has it",
     )
-    add("--max_memory_gb", type=float, help="largest GPU memory (GiB) to use; without it: all that is free")
+    add(
+        "--max_memory_gb",
+        type=float,
+        help="most GPU memory, on a CPU most memory of a process (GiB); without it: all",
+    )
 
 
 def _check_inference(args: argparse.Namespace) -> Idle:

@@ -29,10 +29,10 @@ from utils import checkpoint, distributed
 from utils.classes import ClassTable
 from utils.corrupted import parse
 from utils.errors import UserError
-from utils.evaluation import report, robustness, tables
+from utils.evaluation import memory, report, robustness, tables
 from utils.evaluation.fingerprint import fingerprints
 from utils.evaluation.folder import PICTURES, ResultFolder
-from utils.evaluation.inference import WindowBatcher, free_memory, out_of_memory, predict, window_batcher
+from utils.evaluation.inference import WindowBatcher, classify, free_memory, out_of_memory, window_batcher
 from utils.evaluation.metrics import count_pixels
 from utils.evaluation.progress import Background, Progress, merged
 from utils.evaluation.protocol import Protocol
@@ -42,6 +42,7 @@ from utils.exit import exit_cleanly
 from utils.files import printable, safe_name, sha256
 from utils.logging import logger, setup
 
+LARGE = 2**24  # px of an image that is finished before the next one
 ASPP_POOL_WINDOW = 105  # px of the feature map, with --fixed_aspp_pool
 UNREADABLE, TOO_LARGE = "cannot be read", "are too large for the memory"
 TOO_LARGE_ADVICE = (
@@ -66,6 +67,15 @@ def main(args: argparse.Namespace) -> int:
     device = distributed.init(args.local_rank, args.num_workers)
     setup()
     args = config.place_results(args, distributed.from_first_rank(lambda: checkpoint.find(args.snapshot)))
+    limit = args.max_memory_gb if device.type == "cpu" else None
+    if limit:
+        args.num_workers = 0  # loader processes would hold images of their own
+    with memory.at_most(limit):
+        return evaluate_datasets(args, device)
+
+
+def evaluate_datasets(args: argparse.Namespace, device: torch.device) -> int:
+    """Evaluate one dataset after the other; return how many images were left out."""
     place = Path(args.ckpt_path, args.exp_name)
     folder = ResultFolder(place, args.split, args.val_dataset, args.split_index, args.split_count)
     snapshot_sha256 = sha256(args.snapshot, "checkpoint")
@@ -269,16 +279,20 @@ def evaluate(
 
     Files are written, and images loaded, while the device computes.
     """
-    left_out = {}
+    left_out: dict[str, str] = {}
     loader.sampler.indices = list(indices.values())
     with Background() as background:
         bar = tqdm(loader, recorder.dataset, disable=not (indices and distributed.is_main()))
         for name, batch in zip(indices, bar, strict=True):
             reason, done = " ".join(batch.get("unreadable", [])), None
-            left_out |= {name: UNREADABLE} if reason else {}
+            if reason:
+                left_out[name] = TOO_LARGE if "too large for the memory" in reason else UNREADABLE
             if not reason:
                 try:
                     done = predicted(evaluation, name, batch)
+                    if done.pred.numel() > LARGE:  # one at a time in memory
+                        recorder.finish(done)
+                        continue
                 except (RuntimeError, MemoryError) as error:
                     if not out_of_memory(error):
                         raise
@@ -294,8 +308,7 @@ def evaluate(
 def predicted(evaluation: Evaluation, name: str, batch: Mapping[str, Tensor]) -> Predicted:
     """Predict the only image of a batch and count its pixels."""
     image, label = (batch[key].to(evaluation.device, non_blocking=True) for key in ("image", "label"))
-    logits = predict(evaluation.net, image, **evaluation.protocol.inference())
-    pred = logits.argmax(1).byte()
+    pred = classify(evaluation.net, image, len(evaluation.classes), **evaluation.protocol.inference())
     counts, _ = count_pixels(label, pred, len(evaluation.classes))
     return Predicted(name, batch["image"][0], batch["label"][0], pred[0], counts)
 

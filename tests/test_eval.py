@@ -17,7 +17,7 @@ import config
 import eval as evaluation
 from datasets import DATASETS
 from network import ARCHS
-from tests.helpers import run_processes, save
+from tests.helpers import ROOT, run_command, run_processes, save
 from utils import checkpoint
 from utils.classes import CITYSCAPES, ClassTable
 from utils.errors import MissingFile, UserError
@@ -776,3 +776,56 @@ def test_camvid_is_scored_over_its_11_classes(town, capsys):
         and "predicted, excluded from the mean: truck" in out
     )
     assert "sliding, scales 1.0, mirrored, crop 1024 px" in out and "split val" in out
+
+
+PEAK = """
+import resource, sys
+import config, eval as evaluation
+from network import ARCHS
+from tests.test_eval import ColourReader
+
+ARCHS["ColourReader"] = ColourReader
+left_out = evaluation.main(config.parse_eval_args(sys.argv[1:]))
+print("peak", left_out, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+def evaluate_large(town, width, height, limit, *flags):
+    """Segment a large image and a small one in another process; return what it printed, and its peak."""
+    folder = town / "photos"
+    folder.mkdir()
+    stripes = np.array(CITYSCAPES.colors, np.uint8)[np.arange(height) * 8 // height]
+    Image.fromarray(np.broadcast_to(stripes[:, None], (height, width, 3))).save(folder / "large.png")
+    Image.new("RGB", (20, 10), CITYSCAPES.colors[1]).save(folder / "small.png")
+    data = ["--dataset", "folder", "--dataset_dir", str(folder), "--max_memory_gb", str(limit)]
+    snapshot = ["--snapshot", str(town / "net.pth")]
+    done = run_command([sys.executable, "-c", PEAK, *snapshot, *data, *flags], PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr[-3000:]
+    *_, left_out, peak = done.stdout.split()
+    return done.stdout, int(left_out), float(peak)
+
+
+def test_a_large_image_stays_within_the_memory(town):
+    """1000 x 1000 px: the scores at scale 2 are 0.28 GiB, their copies as much; 0.25 GiB are free."""
+    flags = "--crop_size", "256", "--scales", "2.0", "--no_flip"
+    out, left_out, peak = evaluate_large(town, 1000, 1000, 0.95, *flags)
+    assert left_out == 0 and peak < 0.95, out
+    pred = np.asarray(Image.open(town / "eval_folder" / "val" / "pred" / "large.png"))
+    assert pred.shape == (1000, 1000)
+    middle = np.arange(8) * 1000 // 8 + 60
+    assert pred[middle, 500].tolist() == list(CITYSCAPES.ids[:8])
+
+
+def test_an_image_that_does_not_fit_is_named(town):
+    """One pass over the whole image cannot be divided; its scores are 0.32 GiB."""
+    out, left_out, peak = evaluate_large(town, 3000, 1500, 0.95, "--inference_mode", "whole")
+    assert left_out == 1 and peak < 0.96
+    assert "folder: 1 images are too large for the memory: large" in out
+    assert (town / "eval_folder" / "val" / "pred" / "small.png").is_file()
+
+
+@pytest.mark.slow
+def test_12000_by_6000_px(town):
+    """At the default scales the scores and their copies would be 90 GiB."""
+    out, left_out, peak = evaluate_large(town, 12000, 6000, 6)
+    assert left_out == 0 and peak < 6, out

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+ROWS = 256  # denormalized at once
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -28,8 +29,12 @@ def denormalize(image: Tensor, per_image: bool = False) -> Tensor:
     pixels = image.detach().float().cpu()
     if per_image:
         low, high = pixels.amin((1, 2), keepdim=True), pixels.amax((1, 2), keepdim=True)
-        pixels = (pixels - low) / (high - low).clamp(min=1e-6)
+        mean, std = low, (high - low).clamp(min=1e-6)
     else:
         mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
-        pixels = pixels * std + mean
-    return (pixels * 255).round().clamp(0, 255).byte()
+    levels = torch.empty(pixels.shape, dtype=torch.uint8)
+    for rows in range(0, pixels.shape[1], ROWS):
+        part = pixels[:, rows : rows + ROWS]
+        part = (part - mean) / std if per_image else part * std + mean
+        levels[:, rows : rows + ROWS] = (part * 255).round_().clamp_(0, 255)
+    return levels

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from utils.errors import UserError
+from utils.evaluation import memory
+from utils.evaluation.strips import classify_in_strips, windows_of
 
 logger = logging.getLogger("robustnet")
 MODES = ("sliding", "pooling", "whole")
@@ -39,11 +41,12 @@ def tile_boxes(height: int, width: int, crop: int, overlap: float) -> list[tuple
 class WindowBatcher:
     """Runs a network on batches of windows of at most `pixels` (or one window).
 
-    The batch is halved for good when the GPU's memory runs out.
+    The batch is halved for good when the memory runs out. `room` is the memory, in bytes, for the scores
+    of one image; None is as much as it takes.
     """
 
-    def __init__(self, net: nn.Module, pixels: int = PIXELS) -> None:
-        self.net, self.pixels = net, pixels
+    def __init__(self, net: nn.Module, pixels: int = PIXELS, room: float | None = None) -> None:
+        self.net, self.pixels, self.room = net, pixels, room
 
     def __call__(self, windows: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield the logits (n, K, h, w) of the next n of `windows`, which are (3, h, w) each and of one size.
@@ -84,18 +87,19 @@ def free_memory(device: torch.device) -> None:
 def window_batcher(net: nn.Module, device: torch.device, max_memory_gb: float | None = None) -> WindowBatcher:
     """Return `net` with batches that should fit into the free GPU memory, or into `max_memory_gb` GiB.
 
-    PyTorch never takes more than `max_memory_gb` from the GPU.
+    PyTorch never takes more than `max_memory_gb` from the GPU. On a CPU it is the size of the whole process
+    (see `memory.at_most`); without it, the memory that is available counts.
     """
     if device.type == "cpu":
-        if max_memory_gb:
-            logger.warning("--max_memory_gb has no effect without a GPU")
-        return WindowBatcher(net)
+        free = max_memory_gb * 2**30 - memory.resident() if max_memory_gb else memory.available()
+        pixels = int(free / 2 / BYTES_PER_PIXEL) if max_memory_gb else PIXELS
+        return WindowBatcher(net, min(PIXELS, max(1, pixels)), free)
     room: float
     room, total = torch.cuda.mem_get_info(device)
     if max_memory_gb:
         room = min(room, max_memory_gb * 2**30)
         torch.cuda.set_per_process_memory_fraction(min(1, max_memory_gb * 2**30 / total), device)
-    return WindowBatcher(net, min(MOST_PIXELS, int(room / BYTES_PER_PIXEL)))
+    return WindowBatcher(net, min(MOST_PIXELS, int(room / BYTES_PER_PIXEL)), room)
 
 
 def predictions(
@@ -208,3 +212,46 @@ def predict(
         total = scores if total is None else total.add_(scores)
     assert total is not None  # there is a scale
     return total.div_(len(sizes)) if len(sizes) > 1 else total
+
+
+@torch.inference_mode()
+def classify(net: nn.Module | WindowBatcher, image: Tensor, classes: int, **protocol: Any) -> Tensor:
+    """Return the classes, uint8 (B, H, W), that `predict` scores highest of `classes`.
+
+    Where the scores of the whole image do not fit into the batcher's room, sliding inference keeps only those
+    of the rows in work; the result is the same within rounding.
+    """
+    batcher = net if isinstance(net, WindowBatcher) else WindowBatcher(net)
+    needed = image.shape[0] * image.shape[-2] * image.shape[-1] * _bytes_per_pixel(classes, **protocol)
+    if protocol.get("mode", "sliding") != "sliding" or batcher.room is None or needed < batcher.room:
+        return predict(batcher, image, **protocol).argmax(1).byte()
+    return torch.stack([_classify_large(batcher, one, **protocol) for one in image])
+
+
+def _bytes_per_pixel(
+    classes: int, scales: Sequence[float] = (0.5, 1.0, 2.0), flip: bool = True, **others: Any
+) -> float:
+    """Return the memory that `predict` takes for a pixel of the image, without the network: scores and views.
+
+    Twice the sizes of the tensors, because resizing and mirroring hold copies of some.
+    """
+    views = 2 if flip else 1
+    return 2 * (max(scales) ** 2 * views * (4 * classes + 12) + 8 * classes)
+
+
+def _classify_large(
+    batcher: WindowBatcher,
+    image: Tensor,
+    *,
+    mode: str = "sliding",
+    scales: Sequence[float] = (0.5, 1.0, 2.0),
+    flip: bool = True,
+    crop: int = 1024,
+    overlap: float = 1 / 3,
+) -> Tensor:
+    """Return the classes, uint8 (H, W), of an image (3, H, W) in mode "sliding"; see `predict`."""
+    height, width = image.shape[-2:]
+    sizes = [_scaled_size(height, width, scale) for scale in scales]
+    crops = [int(crop * max(scale, 1)) for scale in scales]
+    windows = windows_of(image, sizes, crops, flip, overlap, tile_boxes)
+    return classify_in_strips(image, windows, batcher)

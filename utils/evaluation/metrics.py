@@ -10,6 +10,7 @@ from torch import Tensor
 from utils import distributed
 
 LANES = 64
+PIXELS = 2**24  # counted at once
 
 
 class Summary(NamedTuple):
@@ -93,10 +94,17 @@ def count_pixels(label: Tensor, pred: Tensor, num_classes: int) -> tuple[Tensor,
 
     Raises ValueError if the shapes of the two differ.
     """
-    k = num_classes
     if label.shape != pred.shape:
         raise ValueError(f"label is {tuple(label.shape)}, pred {tuple(pred.shape)}; expected one shape")
-    label, pred = label.to(pred.device, torch.int64).flatten(), pred.long().flatten()
+    parts = [
+        _count(truth.to(pred.device, torch.int64), found.long(), num_classes)
+        for truth, found in zip(label.flatten().split(PIXELS), pred.flatten().split(PIXELS), strict=True)
+    ]
+    counts, invalid = zip(*parts, strict=True)
+    return torch.stack(counts).sum(0), torch.stack(invalid).sum(0)
+
+
+def _count(label: Tensor, pred: Tensor, k: int) -> tuple[Tensor, Tensor]:
     cell = torch.where((label >= 0) & (label < k), label * k + pred, k * k)  # a cell for ignored labels
     cell = torch.where((pred >= 0) & (pred < k), cell, k * k + 1)  # and one for impossible predictions
     if cell.is_cuda:  # bincount would wait for the device; several matrices keep atomic additions apart

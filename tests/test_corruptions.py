@@ -2,16 +2,18 @@
 
 import json
 import re
+from collections import namedtuple
 
 import pytest
 import torch
+from torch import nn
 
 import config
 import eval as evaluation
 from datasets.loaders import setup_eval_loader
 from datasets.toy_city import write_toy_city
-from network import get_net
-from tests.helpers import run_command, torchrun
+from network import ARCHS, get_net
+from tests.helpers import run_command, run_processes, torchrun
 from utils import checkpoint
 from utils.corrupted import COMMON, EXTRA
 from utils.errors import UserError
@@ -19,16 +21,39 @@ from utils.errors import UserError
 FEW = ["gaussian_noise", "glass_blur", "frost"]
 
 
+Output = namedtuple("Output", "logits")
+
+
+class Tiny(nn.Module):
+    """A network of one random convolution with 3x3 px."""
+
+    classifiers = ("final2",)
+
+    def __init__(self, num_classes=19, wt_layer=(0,) * 7, pretrained=None):
+        super().__init__()
+        self.final2 = nn.Conv2d(3, num_classes, 3, padding=1)
+        self.layer0, self.layer1 = nn.Identity(), nn.Identity()
+
+    def forward(self, image):
+        return Output(self.final2(image))
+
+
 @pytest.fixture(scope="module")
 def town(tmp_path_factory):
-    """Three images of IDD and a network with random weights, net.pth."""
+    """Three images of IDD, and networks with random weights: net.pth and one that eval.py knows, real.pth."""
     root = tmp_path_factory.mktemp("corrupted")
     write_toy_city(root / "data", size=(32, 64), train=1, val=3, seed=0, domains=["idd"])
     torch.manual_seed(0)
     net = get_net(config.parse_train_args(["--arch", "DeepMobileNetV3PlusD", "--pretrained", "none"]))
-    settings = {"arch": "DeepMobileNetV3PlusD", "wt_layer": [0] * 7, "image_in": False, "dataset": ["gtav"]}
-    checkpoint.save(root / "net.pth", {"state_dict": net.state_dict(), "settings": settings})
+    for name, arch, network in (("real", "DeepMobileNetV3PlusD", net), ("net", "Tiny", Tiny())):
+        settings = {"arch": arch, "wt_layer": [0] * 7, "image_in": False, "dataset": ["gtav"]}
+        checkpoint.save(root / f"{name}.pth", {"state_dict": network.state_dict(), "settings": settings})
     return root
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setitem(ARCHS, "Tiny", Tiny)
 
 
 def flags(town, name, *more):
@@ -41,12 +66,11 @@ def evaluate(town, name, *more):
     return evaluation.main(config.parse_eval_args(flags(town, name, "--num_workers", "0", *more)))
 
 
-def launch(town, name, *more):
-    """Evaluate on 2 processes by the command line; return what was printed."""
-    argv = flags(town, name, "--num_workers", "1", *more)
-    done = run_command(torchrun(2, "eval.py", *argv), OMP_NUM_THREADS="1")
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
+def share(rank, world_size, town, more):
+    """Evaluate as one of the processes of a group that is there."""
+    ARCHS["Tiny"] = Tiny
+    evaluation.distributed.init = lambda *args: torch.device("cpu")
+    evaluate(town, "two", *more)
 
 
 def results(town, name):
@@ -60,7 +84,7 @@ def test_the_same_scores_on_two_processes_and_after_resuming(town, capsys):
     printed = capsys.readouterr().out
     assert "idd under corruptions" in printed and "frost (rendered texture)" in printed
     assert printed.count("IoU  precision") == 1  # the classes only of the images without corruption
-    launch(town, "two", *more)
+    run_processes(share, 2, town, more)
     one, two = results(town, "one"), results(town, "two")
     names = ["idd", *(f"idd@{name}-2" for name in FEW)]
     assert list(one["metrics"]) == names and one["metrics"] == two["metrics"]
@@ -115,9 +139,15 @@ def test_flags(town):
 
 @pytest.mark.slow
 def test_every_corruption_by_the_command_line(town):
-    printed = launch(town, "all2", "--corruption", "all", *EXTRA)
-    evaluate(town, "all1", "--corruption", "all", *EXTRA)
-    one, two = results(town, "all1"), results(town, "all2")
+    results_of = {}
+    for processes in (1, 2):
+        name = f"all{processes}"
+        argv = flags(town, name, "--corruption", "all", *EXTRA, "--num_workers", "1")
+        argv += ["--snapshot", str(town / "real.pth")]
+        done = run_command(torchrun(processes, "eval.py", *argv), OMP_NUM_THREADS="1")
+        assert done.returncode == 0, done.stderr[-4000:]
+        assert "mean of 15 " in done.stdout
+        results_of[processes] = results(town, name)
+    one, two = results_of[1], results_of[2]
     assert len(one["metrics"]) == 1 + 18 * 5 and one["metrics"] == two["metrics"]
     assert one["robustness"]["idd"]["mean_over"] == list(COMMON)
-    assert "mean of 15 " in printed

@@ -26,11 +26,11 @@ class Robustness:
         return _mean([fmean(scores.values()) for name, scores in self.scores.items() if name in COMMON])
 
     def degradation(self, corruption: str, reference: "Robustness") -> float:
-        """Return the error 1 - mIoU, summed over severities, relative to the reference (equation 1)."""
+        """Return the error 1 - mIoU, summed over severities, relative to the reference (arXiv 1908.05005, CD)."""
         return _ratio(_errors(self.scores[corruption]), _errors(reference.scores[corruption]))
 
     def relative_degradation(self, corruption: str, reference: "Robustness") -> float:
-        """Return the loss of mIoU, summed over severities, relative to the reference (equation 2)."""
+        """Return the loss of mIoU, summed over severities, relative to the reference (arXiv 1908.05005, rCD)."""
         own, other = (
             sum(run.clean - score for score in run.scores[corruption].values()) for run in (self, reference)
         )

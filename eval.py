@@ -27,7 +27,7 @@ from datasets import DATASETS, SegmentationDataset, common_classes, get_dataset_
 from datasets.loaders import setup_eval_loader
 from utils import checkpoint, distributed
 from utils.classes import ClassTable
-from utils.corrupted import parse
+from utils.corrupted import parse, title
 from utils.errors import UserError
 from utils.evaluation import memory, report, robustness, tables
 from utils.evaluation.fingerprint import fingerprints
@@ -394,7 +394,7 @@ def print_dataset(results: Results, name: str) -> None:
         )
         print(f"\n{name}: {nothing}, so no scores", flush=True)
     elif not results.has_own_table(name):
-        print(f"{name}: mIoU {tables.percent(scores.summary.mean_iu)}", flush=True)
+        print(f"{title(name)}: mIoU {tables.percent(scores.summary.mean_iu)}", flush=True)
     else:
         print(f"\n{name}\n{tables.text_table(tables.class_rows(results.classes, scores.summary))}")
         print(tables.summary_lines(results.classes, scores, scores.summary), flush=True)

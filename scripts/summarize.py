@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import DATASETS
+from utils.corrupted import parse
 from utils.errors import MissingFile, UserError
 from utils.evaluation import tables
 from utils.evaluation.scores import network_name
@@ -77,8 +78,10 @@ def _read(file: Path) -> Run:
         record = json.loads(file.read_text())
         protocol = dict(record["protocol"])
         index, count = protocol.pop("slice", (0, 1))
-        scored = {name: scores for name, scores in record["metrics"].items() if scores}
-        means = {name: scored[name]["mean_iu"] if name in scored else math.nan for name in record["metrics"]}
+        metrics = record["metrics"]  # without those of corrupted images, if there are others
+        metrics = {name: metrics[name] for name in metrics if not parse(name).corruption} or metrics
+        scored = {name: scores for name, scores in metrics.items() if scores}
+        means = {name: scored[name]["mean_iu"] if name in scored else math.nan for name in metrics}
         classes = record.get("classes", [])
         counted = {
             name: tuple(classes[k] for k in record.get("averaged", {}).get(name, scores.get("present", [])))

@@ -45,6 +45,12 @@ def parse(name: str) -> Entry:
     return Entry(dataset, corruption, int(severity))
 
 
+def title(name: str) -> str:
+    """Return a name with the note on its corruption, if there is one."""
+    note = NOTES.get(parse(name).corruption)
+    return f"{name} ({note})" if note else name
+
+
 def check(corruption: str) -> None:
     """Raise UserError if there is no such corruption."""
     known = (*COMMON, *EXTRA)

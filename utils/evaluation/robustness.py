@@ -26,11 +26,11 @@ class Robustness:
         return _mean([fmean(scores.values()) for name, scores in self.scores.items() if name in COMMON])
 
     def degradation(self, corruption: str, reference: "Robustness") -> float:
-        """Return the error 1 - mIoU, summed over severities, relative to the reference (arXiv 1908.05005, CD)."""
+        """Return the sum of 1 - mIoU over severities, relative to the reference (CD of arXiv 1908.05005)."""
         return _ratio(_errors(self.scores[corruption]), _errors(reference.scores[corruption]))
 
     def relative_degradation(self, corruption: str, reference: "Robustness") -> float:
-        """Return the loss of mIoU, summed over severities, relative to the reference (arXiv 1908.05005, rCD)."""
+        """Return the sum of losses of mIoU, relative to the reference (rCD of arXiv 1908.05005)."""
         own, other = (
             sum(run.clean - score for score in run.scores[corruption].values()) for run in (self, reference)
         )

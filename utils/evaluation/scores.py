@@ -56,8 +56,9 @@ class Results:
 
     @property
     def counted(self) -> dict[str, int]:
-        """The number of classes in the mean of each labelled dataset."""
-        return {name: len(summary.averaged) for name, (_, summary) in self.labelled.items()}
+        """The number of classes in the mean of each labelled dataset that has a table of its own."""
+        labelled = self.labelled.items()
+        return {name: len(summary.averaged) for name, (_, summary) in labelled if self.has_own_table(name)}
 
     @property
     def labelled(self) -> dict[str, tuple[DatasetScores, Summary]]:

@@ -28,7 +28,7 @@ from tests.helpers import (
 )
 from transforms.joint import RandomHorizontalFlip
 from utils import checkpoint
-from utils.logging import NoWriter
+from utils.events import NoWriter
 from utils.training import Trainer
 
 

@@ -30,6 +30,7 @@ CAMVID_DIR = "data/camvid"
 KITTI_DIR = "data/kitti"
 FOLDER_DIR = "data/folder"
 
+COLORED = ("gtav", "cityscapes")  # datasets whose colours utils/pixels.py knows
 INFERENCE_MODES = ("sliding", "pooling", "whole")
 NULL_NAMES = ("null", "null_loader")  # of the dataset without images
 NO_EFFECT = "accepted, no effect"
@@ -136,7 +137,13 @@ def complete(args: argparse.Namespace, world_size: int, num_classes: int) -> arg
                 f"processes with {_domains_per_sample(args)} domains each; use a multiple of {shares}"
             )
         args.bs_mult = args.global_batch_size // shares
-    if args.adapt_dataset:
+    if args.adapt_dataset and args.sac_phase == "abn":
+        if args.sac_images % world_size and world_size % args.sac_images:
+            raise UserError(
+                f"--sac_images {args.sac_images} cannot be divided among {world_size} processes; each needs "
+                "an equal part of the images, or an equal part of the processes shares each image"
+            )
+    elif args.adapt_dataset:
         views, images = args.sac_views, args.sac_images
         share, rest = divmod(views * images, world_size)
         if rest or (share % views and views % share):
@@ -144,7 +151,12 @@ def complete(args: argparse.Namespace, world_size: int, num_classes: int) -> arg
                 f"--sac_images {images} of --sac_views {views} cannot be divided among {world_size} "
                 "processes; each process needs whole images, or an equal part of the views of one image"
             )
-    for flag, ids in (("strict_bdr_cls", args.strict_classes), ("coarse_boost_classes", args.boost_classes)):
+    chosen = {
+        "strict_bdr_cls": args.strict_classes,
+        "coarse_boost_classes": args.boost_classes,
+        "sac_uniform_classes": args.uniform_classes,
+    }
+    for flag, ids in chosen.items():
         if beyond := [i for i in ids if i >= num_classes]:
             raise UserError(f"--{flag} takes train ids 0..{num_classes - 1}, not {beyond[0]}")
     return args
@@ -359,6 +371,12 @@ def _source_data(parser: Parser) -> None:
         help="ISW: domains whose training images the statistics come from; usually the same as --dataset",
     )
     add("--city_mode", type=str, default="train", help="Cityscapes training split: train or trainval")
+    add(
+        "--source_split",
+        choices=("train", "da_sac"),
+        default="train",
+        help="training images of gtav and synthia: those of RobustNet (train) or of DA-SAC (9,000; 9,400)",
+    )
     add("--cv", type=int, default=0, help="Cityscapes cross-validation split by cities, 0..2")
     add(
         "--class_uniform_pct",
@@ -429,6 +447,27 @@ def _augmentation(parser: Parser) -> None:
         help="shrink the crop to a small image and resize, instead of padding",
     )
     add("--pre_size", type=int, help="first scale the shorter edge to this, px")
+    add(
+        "--augmentation",
+        choices=("robustnet", "da_sac"),
+        default="robustnet",
+        help="da_sac: bilinear, colours before padding, padding 0 after normalization, a crop of any shape",
+    )
+    add(
+        "--crop_shape",
+        nargs=2,
+        type=int,
+        metavar=("H", "W"),
+        help="da_sac: crop of this height and width, px; without it a square of --crop_size",
+    )
+    add("--resize_first", nargs=2, type=int, metavar=("H", "W"), help="da_sac: size before scaling, px")
+    add(
+        "--source_colors",
+        nargs=2,
+        choices=COLORED,
+        metavar=("FROM", "TO"),
+        help="normalize source images so that the colours of dataset FROM become those of TO",
+    )
     add("--scale_min", type=float, default=0.5, help="smallest factor of the random scale")
     add("--scale_max", type=float, default=2.0, help="largest factor of the random scale")
     add("--rrotate", type=int, default=0, help="rotate uniformly in +- this many degrees")
@@ -437,6 +476,14 @@ def _augmentation(parser: Parser) -> None:
         type=float,
         default=0.0,
         help="above 0: jitter brightness, contrast, saturation and hue, always by the same strength",
+    )
+    add(
+        "--jitter",
+        nargs=2,
+        type=float,
+        default=[0.4, 0.1],
+        metavar=("STRENGTH", "HUE"),
+        help="of --color_aug: strength of brightness, contrast and saturation, largest shift of the hue",
     )
     add("--gblur", action="store_true", help="Gaussian blur")
     add("--bblur", action="store_true", help="bilateral blur instead of Gaussian")
@@ -463,9 +510,32 @@ def _check_augmentation(args: argparse.Namespace) -> Idle:
             "scales are drawn from [--scale_min, --scale_max]; "
             f"expected 0 < scale_min <= scale_max, not {args.scale_min} and {args.scale_max}"
         )
+    if min(args.jitter) < 0 or args.jitter[1] > 0.5:
+        raise UserError(f"--jitter takes a strength of at least 0 and a hue of 0 to 0.5, not {args.jitter}")
+    idle: Idle = {"with --bblur": ["gblur"]} if args.bblur else {}
+    if args.color_aug == 0:
+        idle["without --color_aug"] = ["jitter"]
+    if args.image_in:
+        idle["with --image_in"] = ["source_colors"]
+    idle |= _check_da_sac(args)
     if args.bblur and args.aug_device == "gpu":
         raise UserError("--bblur runs only on the CPU; leave out --aug_device gpu")
-    return {"with --bblur": ["gblur"]} if args.bblur else {}
+    return idle
+
+
+def _check_da_sac(args: argparse.Namespace) -> Idle:
+    """Check the flags of --augmentation da_sac."""
+    if args.augmentation != "da_sac":
+        return {"without --augmentation da_sac": ["crop_shape", "resize_first"]}
+    for name in ("crop_shape", "resize_first"):
+        if (sides := getattr(args, name)) and min(sides) < 1:
+            raise UserError(f"--{name} takes a height and a width of at least 1 px, not {sides}")
+    wanted = ("class_uniform_pct", "crop_nopad", "pre_size", "rrotate")
+    if impossible := [f"--{name}" for name in wanted if getattr(args, name)]:
+        raise UserError(f"--augmentation da_sac has no {', '.join(impossible)}; leave out one of them")
+    if args.aug_device == "gpu":
+        raise UserError("--augmentation da_sac runs only on the CPU; leave out --aug_device gpu")
+    return {"with --crop_shape": ["crop_size"]} if args.crop_shape else {}
 
 
 def _start(parser: Parser) -> None:
@@ -580,10 +650,57 @@ def _adaptation(parser: Parser) -> None:
     add("--sac_views", type=int, default=4, help="views of one target image")
     add("--sac_images", type=int, default=2, help="target images per step, over all processes")
     add("--sac_crop", nargs=2, type=int, default=[512, 1024], metavar=("H", "W"), help="size of a view, px")
+    add(
+        "--sac_scale",
+        nargs=2,
+        type=float,
+        default=[1.0, 1.1],
+        metavar=("MIN", "MAX"),
+        help="factor by which a target image is larger than a view, uniform",
+    )
+    add(
+        "--sac_zoom",
+        nargs=2,
+        type=float,
+        default=[0.5, 1.0],
+        metavar=("MIN", "MAX"),
+        help="share of the sides that views after the first show, uniform",
+    )
+    add(
+        "--sac_blur",
+        nargs=2,
+        type=float,
+        default=[0.1, 2.0],
+        metavar=("MIN", "MAX"),
+        help="radius of Pillow's blur of the student's views, px, uniform",
+    )
+    add(
+        "--sac_jitter",
+        nargs=2,
+        type=float,
+        default=[0.4, 0.1],
+        metavar=("STRENGTH", "HUE"),
+        help="jitter of half of the student's views, as --jitter",
+    )
+    add("--sac_gray", type=float, default=0.2, help="share of the student's views that lose their colours")
     add("--sac_weight", type=float, default=5.0, help="weight of the target domain's loss")
+    add("--sac_conf_upper", type=float, default=0.75, help="threshold, as a share of the highest confidence")
+    add("--sac_conf_lower", type=float, default=0.2, help="least confidence of a pseudo label")
+    add(
+        "--sac_beta", type=float, default=1e-3, help="thresholds are lower for classes with a prior near this"
+    )
+    add("--sac_focal_power", type=float, default=3.0, help="class weights are (1 - prior) to this power")
+    add("--sac_prior_momentum", type=float, default=0.99, help="momentum of the class prior")
+    add("--sac_teacher_momentum", type=float, default=0.99, help="momentum of the teacher")
     add("--sac_teacher_every", type=int, default=100, help="iterations between updates of the teacher")
     add("--sac_published_loss", action="store_true", help="each view's loss times every view's confidence")
     add("--sac_weights", help="file of scripts.class_weights: draws rare classes more often")
+    add("--sac_uniform", type=float, default=0.25, help="sac_weights: share of draws that ignore the classes")
+    add(
+        "--sac_uniform_classes",
+        default="",
+        help="sac_weights: train ids (9,14,16) whose turns draw all images equally often",
+    )
     add(
         "--select_on",
         nargs="*",
@@ -595,10 +712,13 @@ def _adaptation(parser: Parser) -> None:
 def _check_adaptation(args: argparse.Namespace) -> Idle:
     """Check the flags of adaptation and of the choice of a checkpoint (`_choose_validation`)."""
     _choose_validation(args)
+    args.uniform_classes = _train_ids("--sac_uniform_classes", args.sac_uniform_classes)
     if not args.adapt_dataset:
         return {"without --adapt_dataset": [name for name in vars(args) if name.startswith("sac_")]}
     _at_least(args, 1, "sac_views", "sac_images", "sac_teacher_every")
-    _at_least(args, 0, "sac_weight")
+    _at_least(args, 0, "sac_weight", "sac_focal_power")
+    _above_zero(args, "sac_beta")
+    _check_ranges(args)
     if min(args.sac_crop) < 2 or any(side % 2 for side in args.sac_crop):
         raise UserError(f"--sac_crop takes an even height and width in px, not {args.sac_crop}")
     if args.domain_steps == "separate" and len(args.dataset) > 1:
@@ -607,11 +727,29 @@ def _check_adaptation(args: argparse.Namespace) -> Idle:
         )
     if args.adapt_dataset in args.dataset:
         warnings.warn(f"--adapt_dataset {args.adapt_dataset} is a source domain too", stacklevel=3)
+    idle: Idle = {} if args.sac_weights else {"without --sac_weights": ["sac_uniform", "sac_uniform_classes"]}
     if args.sac_phase == "abn":
-        return {"without --sac_phase sac": ["sac_weight", "sac_teacher_every", "sac_published_loss"]}
+        both = ("sac_phase", "sac_images", "sac_weights", "sac_uniform", "sac_uniform_classes")
+        of_sac = [name for name in vars(args) if name.startswith("sac_") and name not in both]
+        return idle | {"without --sac_phase sac": of_sac}
     if not args.snapshot:
         raise UserError("--sac_phase sac starts from trained weights; name their checkpoint with --snapshot")
-    return {}
+    return idle
+
+
+def _check_ranges(args: argparse.Namespace) -> None:
+    """Check the flags of adaptation that have two values, or one from 0 to 1."""
+    for name, least, most in (("scale", 1, math.inf), ("zoom", 0.01, 1), ("blur", 0.01, math.inf)):
+        low, high = values = getattr(args, f"sac_{name}")
+        if not least <= low <= high <= most or high == math.inf:
+            raise UserError(
+                f"--sac_{name} takes a least and a largest value from {least} to {most}, not {values}"
+            )
+    if min(args.sac_jitter) < 0 or args.sac_jitter[1] > 0.5:
+        raise UserError(f"--sac_jitter takes a strength from 0 and a hue of 0 to 0.5, not {args.sac_jitter}")
+    for name in ("gray", "conf_upper", "conf_lower", "prior_momentum", "teacher_momentum", "uniform"):
+        if not 0 <= (value := getattr(args, f"sac_{name}")) <= 1:
+            raise UserError(f"--sac_{name} must be from 0 to 1, not {value}")
 
 
 def _choose_validation(args: argparse.Namespace) -> None:
@@ -631,6 +769,12 @@ def _choose_validation(args: argparse.Namespace) -> None:
 
 def _main_loss(parser: Parser) -> None:
     add = parser.add_argument_group("main loss").add_argument
+    add(
+        "--loss_over",
+        choices=("labelled", "all"),
+        default="labelled",
+        help="divide the sum of the cross entropy by the labelled pixels, or (DA-SAC) by all pixels",
+    )
     add("--cls_wt_loss", action="store_true", help="fixed class weights")
     add("--img_wt_loss", action="store_true", help="class weights from each image")
     add("--batch_weighting", action="store_true", help="class weights from the batch instead")
@@ -653,7 +797,9 @@ def _check_main_loss(args: argparse.Namespace) -> Idle:
     if len(chosen) > 1:
         raise UserError(f"--{', --'.join(chosen)} are different main losses; choose one")
     idle: Idle = {}
-    if not (args.img_wt_loss or args.jointwtborder):
+    if args.img_wt_loss or args.jointwtborder:
+        idle["with --img_wt_loss or --jointwtborder"] = ["loss_over"]
+    else:
         idle["without --img_wt_loss or --jointwtborder"] = ["batch_weighting", "wt_bound"]
     if not args.jointwtborder:
         idle["without --jointwtborder"] = ["strict_bdr_cls"]

@@ -15,10 +15,18 @@ from utils.classes import IGNORE_LABEL
 AUX_WEIGHT = 0.4  # of the auxiliary head's loss (arXiv 2103.15597)
 
 
-def cross_entropy(logits: Tensor, label: Tensor, class_weights: Sequence[float] | None = None) -> Tensor:
-    """Return the (class-weighted) mean cross entropy over the labelled pixels; 0 if no pixel is labelled."""
+def cross_entropy(
+    logits: Tensor, label: Tensor, class_weights: Sequence[float] | None = None, all_pixels: bool = False
+) -> Tensor:
+    """Return the (class-weighted) mean cross entropy over the labelled pixels; 0 if no pixel is labelled.
+
+    With `all_pixels` the sum over the labelled pixels is divided by the number of all pixels, which DA-SAC
+    was published with (arXiv 2105.00097).
+    """
     weight = None if class_weights is None else logits.new_tensor(class_weights)
     total = F.cross_entropy(logits, label, weight, ignore_index=IGNORE_LABEL, reduction="sum")
+    if all_pixels:
+        return total / label.numel()
     labelled = label != IGNORE_LABEL
     count = labelled.sum() if weight is None else (weight[label.where(labelled, 0)] * labelled).sum()
     return total / count.clamp(min=1e-6)
@@ -110,7 +118,7 @@ class MainLoss:
     The default is `cross_entropy`, with `class_weights` if given. `image_weighted` chooses
     `image_weighted_cross_entropy`, `relax_boundary` chooses `relaxed_cross_entropy`; `upper_bound` and
     `batch_weighting` are options of both. `strict_classes` are not relaxed. The relaxation ends after
-    iteration `relax_off_iter` unless that is negative.
+    iteration `relax_off_iter` unless that is negative. `all_pixels` is an option of `cross_entropy`.
     """
 
     def __init__(
@@ -123,6 +131,7 @@ class MainLoss:
         batch_weighting: bool = False,
         strict_classes: Collection[int] = (),
         relax_off_iter: int = -1,
+        all_pixels: bool = False,
     ) -> None:
         self.class_weights = class_weights
         self.image_weighted = image_weighted
@@ -131,6 +140,7 @@ class MainLoss:
         self.batch_weighting = batch_weighting
         self.strict_classes = strict_classes
         self.relax_off_iter = relax_off_iter
+        self.all_pixels = all_pixels
 
     def __call__(self, logits: Tensor, label: Tensor, iteration: int) -> Tensor:
         """Return the loss of logits (B, K, H, W), a scalar in float32 or better."""
@@ -146,7 +156,7 @@ class MainLoss:
             )
         if self.image_weighted:
             return image_weighted_cross_entropy(logits, label, self.upper_bound, self.batch_weighting)
-        return cross_entropy(logits, label, self.class_weights)
+        return cross_entropy(logits, label, self.class_weights, self.all_pixels)
 
 
 class Output(Protocol):
@@ -171,15 +181,18 @@ class HeadLosses:
         """Return the scalars {"main"} and, with an auxiliary head, {"aux"}; their sum is to be minimized."""
         losses = {"main": self.main(output.logits, label, iteration)}
         if output.aux_logits is not None:
-            aux = aux_cross_entropy(output.aux_logits, label, self.main.class_weights)
+            options = self.main.class_weights, self.main.all_pixels
+            aux = aux_cross_entropy(output.aux_logits, label, *options)
             losses["aux"] = self.aux_weight * aux
         return losses
 
 
-def aux_cross_entropy(logits: Tensor, label: Tensor, class_weights: Sequence[float] | None = None) -> Tensor:
+def aux_cross_entropy(
+    logits: Tensor, label: Tensor, class_weights: Sequence[float] | None = None, all_pixels: bool = False
+) -> Tensor:
     """Return the cross entropy of logits (B, K, h, w) and the label, resized to them by nearest neighbour."""
     label = F.interpolate(label[:, None].float(), size=logits.shape[-2:], mode="nearest")[:, 0].long()
-    return cross_entropy(float32_or_better(logits), label, class_weights)
+    return cross_entropy(float32_or_better(logits), label, class_weights, all_pixels)
 
 
 def float32_or_better(x: Tensor) -> Tensor:

@@ -205,6 +205,7 @@ def head_losses(args: argparse.Namespace, classes: ClassTable) -> HeadLosses:
         batch_weighting=args.batch_weighting,
         strict_classes=args.strict_classes,
         relax_off_iter=args.rlx_off_iter,
+        all_pixels=args.loss_over == "all",
     )
     return HeadLosses(main_loss)
 

@@ -26,6 +26,7 @@ class GTAV(SegmentationDataset):
 
     name = "gtav"
     root_variable = "GTAV_DIR"
+    lists = ("da_sac",)
     folders = {"val": "valid"}
     layouts = (Layout("images/{split}", "labels/{split}"), Layout("images", "labels", flat=True))
     published = {"train": 12388, "val": 6382, "test": 6181}

@@ -74,6 +74,7 @@ class ListedDataset:
     root_variable: ClassVar[str] = ""  # environment variable and constant of config.py with the root
     root_name: ClassVar[str] = ""  # folder of the root below --data_root, where it is not `name`
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
+    lists: ClassVar[tuple[str, ...]] = ()  # splits by number in any folder; split_data/LIST_NAME.txt
     unlabelled_splits: ClassVar[tuple[str, ...]] = ("test",)  # whose labels need not be there
     layouts: ClassVar[tuple[Layout, ...]] = ()
     folders: ClassVar[dict[str, str]] = {}  # split -> folder, where they differ
@@ -119,15 +120,16 @@ class ListedDataset:
     @classmethod
     def check_split(cls, split: str, cv: int = 0) -> None:
         """Raise UserError for a split or cross-validation split that the dataset does not have."""
-        if split not in cls.splits:
-            raise UserError(f"{cls.name} has no split {split!r}, it has {', '.join(cls.splits)}")
+        if split not in cls.splits + cls.lists:
+            has = ", ".join(cls.splits + cls.lists)
+            raise UserError(f"{cls.name} has no split {split!r}, it has {has}")
         if cls.cv_splits and cv not in range(cls.cv_splits):
             last = cls.cv_splits - 1
             raise UserError(f"cv {cv} is not a cross-validation split of {cls.name}, 0..{last} are")
 
     def find_samples(self) -> list[Sample]:
         """Return the split's samples in the order of their paths."""
-        return self.list_split(self.split)
+        return self.list_numbers(self.split) if self.split in self.lists else self.list_split(self.split)
 
     def list_split(self, split: str, layouts: tuple[Layout, ...] | None = None) -> list[Sample]:
         """Return the samples of `split` in the first of `layouts` that has images.
@@ -148,6 +150,21 @@ class ListedDataset:
         raise NoImages(
             f"no {split} images of {self.name} in {self.root}: expected {expected}; found: {found}"
         )
+
+    def list_numbers(self, name: str) -> list[Sample]:
+        """Return the images whose numbers split_data/ lists, of the flat download or any folder below it."""
+        (layout,) = (layout._replace(flat=False) for layout in self.layouts if layout.flat)
+        images, labels = self.root / layout.images, self.root / layout.labels
+        wanted = read_split(f"{name}_{self.name}")
+        paths = self._images(images, layout)
+        listed = [path for path in paths if path.stem.isdecimal() and int(path.stem) in wanted]
+        if missing := sorted(wanted - {int(path.stem) for path in listed}):
+            reason = f"{len(missing)} of {len(wanted)} images of {name} are missing"
+            self.skip(as_ranges(missing).split(", "), reason)
+            self.incomplete += self.skipped[-1:]
+        if not self.labelled:
+            return [Sample(path, None) for path in listed]
+        return self._with_labels(listed, images, labels, layout, all_used=False)
 
     def _below(self, path: str, folder: str) -> Path:
         return self.root / path.format(split=folder)
@@ -188,7 +205,9 @@ class ListedDataset:
             self.incomplete += self.skipped[-1:]
         return [numbered[number] for number in sorted(wanted & set(numbered))]
 
-    def _with_labels(self, paths: list[Path], images: Path, labels: Path, layout: Layout) -> list[Sample]:
+    def _with_labels(
+        self, paths: list[Path], images: Path, labels: Path, layout: Layout, all_used: bool = True
+    ) -> list[Sample]:
         present: dict[tuple, Path] = {}  # (folder, name without the suffix) -> label
         files = walk(labels, deep=not layout.flat).files
         for path in sorted(files, key=lambda path: (not path.name.endswith(layout.label_suffix), path)):
@@ -204,7 +223,7 @@ class ListedDataset:
                 missing.append(
                     f"image without its label: {printable(image)} needs {expected}, which is not there"
                 )
-        if not layout.flat:
+        if all_used and not layout.flat:
             self.skip(sorted(present.values()), "labels without their image")
         if missing and not self.skip_unlabelled:
             more = f"; so do {len(missing) - 1} more images" if len(missing) > 1 else ""

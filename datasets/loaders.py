@@ -23,16 +23,18 @@ from datasets.multi_source import ConcatSources, OnePerDomain, collate
 from datasets.null import Null
 from datasets.readable import Tolerant, collate_by_size
 from datasets.samplers import EvalSampler, ImportanceSampler, StatisticsSampler, TrainSampler
-from datasets.views import PhotometricPairs, TargetViews
+from datasets.views import PhotometricPairs, TargetCrops, TargetViews
 from datasets.wrapper import LabelledSource
 from transforms import presets
 from transforms.corruptions import Corruption
 from transforms.photometric import Photometric
+from transforms.source import SourcePreset
 from utils import corrupted, distributed
 from utils.classes import ClassTable
 from utils.errors import MissingFile, UserError
 from utils.files import read_text
 from utils.norms import Norm
+from utils.pixels import DATASET_COLORS, IMAGENET, Colors, matched_colors
 
 logger = logging.getLogger("robustnet")
 TEST_MODE_IMAGES = 12
@@ -68,7 +70,9 @@ def setup_classes(args: Namespace) -> ClassTable:
     classes = common_classes([name for group in names for name in group])
     for name in names.val:
         get_dataset_class(name).check_split("val", args.cv)
-    for name in (*names.sources, *names.statistics, *names.target):
+    for name in names.sources:
+        get_dataset_class(name).check_split(_train_split(name, args.city_mode, args.source_split), args.cv)
+    for name in (*names.statistics, *names.target):
         get_dataset_class(name).check_split(_train_split(name, args.city_mode), args.cv)
     return classes
 
@@ -80,20 +84,12 @@ def setup_loaders(args: Namespace) -> Loaders:
     file is read, and for fewer training images than a batch.
     """
     names, classes = _names(args), setup_classes(args)
-    augment = presets.train(
-        args.crop_size,
-        scale_min=args.scale_min,
-        scale_max=args.scale_max,
-        pre_size=args.pre_size,
-        crop_nopad=args.crop_nopad,
-        rrotate=args.rrotate,
-        color_aug=args.color_aug,
-        gblur=args.gblur,
-        bblur=args.bblur,
-        image_in=args.image_in,
-        aug_device=args.aug_device,
-    )
-    opened = [_open_train(args, name, augment, args.maxSkip) for name in names.sources]
+    colors = IMAGENET
+    if args.source_colors:
+        colors = matched_colors(*(DATASET_COLORS[name] for name in args.source_colors))
+    augment = _augmentation(args, colors, args.aug_device)
+    options = {"max_skip": args.maxSkip, "source": True}
+    opened = [_open_train(args, name, augment, **options) for name in names.sources]
     sources: list[LabelledSource] = [*opened]
     if args.cache_images:
         sources = [CachedImages(source, args.cache_images) for source in opened]
@@ -120,7 +116,7 @@ def setup_loaders(args: Namespace) -> Loaders:
     shared = SharedEpoch(dataset)
     train = _loader(shared, sampler, args.bs_mult, args.num_workers, seed=args.seed, drop_last=True)
     photometric = augment.photometric if isinstance(augment, presets.DevicePreset) else None
-    target = _target_loader(args, names.target[0], len(classes)) if names.target else None
+    target = _target_loader(args, names.target[0], len(classes), len(dataset)) if names.target else None
     return Loaders(train, steps_per_batch, val, statistics, photometric, target, classes)
 
 
@@ -149,6 +145,33 @@ def endless(loader: DataLoader) -> Iterator[dict[str, Any]]:
         sampler.set_epoch(sampler.epoch + 1)
 
 
+def _augmentation(args: Namespace, colors: Colors, device: str) -> Transform:
+    """Return the augmentation of training images that the flags choose, normalized by `colors`."""
+    if args.augmentation == "da_sac":
+        operations = presets.operations(args.color_aug, args.gblur, args.bblur, tuple(args.jitter))
+        return SourcePreset(
+            tuple(args.crop_shape or (args.crop_size, args.crop_size)),
+            Photometric(operations, args.image_in, colors),
+            (args.scale_min, args.scale_max),
+            args.resize_first and tuple(args.resize_first),
+        )
+    return presets.train(
+        args.crop_size,
+        scale_min=args.scale_min,
+        scale_max=args.scale_max,
+        pre_size=args.pre_size,
+        crop_nopad=args.crop_nopad,
+        rrotate=args.rrotate,
+        color_aug=args.color_aug,
+        gblur=args.gblur,
+        bblur=args.bblur,
+        jitter=tuple(args.jitter),
+        image_in=args.image_in,
+        colors=colors,
+        aug_device=device,
+    )
+
+
 def _names(args: Namespace) -> Names:
     if not args.dataset:
         raise UserError("--dataset names no source domain")
@@ -162,8 +185,8 @@ def _names(args: Namespace) -> Names:
     return names
 
 
-def _train_split(name: str, city_mode: str) -> str:
-    return city_mode if name == Cityscapes.name else "train"
+def _train_split(name: str, city_mode: str, source_split: str = "train") -> str:
+    return city_mode if name == Cityscapes.name else source_split
 
 
 def _open(
@@ -177,11 +200,17 @@ def _open(
 
 
 def _open_train(
-    args: Namespace, name: str, transform: Transform | None, max_skip: int = 0, **options: Any
+    args: Namespace,
+    name: str,
+    transform: Transform | None,
+    *,
+    max_skip: int = 0,
+    source: bool = False,
+    **options: Any,
 ) -> SegmentationDataset:
     if name == Cityscapes.name:
         options["max_skip"] = max_skip
-    split = _train_split(name, args.city_mode)
+    split = _train_split(name, args.city_mode, args.source_split if source else "train")
     return _open(args, name, split, transform, cv=args.cv, seed=args.seed, **options)
 
 
@@ -219,18 +248,32 @@ def _statistics_loader(args: Namespace, name: str) -> DataLoader:
     return _loader(PhotometricPairs(base), sampler, 1, args.num_workers)
 
 
-def _target_loader(args: Namespace, name: str, num_classes: int) -> DataLoader:
-    """Load what this process has of sac_images groups of views: whole groups, or a part of one."""
+def _target_loader(args: Namespace, name: str, num_classes: int, draws: int) -> DataLoader:
+    """Load what this process has of sac_images target images, or of their views, per step.
+
+    That is whole images, or a part of the views of one. In phase abn, which has no views, several processes
+    may have the same crop, so that the statistics are those of sac_images crops. With --sac_weights an epoch
+    has as many `draws` as the source has images.
+    """
     rank, world_size = distributed.rank(), distributed.world_size()
-    own_views = args.sac_images * args.sac_views // world_size
-    parts, images = max(1, args.sac_views // own_views), max(1, own_views // args.sac_views)
-    base = _open_train(args, name, None, labelled=False)
-    preset = presets.target_views(tuple(args.sac_crop), args.image_in)
-    views = TargetViews(base, preset, args.sac_views, (rank % parts, parts))
+    each = 1 if args.sac_phase == "abn" else args.sac_views
+    own_views = max(1, args.sac_images * each // world_size)
+    parts, images = max(1, world_size // args.sac_images), max(1, own_views // each)
+    views: TargetCrops | TargetViews
+    if args.sac_phase == "abn":
+        base = _open_train(args, name, _augmentation(args, IMAGENET, "cpu"), labelled=False)
+        views = TargetCrops(base)
+    else:
+        base = _open_train(args, name, None, labelled=False)
+        views = TargetViews(base, _target_preset(args), each, (rank % parts, parts))
     options = {"seed": args.seed, "rank": rank // parts, "world_size": world_size // parts}
     if args.sac_weights:
         sampler: TrainSampler = ImportanceSampler(
-            _class_shares(args.sac_weights, base, num_classes), **options
+            _class_shares(args.sac_weights, base, num_classes),
+            uniform=args.sac_uniform,
+            uniform_classes=args.uniform_classes,
+            draws=draws,
+            **options,
         )
     else:
         sampler = TrainSampler(len(views), **options)
@@ -246,6 +289,19 @@ def _target_loader(args: Namespace, name: str, num_classes: int) -> DataLoader:
         seed=args.seed,
         drop_last=True,
         collate=default_collate,
+    )
+
+
+def _target_preset(args: Namespace) -> presets.TargetPreset:
+    """Return the views of self-training that the flags choose."""
+    return presets.target_views(
+        tuple(args.sac_crop),
+        args.image_in,
+        scale=tuple(args.sac_scale),
+        zoom=tuple(args.sac_zoom),
+        blur=tuple(args.sac_blur),
+        jitter=tuple(args.sac_jitter),
+        gray=args.sac_gray,
     )
 
 

@@ -63,26 +63,39 @@ class ImportanceSampler(TrainSampler):
 
     `shares` (K, length) holds each image's part of all pixels of each class. An image is drawn with
     probability (1 - `uniform`) * share + uniform / length, so it may repeat in an epoch: image i comes as
-    index i, i + length, i + 2 length, ... Classes that do not occur in any image are left out.
+    index i, i + images, i + 2 images, ... An epoch has `draws` indices, by default one per image. Classes in
+    `uniform_classes` draw every image with the same probability. Other classes that do not occur in any image
+    are left out.
     """
 
-    def __init__(self, shares: np.ndarray, *, uniform: float = 0.25, **options: Any):
-        super().__init__(shares.shape[1], **options)
+    def __init__(
+        self,
+        shares: np.ndarray,
+        *,
+        uniform: float = 0.25,
+        uniform_classes: Sequence[int] = (),
+        draws: int | None = None,
+        **options: Any,
+    ):
+        self.images = shares.shape[1]
+        super().__init__(draws or self.images, **options)
+        shares = shares.copy()
+        shares[list(uniform_classes)] = 1
         totals = shares.sum(1, keepdims=True)
         if not totals.any():
             raise UserError("no class occurs in any image, so images cannot be drawn by their classes")
         shares = (shares / np.where(totals, totals, 1))[totals[:, 0] > 0]
-        self.cumulative = ((1 - uniform) * shares + uniform / self.length).cumsum(1)
+        self.cumulative = ((1 - uniform) * shares + uniform / self.images).cumsum(1)
 
     def order(self) -> np.ndarray:
         first = self.epoch * self.length
         classes = np.arange(first, first + self.length) % len(self.cumulative)
         draws = np.random.default_rng((self.seed, self.epoch)).random(self.length)
         found = [np.searchsorted(self.cumulative[c], x, "right") for c, x in zip(classes, draws, strict=True)]
-        drawn = np.minimum(found, self.length - 1)  # the last sum may be rounded below 1
-        times = np.zeros(self.length, int)
+        drawn = np.minimum(found, self.images - 1)  # the last sum may be rounded below 1
+        times = np.zeros(self.images, int)
         for position, image in enumerate(drawn):
-            drawn[position] += self.length * times[image]
+            drawn[position] += self.images * times[image]
             times[image] += 1
         return drawn
 

@@ -28,6 +28,7 @@ class SYNTHIA(SegmentationDataset):
     name = "synthia"
     root_variable = "SYNTHIA_DIR"
     splits = ("train", "val")
+    lists = ("da_sac",)
     layouts = (Layout("RGB/{split}", "GT/LABELS/{split}"), Layout("RGB", "GT/LABELS", flat=True))
     table = TABLE
     subsets = {"mean_iu_16": tuple(k for k in range(19) if k not in (9, 14, 16))}  # no terrain, truck, train

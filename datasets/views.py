@@ -58,3 +58,15 @@ class TargetViews(DatasetWrapper):
         reference = self.preset.reference(image, sample_rng(*key))
         views = [self.preset.view(reference, number, sample_rng(*key, 1 + number)) for number in self.numbers]
         return {**default_collate(views), "name": self.base.name_of(sample)}
+
+
+class TargetCrops(DatasetWrapper):
+    """Unlabelled images with the source's augmentation, by which batch norm adapts (ABN).
+
+    `base` has the training transform and no labels. An item is {"teacher": float32 (1, 3, H, W), "name":
+    str}. Index i + n * len gives another crop of image i (see ImportanceSampler).
+    """
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item = self.load(self.samples[index % len(self)], sample_rng(self.seed, self.epoch, index))
+        return {"teacher": item["image"][None], "name": item["name"]}

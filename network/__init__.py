@@ -39,6 +39,12 @@ def get_adaptation(
         num_classes,
         views=args.sac_views,
         weight=args.sac_weight,
+        momentum=args.sac_teacher_momentum,
         update_every=args.sac_teacher_every,
+        conf_upper=args.sac_conf_upper,
+        conf_lower=args.sac_conf_lower,
+        beta=args.sac_beta,
+        prior_momentum=args.sac_prior_momentum,
+        focal_power=args.sac_focal_power,
         published_loss=args.sac_published_loss,
     )

@@ -19,10 +19,11 @@ from utils import distributed
 from utils.classes import IGNORE_LABEL
 from utils.errors import UserError
 
+# The published settings with a ResNet-101; flags change them.
 PRIOR_MOMENTUM = 0.99
 BETA = 1e-3  # a class's threshold is lowered where its prior is near this or below
 CONF_UPPER, CONF_LOWER = 0.75, 0.2  # see `thresholds`
-FOCAL_POWER = 3
+FOCAL_POWER = 3.0
 
 
 @torch.no_grad()
@@ -88,52 +89,67 @@ class ClassPrior(nn.Module):
 
     prior: Tensor
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, momentum: float = PRIOR_MOMENTUM, beta: float = BETA) -> None:
         super().__init__()
-        self.register_buffer("prior", torch.full((num_classes,), BETA, dtype=torch.float64))
+        self.momentum, self.beta = momentum, beta
+        self.register_buffer("prior", torch.full((num_classes,), beta, dtype=torch.float64))
 
     @torch.no_grad()
     def update(self, probs: Tensor) -> None:
         """Move the prior towards the mean of probs (N, K, H, W) over pixels, views and processes.
 
-        A class still at its start, BETA, whose mean is above 1e-8 is first set to that mean. Then every class
-        moves by 1 - PRIOR_MOMENTUM of the way, so a class absent from the first batch is no longer at BETA.
+        A class still at `beta`, its start, whose mean is above 1e-8 is first set to that mean. Then all
+        classes move by 1 - `momentum` of the way, so that one absent from the first batch is not at `beta`.
         """
         mean = mean_over_processes(probs.mean((0, 2, 3))).to(self.prior.dtype)
-        first = (self.prior == BETA) & (mean > 1e-8)
-        self.prior.copy_(torch.where(first, mean, self.prior).lerp(mean, 1 - PRIOR_MOMENTUM))
+        first = (self.prior == self.beta) & (mean > 1e-8)
+        self.prior.copy_(torch.where(first, mean, self.prior).lerp(mean, 1 - self.momentum))
 
 
-def thresholds(confidence: Tensor, best: Tensor, prior: Tensor) -> Tensor:
+def thresholds(
+    confidence: Tensor,
+    best: Tensor,
+    prior: Tensor,
+    *,
+    upper: float = CONF_UPPER,
+    lower: float = CONF_LOWER,
+    beta: float = BETA,
+) -> Tensor:
     """Return the confidence (N, K) that a pixel must exceed to be labelled.
 
-    Per view and class: CONF_UPPER times the highest confidence (N, H, W) among the pixels predicted as that
-    class in `best` (N, H, W), scaled down for rare classes by 1 - exp(-prior / BETA), never below CONF_LOWER.
+    Per view and class: `upper` times the highest confidence (N, H, W) of the pixels predicted as that class
+    in `best` (N, H, W), scaled down for rare classes by 1 - exp(-prior / beta), never below `lower`.
     """
     peaks = confidence.new_zeros(len(best), len(prior))
     peaks.scatter_reduce_(1, best.flatten(1), confidence.flatten(1), "amax")
-    return (peaks * CONF_UPPER * (1 - torch.exp(-prior / BETA))).clamp(min=CONF_LOWER)
+    return (peaks * upper * (1 - torch.exp(-prior / beta))).clamp(min=lower)
 
 
-def pseudo_label(probs: Tensor, prior: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+def pseudo_label(probs: Tensor, prior: Tensor, valid: Tensor, **options: float) -> tuple[Tensor, Tensor]:
     """Return the pseudo labels and the confidence, both (N, H, W), of fused probs (N, K, H, W).
 
-    A pixel has label 255 if its confidence is not above its threshold or it is not `valid`.
+    A pixel has label 255 if its confidence is not above its threshold or it is not `valid`. `options` are
+    those of `thresholds`.
     """
     confidence, best = probs.max(1)
-    least = thresholds(confidence, best, prior).gather(1, best.flatten(1)).view_as(confidence)
+    least = thresholds(confidence, best, prior, **options).gather(1, best.flatten(1)).view_as(confidence)
     return best.where((confidence > least) & valid, IGNORE_LABEL), confidence
 
 
 def consistency_loss(
-    logits: Tensor, label: Tensor, confidence: Tensor, prior: Tensor, published: bool = False
+    logits: Tensor,
+    label: Tensor,
+    confidence: Tensor,
+    prior: Tensor,
+    published: bool = False,
+    focal_power: float = FOCAL_POWER,
 ) -> Tensor:
     """Return the mean over all pixels of the teacher's confidence times the class-weighted cross entropy.
 
-    logits (N, K, H, W) are the student's. Class weights are (1 - prior)^FOCAL_POWER, so rare classes weigh
+    logits (N, K, H, W) are the student's. Class weights are (1 - prior)^focal_power, so rare classes weigh
     more. Pixels without a pseudo label contribute 0.
     """
-    weight = (1 - prior).to(logits.dtype) ** FOCAL_POWER
+    weight = (1 - prior).to(logits.dtype) ** focal_power
     loss = F.cross_entropy(logits, label, weight, ignore_index=IGNORE_LABEL, reduction="none")  # (N, H, W)
     if published:
         # NOTE(published): (N, H, W) times (N, 1, H, W) pairs every view's loss with every view's confidence;
@@ -147,6 +163,8 @@ class SelfTraining(nn.Module):
 
     Each image has `views` views. The loss is multiplied by `weight`. The teacher starts as a copy of the
     student at the first batch, and moves towards it by 1 - `momentum` every `update_every` batches.
+    `conf_upper`, `conf_lower` and `beta` make the thresholds, `prior_momentum` moves the class prior, and
+    `focal_power` makes the class weights of the loss.
     """
 
     has_loss = True
@@ -160,13 +178,19 @@ class SelfTraining(nn.Module):
         weight: float = 5.0,
         momentum: float = 0.99,
         update_every: int = 100,
+        conf_upper: float = CONF_UPPER,
+        conf_lower: float = CONF_LOWER,
+        beta: float = BETA,
+        prior_momentum: float = PRIOR_MOMENTUM,
+        focal_power: float = FOCAL_POWER,
         published_loss: bool = False,
     ) -> None:
         super().__init__()
         self.teacher = copy.deepcopy(net).eval().requires_grad_(False)
-        self.class_prior = ClassPrior(num_classes)
+        self.class_prior = ClassPrior(num_classes, prior_momentum, beta)
+        self.thresholds = {"upper": conf_upper, "lower": conf_lower, "beta": beta}
         self.views, self.weight, self.momentum, self.update_every = views, weight, momentum, update_every
-        self.published_loss = published_loss
+        self.published_loss, self.focal_power = published_loss, focal_power
         self.batches = 0  # of target views so far
         self.labelled_views: dict[str, Tensor] = {}  # of the last batch, see `label_views`
 
@@ -191,7 +215,7 @@ class SelfTraining(nn.Module):
         self.class_prior.update(probs)
         probs = probs * batch["valid"][:, None]
         probs = fuse(probs, batch["matrix"], batch["inverse"], self.views)
-        label, confidence = pseudo_label(probs, self.class_prior.prior, batch["valid"])
+        label, confidence = pseudo_label(probs, self.class_prior.prior, batch["valid"], **self.thresholds)
         return {"student": batch["student"], "probs": probs, "pseudo_label": label, "confidence": confidence}
 
     def losses(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -211,6 +235,7 @@ class SelfTraining(nn.Module):
             self.labelled_views["confidence"],
             self.class_prior.prior,
             self.published_loss,
+            self.focal_power,
         )
         if output.aux_logits is not None:  # distributed training expects a gradient for every parameter
             loss = loss + 0 * output.aux_logits.sum()

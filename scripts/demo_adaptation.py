@@ -96,7 +96,7 @@ def compare(args: argparse.Namespace, size: dict[str, Any], seed: int) -> dict[s
     plain = "--max_iter", first, "--lr", rate
     target = "--adapt_dataset", args.target
     source = train(args, size, "source", seed, *plain)
-    abn = train(args, size, "abn", seed, *plain, *target, "--sac_phase", "abn")
+    abn = train(args, size, "abn", seed, *plain, *target, "--sac_phase", "abn", "--sac_images", size["batch"])
     (snapshot,) = abn.glob("**/last_*.pth")
     settings = "--max_iter", second, "--lr", rate_sac, "--lr_schedule", "constant", "--lr_bias", 2
     sac = train(args, size, "sac", seed, *settings, *target, "--snapshot", snapshot)

@@ -147,3 +147,14 @@ def test_losses_of_both_heads(batch):
     both = losses(SimpleNamespace(logits=logits, aux_logits=small), label, 0)
     assert both["main"] == cross_entropy(logits, label, CLASS_WEIGHTS)
     assert both["aux"] == AUX_WEIGHT * aux_cross_entropy(small, label, CLASS_WEIGHTS) and AUX_WEIGHT == 0.4
+
+
+def test_the_published_divisor_of_adaptation_by_hand():
+    """Two of four pixels are labelled, each costs log 2: the sum is divided by four."""
+    logits, label = torch.zeros(1, 2, 2, 2), torch.tensor([[[0, 1], [255, 255]]])
+    assert cross_entropy(logits, label).item() == pytest.approx(math.log(2))
+    assert cross_entropy(logits, label, all_pixels=True).item() == pytest.approx(math.log(2) / 2)
+    main = MainLoss(all_pixels=True)
+    assert main(logits, label, 0).item() == pytest.approx(math.log(2) / 2)
+    output = SimpleNamespace(logits=logits, aux_logits=logits)
+    assert HeadLosses(main)(output, label, 0)["aux"].item() == pytest.approx(0.4 * math.log(2) / 2)

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import ImageFilter
 from torch import Tensor
 
 from transforms.color import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, gray, strips
-from utils.pixels import normalize_
+from transforms.pil import to_pil, to_tensor
+from utils.pixels import IMAGENET, Colors, normalize_
 
 # What an operation draws for one image: numbers and tensors, always with the same keys and shapes, so that
 # torch's default_collate stacks the draws of a batch.
@@ -86,6 +88,23 @@ class GaussianBlur(Operation):
             _weighted_sum(down, weights, 2, out=image[:, rows]).round_()
 
 
+class PillowBlur(Operation):
+    """Pillow's Gaussian blur, three box filters, with a radius (sigma) in px uniform in [low, high].
+
+    `apply` computes on the CPU, so it would wait for a GPU.
+    """
+
+    def __init__(self, low: float, high: float):
+        self.low, self.high = low, high
+
+    def draw(self, rng: np.random.Generator) -> Drawn:
+        return {"radius": rng.uniform(self.low, self.high)}
+
+    def apply(self, image: Tensor, drawn: Drawn) -> None:
+        picture = to_pil(image.byte().cpu())
+        image.copy_(to_tensor(picture.filter(ImageFilter.GaussianBlur(drawn["radius"]))))
+
+
 def gaussian_weights(sigma: float) -> list[float]:
     """Return the kernel of sum 1, from -radius to radius = int(4 sigma + 0.5) px."""
     radius = int(4 * sigma + 0.5)
@@ -148,16 +167,16 @@ class Grayscale(Operation):
 
 
 class Normalize:
-    """Divide by 255, subtract ImageNet's mean and divide by its std, in place.
+    """Divide by 255, subtract the mean of `colors` and divide by their std, in place.
 
-    With `per_image`, the image's own channel mean and (unbiased) std + 1e-5 replace ImageNet's.
+    With `per_image`, the image's own channel mean and (unbiased) std + 1e-5 replace them.
     """
 
-    def __init__(self, per_image: bool = False):
-        self.per_image = per_image
+    def __init__(self, per_image: bool = False, colors: Colors = IMAGENET):
+        self.per_image, self.colors = per_image, colors
 
     def __call__(self, image: Tensor) -> Tensor:
-        return normalize_(image, self.per_image)
+        return normalize_(image, self.per_image, self.colors)
 
 
 class Photometric:
@@ -166,8 +185,10 @@ class Photometric:
     ValueError for two operations of one class, because the class names them in what is drawn.
     """
 
-    def __init__(self, operations: Iterable[Operation] = (), per_image: bool = False):
-        self.operations, self.normalize = list(operations), Normalize(per_image)
+    def __init__(
+        self, operations: Iterable[Operation] = (), per_image: bool = False, colors: Colors = IMAGENET
+    ):
+        self.operations, self.normalize = list(operations), Normalize(per_image, colors)
         self.named = {type(operation).__name__: operation for operation in self.operations}
         if len(self.named) < len(self.operations):
             raise ValueError(f"operations must be of different classes, not {', '.join(self.named)} twice")

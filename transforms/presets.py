@@ -20,11 +20,13 @@ from transforms.photometric import (
     Grayscale,
     Operation,
     Photometric,
+    PillowBlur,
 )
 from transforms.pil import Croppable, pixels, to_tensor
 from transforms.protocols import PROTOCOLS
 from transforms.similarity import draw_view, invert, similarity_matrix, warp
 from utils.errors import UserError
+from utils.pixels import IMAGENET, Colors
 
 
 class Preset:
@@ -71,10 +73,16 @@ def _apply(
     return values, None if train_ids is None else train_ids.long()
 
 
-def operations(color_aug: float, gblur: bool, bblur: bool) -> list[Operation]:
-    """Return the operations of training in the order of application; bblur replaces gblur."""
+def operations(
+    color_aug: float, gblur: bool, bblur: bool, jitter: tuple[float, float] = (0.4, 0.1)
+) -> list[Operation]:
+    """Return the operations of training in the order of application; bblur replaces gblur.
+
+    `jitter` has the strength of brightness, contrast and saturation, and the largest shift of the hue.
+    """
+    strength, hue = jitter
     table = (
-        (color_aug > 0, ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.5)),
+        (color_aug > 0, ColorJitter(strength, strength, strength, hue, p=0.5)),
         (bblur, BilateralBlur()),
         (gblur and not bblur, GaussianBlur()),
     )
@@ -92,10 +100,14 @@ def train(
     color_aug: float = 0.0,
     gblur: bool = False,
     bblur: bool = False,
+    jitter: tuple[float, float] = (0.4, 0.1),
     image_in: bool = False,
+    colors: Colors = IMAGENET,
     aug_device: str = "cpu",
 ) -> Preset | DevicePreset:
     """Return the augmentation of training; the arguments are the flags of the same names.
+
+    `colors` normalize the images. `jitter` is described at `operations`.
 
     UserError for bblur with aug_device "gpu", because that blur would wait for the device.
     """
@@ -105,7 +117,7 @@ def train(
     ]
     if rrotate:
         joint.append(RandomRotate(rrotate))
-    photometric = Photometric(operations(color_aug, gblur, bblur), image_in)
+    photometric = Photometric(operations(color_aug, gblur, bblur, jitter), image_in, colors)
     if aug_device == "cpu":
         return Preset(joint, photometric)
     if bblur:
@@ -146,16 +158,22 @@ class TargetPreset:
     whatever its shape, then by a factor uniform in [1.0, 1.1], cropped to `size` at a uniform position and
     mirrored with probability 0.5. A view is the reference mirrored with probability 0.5 (`draw_view`); all
     views except view 0 are also cropped and resized back. All resizing is bilinear. Only what the student
-    sees gets the `noise`.
+    sees gets the `noise`. `scale` replaces [1.0, 1.1]; `zoom` has the least and largest share of a crop.
     """
 
-    def __init__(self, size: tuple[int, int], noise: Photometric):
-        self.size, self.noise = size, noise
+    def __init__(
+        self,
+        size: tuple[int, int],
+        noise: Photometric,
+        scale: tuple[float, float] = (1.0, 1.1),
+        zoom: tuple[float, float] = (0.5, 1.0),
+    ):
+        self.size, self.noise, self.scale, self.zoom = size, noise, scale, zoom
 
     def reference(self, image: Croppable, rng: np.random.Generator) -> Tensor:
         """Return the reference of all views, uint8 (3, H, W)."""
         height, width = self.size
-        factor = rng.uniform(1.0, 1.1)
+        factor = rng.uniform(*self.scale)
         scaled_h, scaled_w = int(factor * height), int(factor * width)
         top, left = (int(rng.integers(room + 1)) for room in (scaled_h - height, scaled_w - width))
         # NOTE(published): resized twice; tests/golden/test_f10_transforms.py
@@ -166,7 +184,7 @@ class TargetPreset:
 
     def view(self, reference: Tensor, number: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Draw view `number` of a reference; datasets.views.TargetViews describes the result."""
-        matrix = similarity_matrix(draw_view(self.size, rng, zoom=number > 0), self.size)
+        matrix = similarity_matrix(draw_view(self.size, rng, zoom=number > 0, shares=self.zoom), self.size)
         inverse = invert(matrix)
         warped, inside = warp(reference[None].float(), inverse[None])
         clean = warped[0].round_()
@@ -179,7 +197,21 @@ class TargetPreset:
         }
 
 
-def target_views(size: tuple[int, int], image_in: bool = False) -> TargetPreset:
-    """Return the views of self-training; only the student's are blurred, jittered or made grey."""
-    noise = [GaussianBlur(0.1, 2.0), ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.5), Grayscale(0.2)]
-    return TargetPreset(size, Photometric(noise, image_in))
+def target_views(
+    size: tuple[int, int],
+    image_in: bool = False,
+    *,
+    scale: tuple[float, float] = (1.0, 1.1),
+    zoom: tuple[float, float] = (0.5, 1.0),
+    blur: tuple[float, float] = (0.1, 2.0),
+    jitter: tuple[float, float] = (0.4, 0.1),
+    gray: float = 0.2,
+) -> TargetPreset:
+    """Return the views of self-training; only the student's are blurred, jittered or made grey.
+
+    The radius of Pillow's blur is uniform in `blur` px. `jitter` is described at `operations`, `gray` is the
+    probability of losing the colours.
+    """
+    strength, hue = jitter
+    noise = [PillowBlur(*blur), ColorJitter(strength, strength, strength, hue, p=0.5), Grayscale(gray)]
+    return TargetPreset(size, Photometric(noise, image_in), scale, zoom)

@@ -50,13 +50,15 @@ def warp(images: Tensor, matrix: Tensor, mode: str = "bilinear") -> tuple[Tensor
     return F.grid_sample(images, grid, mode, padding_mode="border", align_corners=False), inside
 
 
-def draw_view(size: tuple[int, int], rng: np.random.Generator, *, zoom: bool) -> Tensor:
+def draw_view(
+    size: tuple[int, int], rng: np.random.Generator, *, zoom: bool, shares: tuple[float, float] = (0.5, 1.0)
+) -> Tensor:
     """Draw the parameters (5,) of a view: mirrored with probability 0.5; with `zoom` also a crop.
 
-    The crop has a share uniform in [0.5, 1] of the height and width of a reference of `size` (height, width),
+    The crop has a share uniform in `shares` of the height and width of a reference of `size` (height, width),
     and a uniform position in it.
     """
     flip = -1.0 if rng.random() < 0.5 else 1.0
-    share = rng.uniform(0.5, 1.0) if zoom else 1.0
+    share = rng.uniform(*shares) if zoom else 1.0
     dy, dx = ((1 - share) * side * (rng.random() - 0.5) for side in size)
     return torch.tensor([dy, dx, 0.0, 1 / share, flip], dtype=torch.float64)

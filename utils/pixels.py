@@ -1,5 +1,7 @@
 """From grey levels to what a network sees, and back."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -7,16 +9,42 @@ ROWS = 256  # denormalized at once
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def normalize_(image: Tensor, per_image: bool = False) -> Tensor:
-    """Divide float32 grey levels (3, H, W) by 255, subtract ImageNet's mean and divide by its std, in place.
+class Colors(NamedTuple):
+    """Mean and standard deviation of red, green and blue; grey levels are in 0..1."""
 
-    With `per_image`, the image's own channel mean and (unbiased) std + 1e-5 replace ImageNet's.
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+IMAGENET = Colors(IMAGENET_MEAN, IMAGENET_STD)
+# Colours of whole datasets, as DA-SAC uses them (arXiv 2105.00097).
+DATASET_COLORS = {
+    "gtav": Colors((0.481, 0.479, 0.465), (0.243, 0.239, 0.237)),
+    "cityscapes": Colors((0.300, 0.344, 0.297), (0.175, 0.180, 0.177)),
+}
+
+
+def matched_colors(source: Colors, target: Colors) -> Colors:
+    """Return mean and std that put colours of `source` on those of `target`, then ImageNet's on both.
+
+    With s = (x - m_s) s_t / s_s + m_t, (x - mean) / std = (s - M) / S: mean = m_s - s_s / s_t (m_t - M) and
+    std = s_s S / s_t.
+    """
+    channels = list(zip(*source, *target, *IMAGENET, strict=True))
+    mean = tuple(m_s - s_s / s_t * (m_t - m) for m_s, s_s, m_t, s_t, m, _ in channels)
+    return Colors(mean, tuple(s_s * s / s_t for _, s_s, _, s_t, _, s in channels))
+
+
+def normalize_(image: Tensor, per_image: bool = False, colors: Colors = IMAGENET) -> Tensor:
+    """Divide float32 grey levels (3, H, W) by 255, subtract a mean and divide by a std, in place.
+
+    They are those of `colors` or, with `per_image`, the image's own channel mean and (unbiased) std + 1e-5.
     """
     image.div_(255)
     if per_image:
         mean, std = image.mean((1, 2), keepdim=True), image.std((1, 2), keepdim=True) + 1e-5
         return image.sub_(mean).div_(std)
-    for channel, center, scale in zip(image, IMAGENET_MEAN, IMAGENET_STD, strict=True):
+    for channel, center, scale in zip(image, *colors, strict=True):
         channel.sub_(center).div_(scale)
     return image
 

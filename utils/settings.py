@@ -14,9 +14,12 @@ REFUSED = frozenset(
     arch wt_layer image_in freeze_trunk relax_denom optimizer amsgrad fp16 adaptation seed images_per_step
     dataset image_uniform_sampling domain_steps city_mode cv maxSkip
     class_uniform_pct class_uniform_tile coarse_boost_classes max_cu_epoch classes
+    source_split augmentation crop_shape resize_first source_colors jitter
     crop_size crop_nopad pre_size scale_min scale_max rrotate color_aug gblur bblur
-    cls_wt_loss img_wt_loss batch_weighting wt_bound jointwtborder strict_bdr_cls rlx_off_iter
+    loss_over cls_wt_loss img_wt_loss batch_weighting wt_bound jointwtborder strict_bdr_cls rlx_off_iter
     adapt_dataset sac_views sac_images sac_crop sac_weight sac_teacher_every sac_published_loss sac_weights
+    sac_scale sac_zoom sac_blur sac_jitter sac_gray sac_conf_upper sac_conf_lower sac_beta sac_focal_power
+    sac_prior_momentum sac_teacher_momentum sac_uniform sac_uniform_classes
     """.split()
 )
 # APPLIED: the new value counts from the first iteration on, and the log says so.

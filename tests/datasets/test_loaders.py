@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from config import Roots
+from config import Roots, parse_train_args
 from datasets import DATASETS
 from datasets.labels import lookup_table
 from datasets.loaders import endless, setup_classes, setup_eval_loader, setup_loaders
@@ -62,7 +62,9 @@ def make_args(toy):
             "split_count": 1,
         }
         roots = Roots(toy)
-        return Namespace(**{"roots": roots, **data, **batch, **crop, **look, **uniform, **scored, **changes})
+        defaults = vars(parse_train_args([])) | {"own_val": []}
+        chosen = {"roots": roots, **data, **batch, **crop, **look, **uniform, **scored, **changes}
+        return Namespace(**defaults | chosen)
 
     return make
 

@@ -102,6 +102,20 @@ def test_importance_is_shared_by_processes():
     assert list(parts[1]) == whole[5::2]
 
 
+def test_importance_with_classes_that_draw_uniformly_and_longer_epochs():
+    """Class 1, which does not occur, takes its turn and draws all images equally often."""
+    shares = np.array([[1.0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1.0, 0]])
+    sampler = ImportanceSampler(shares, uniform=0.25, uniform_classes=(1,), draws=9000)
+    drawn = np.array(list(sampler))
+    assert len(drawn) == len(sampler) == 9000 and len(set(drawn)) == 9000
+    frequency = [np.bincount(drawn[turn::3] % 4, minlength=4) / 3000 for turn in range(3)]
+    near = {"atol": 0.03, "rtol": 0}
+    np.testing.assert_allclose(frequency[0], [0.8125, 0.0625, 0.0625, 0.0625], **near)
+    np.testing.assert_allclose(frequency[1], [0.25] * 4, **near)
+    np.testing.assert_allclose(frequency[2], [0.0625, 0.0625, 0.8125, 0.0625], **near)
+    assert (shares[1] == 0).all()
+
+
 def test_importance_needs_a_class():
     with pytest.raises(UserError, match="no class occurs"):
         ImportanceSampler(np.zeros((3, 4)))

@@ -1,6 +1,8 @@
 """split_data/ and the downloads that it splits; counts are those of facts/splits.json."""
 
+import json
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ COUNTS = {
     "gtav": {"train": 12388, "val": 6382, "test": 6181, "left_out": 15},
     "synthia": {"train": 6580, "val": 2820},
 }
+FIDELITY = json.loads((Path(__file__).parents[1] / "golden/fidelity_F4.json").read_text())
+LISTS = FIDELITY["F4 source lists"]
 EVERYTHING = {"gtav": set(range(1, 24967)), "synthia": set(range(9400))}
 
 
@@ -102,3 +106,42 @@ def test_no_image_of_the_split(tmp_path):
     write_flat(tmp_path, "gtav", [1, 2])
     with pytest.raises(MissingFile, match="gtav .* split val; .*missing"):
         DATASETS["gtav"](tmp_path, "val", no_transform)
+
+
+@pytest.mark.parametrize("name", ["gtav", "synthia"])
+def test_the_published_lists_of_da_sac(name):
+    probe = LISTS["gta" if name == "gtav" else name]
+    numbers = read_split(f"da_sac_{name}")
+    assert len(numbers) == {"gtav": 9000, "synthia": 9400}[name]
+    assert set(probe["inside"]) <= numbers and not set(probe["outside"]) & numbers
+    assert numbers <= EVERYTHING[name]
+
+
+@pytest.mark.parametrize(("name", "found"), [("gtav", [2, 22]), ("synthia", [0, 2, 22])])
+def test_a_flat_download_read_by_the_list_of_da_sac(name, found, tmp_path, caplog):
+    """RobustNet's splits do not matter: GTAV 22 and SYNTHIA 0 are in its validation list."""
+    write_flat(tmp_path, name, [2, 22, 10001] if name == "gtav" else [0, 2, 22])
+    samples = DATASETS[name](tmp_path, "da_sac", no_transform).samples
+    assert [int(sample.image.stem) for sample in samples] == found
+    assert "images of da_sac are missing" in caplog.text
+
+
+def test_the_list_of_da_sac_in_all_folders(tmp_path):
+    """The folders of RobustNet's splits; images need no labels where none are wanted."""
+    write_flat(tmp_path / "flat", "gtav", [2, 22, 10001])
+    for folder, number in (("train", 2), ("valid", 22), ("test", 10001)):
+        for kind in ("images", "labels"):
+            (tmp_path / kind / folder / "01").mkdir(parents=True)
+            file = f"{number:05d}.png"
+            (tmp_path / "flat" / kind / file).rename(tmp_path / kind / folder / "01" / file)
+    samples = DATASETS["gtav"](tmp_path, "da_sac", no_transform).samples
+    assert [(s.image.parts[-3], s.image.name, s.label.name) for s in samples] == [
+        ("train", "00002.png", "00002.png"),
+        ("valid", "00022.png", "00022.png"),
+    ]
+    assert [s.label for s in DATASETS["gtav"](tmp_path, "da_sac", None, labelled=False).samples] == [None] * 2
+
+
+def test_other_datasets_have_no_such_list(tmp_path):
+    with pytest.raises(UserError, match="kitti has no split 'da_sac'"):
+        DATASETS["kitti"](tmp_path, "da_sac", None)

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from datasets import DATASETS
-from datasets.views import TargetViews
+from datasets.views import TargetCrops, TargetViews
 from tests.helpers import SIZE, TRAIN
 from transforms import presets
+from transforms.photometric import Photometric
 from transforms.similarity import invert, warp
+from transforms.source import SourcePreset
 from utils.errors import MissingFile, UserError
 from utils.pixels import IMAGENET_MEAN, IMAGENET_STD
 
@@ -90,3 +92,13 @@ def test_a_view_is_the_reference_through_its_inverse(toy):
 def test_views_that_cannot_be_shared(toy):
     with pytest.raises(UserError, match="4 views .* 3 processes"):
         views(toy, part=(0, 3))
+
+
+def test_crops_for_batch_norm_have_the_augmentation_of_the_source(toy):
+    """Not the views: one crop of the source's size, other crops for other indices of the same image."""
+    preset = SourcePreset((32, 40), Photometric())
+    dataset = TargetCrops(DATASETS["cityscapes"](toy / "cityscapes", "train", preset, labelled=False))
+    first, again, other = dataset[0], dataset[0], dataset[len(dataset)]
+    assert first["teacher"].shape == (1, 3, 32, 40) and set(first) == {"teacher", "name"}
+    assert torch.equal(first["teacher"], again["teacher"]) and first["name"] == other["name"]
+    assert not torch.equal(first["teacher"], other["teacher"])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from scipy.ndimage import gaussian_filter
 from torch.utils.data import default_collate
 from torchvision.transforms import functional as TF
@@ -14,6 +14,7 @@ from transforms.photometric import (
     Normalize,
     Operation,
     Photometric,
+    PillowBlur,
 )
 from transforms.pil import to_tensor
 
@@ -218,3 +219,13 @@ def test_batched_form_without_operations(image):
 def test_two_operations_of_one_class_are_an_error():
     with pytest.raises(ValueError, match="GaussianBlur"):
         Photometric([GaussianBlur(), GaussianBlur(1, 2)])
+
+
+@pytest.mark.parametrize("radius", [0.1, 0.3, 1.1, 2.0])
+def test_pillows_blur_is_pillows(radius):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    image = torch.from_numpy(pixels).permute(2, 0, 1).float()
+    blur = PillowBlur(radius, radius)
+    blur.apply(image, blur.draw(np.random.default_rng(0)))
+    expected = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius)))
+    assert np.array_equal(image.permute(1, 2, 0).numpy(), expected)

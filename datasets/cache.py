@@ -15,7 +15,8 @@ from datasets.listing import Sample
 from datasets.wrapper import DatasetWrapper
 from utils.distributed import from_first_rank
 from utils.errors import DamagedFile, UserError
-from utils.files import remove_stale, write_array
+from utils.files import printable, remove_stale, write_array
+from utils.images import damage_names
 
 logger = logging.getLogger("robustnet")
 ABANDONED = 3600  # seconds after which an unfinished file is of no running job
@@ -76,9 +77,10 @@ class CachedImages(DatasetWrapper):
 
     def _file(self, source: Path) -> Path:
         path = os.path.join(self.resolved_root, os.path.relpath(source, self.root))
-        stat = source.stat()
+        with damage_names(f"file {printable(source)}"):
+            stat = source.stat()
         version = f"{stat.st_size} {stat.st_mtime_ns} {DECODING}"
-        name = "_".join(hashlib.sha256(text.encode()).hexdigest()[:16] for text in (path, version))
+        name = "_".join(hashlib.sha256(os.fsencode(text)).hexdigest()[:16] for text in (path, version))
         return self.folder / self.name / f"{name}.npy"
 
     def _build(self) -> None:

@@ -17,7 +17,8 @@ from datasets.wrapper import DatasetWrapper, LabelledSource
 from utils.classes import CITYSCAPES
 from utils.distributed import from_first_rank
 from utils.errors import DamagedFile, UserError
-from utils.files import read_array, remove_stale, write_array
+from utils.files import printable, read_array, remove_stale, write_array
+from utils.images import damage_names
 
 logger = logging.getLogger("robustnet")
 
@@ -110,7 +111,10 @@ class ClassUniform(DatasetWrapper):
     def _cached(self, folder: Path) -> np.ndarray:
         """Return rows (sample, class, x, y) for all of `base`, cached in `folder`."""
         files = [sample.label for sample in self.base.samples if sample.label is not None]
-        stats = [path.stat() for path in files]
+        stats = []
+        for path in files:
+            with damage_names(f"label {printable(path)}"):
+                stats.append(path.stat())
         content = [
             [os.path.relpath(path, self.base.root), stat.st_size, stat.st_mtime_ns]
             for path, stat in zip(files, stats, strict=True)

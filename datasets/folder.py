@@ -35,9 +35,8 @@ class Folder(SegmentationDataset):
         paths, others = images_of(found.files)
         if not paths:
             expected = ", *".join(IMAGE_SUFFIXES)
-            raise NoImages(
-                f"no images in {self.root}: expected files *{expected}; found: {found_in(self.root)}"
-            )
+            root, found_there = printable(self.root), found_in(self.root)
+            raise NoImages(f"no images in {root}: expected files *{expected}; found: {found_there}")
         self.skip(others.pop(UNREADABLE, []), UNREADABLE)
         if left_out := found.left_out | others:
             self.note(f"left out of {printable(self.root)}: {described(left_out, self.root)}")
@@ -48,9 +47,9 @@ class Folder(SegmentationDataset):
         paths = list({os.path.abspath(path): path for path in map(self._path, filter(None, lines))}.values())
         if missing := [path for path in paths if not path.is_file()]:
             names = few([*map(printable, missing)], 3)
-            raise MissingFile(f"{len(missing)} images of list {self.root} are not there: {names}")
+            raise MissingFile(f"{len(missing)} images of list {printable(self.root)} are not there: {names}")
         if not paths:
-            raise MissingFile(f"list {self.root} names no image")
+            raise MissingFile(f"list {printable(self.root)} names no image")
         return [Sample(path, None) for path in paths]
 
     def _path(self, line: str) -> Path:

@@ -2,6 +2,7 @@
 
 import struct
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -91,9 +92,9 @@ def color_table() -> np.ndarray:
 
 
 def png_size(path: Path | None) -> str:
-    """Return "WIDTHxHEIGHT" px from a PNG's first bytes, "" for other files."""
+    """Return "WIDTHxHEIGHT" px from a PNG's first bytes, "" for other files and those that cannot be read."""
     head = b""
     if path:
-        with path.open("rb") as file:
+        with suppress(OSError), path.open("rb") as file:
             head = file.read(24)
     return "{}x{}".format(*struct.unpack(">II", head[16:])) if len(head) == 24 and head[1:4] == b"PNG" else ""

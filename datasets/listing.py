@@ -103,7 +103,7 @@ class ListedDataset:
         self.notes: list[str] = []
         self.samples = self.find_samples()
         if not self.samples and self.layouts:
-            nothing = f"none of the images of {self.name} in {root} is in split {split}"
+            nothing = f"none of the images of {self.name} in {printable(root)} is in split {split}"
             more = f"; and {len(self.skipped) - 3} more" if len(self.skipped) > 3 else ""
             kind = MissingFile if len(self.skipped) > len(self.incomplete) else NoImages
             raise kind("; ".join([nothing, *self.skipped[:3]]) + more)
@@ -148,7 +148,7 @@ class ListedDataset:
         expected = " or ".join(str(layout).format(split=folder) for layout in layouts)
         found = found_in(self.root / layouts[0].images.format(split=folder))
         raise NoImages(
-            f"no {split} images of {self.name} in {self.root}: expected {expected}; found: {found}"
+            f"no {split} images of {self.name} in {printable(self.root)}: expected {expected}; found: {found}"
         )
 
     def list_numbers(self, name: str) -> list[Sample]:

@@ -68,14 +68,14 @@ def walk(folder: Path, *, deep: bool = True, once: bool = False) -> Found:
                 continue
             if entry.name[0] == "." or entry.name in SYSTEM_FOLDERS:
                 left_out["hidden"].append(path)
-            elif entry.is_dir():
+            elif entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(path)):
                 if entry.name in results:
                     left_out["results of eval.py"].append(path)
                 elif deep and once and entry.is_symlink():
                     links.append((path, above | {real}))
                 elif deep:
                     enter(path, above | {real})
-            elif entry.is_file() or (entry.is_symlink() and not path.exists()):
+            elif is_file(entry):
                 files.append(path)
             else:
                 left_out["neither files nor folders"].append(path)
@@ -85,6 +85,13 @@ def walk(folder: Path, *, deep: bool = True, once: bool = False) -> Found:
     while links:
         enter(*links.pop(0))
     return Found(without_copies(files, left_out) if once else sorted(files), dict(left_out))
+
+
+def is_file(entry: os.DirEntry) -> bool:
+    """Return whether an entry is a file, or a link to one or to nothing."""
+    return entry.is_file(follow_symlinks=False) or (
+        entry.is_symlink() and (os.path.isfile(entry.path) or not os.path.exists(entry.path))
+    )
 
 
 def without_copies(files: list[Path], left_out: dict[str, list[Path]]) -> list[Path]:

@@ -55,8 +55,9 @@ class Download(NamedTuple):
 
     @property
     def path(self) -> str:
-        """The path whose end says what the file is."""
-        return f"/{self.member.name}" if self.member else self.file.as_posix()
+        """The path whose end says what the file is, with the suffix as download patterns have it."""
+        path, suffix = os.path.splitext(f"/{self.member.name}" if self.member else self.file.as_posix())
+        return path + suffix.lower().replace(".jpeg", ".jpg")
 
     def __str__(self) -> str:
         file = printable(self.file)
@@ -198,7 +199,7 @@ def check(name: str, root: Path, workers: int) -> bool:
 
     Another number of images than the published one, as of a dataset of one's own, is no problem.
     """
-    print(f"\n{name}: {root}")
+    print(f"\n{name}: {printable(root)}")
     dataset_class = DATASETS[name]
     class_names = (dataset_class.classes or CITYSCAPES).names
     count, published_counts, pixels = 0, True, np.zeros(len(class_names) + 1, np.int64)
@@ -251,7 +252,7 @@ def check_all(names: list[str], data_root: str | None, workers: int) -> bool:
             with quiet():
                 results.append(check(name, root, workers))
         else:
-            print(f"\n{name}: {root} is not there")
+            print(f"\n{name}: {printable(root)} is not there")
     if not results:
         print("\nno dataset is there")
     return bool(results) and all(results)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from datasets import DATASETS
+from datasets.cache import CachedImages
+from datasets.class_uniform import ClassUniform
 from datasets.walk import stem_of, walk
 from tests.helpers import no_transform, save, write_camvid
 from utils.errors import MissingFile, UserError
@@ -106,16 +108,22 @@ def test_links(tmp_path):
     for name in ("a.png", "sub/b.png", "sub/deep/c.png"):
         save(root / name, PIXELS)
     save(tmp_path / "out/d.png", PIXELS)
-    links = {"loop": ".", "again": "sub", "0.png": "a.png", "sub/up": "..", "z.png": "nowhere"}
+    links = {
+        "loop": ".",
+        "again": "sub",
+        "0.png": "a.png",
+        "sub/up": "..",
+        "z.png": "nowhere",
+        "me.png": "me.png",
+    }
     for link, target in (links | {"sub/deep/out": "../../../out"}).items():
         (root / link).symlink_to(target)
     dataset = folder(root)
-    assert names(dataset) == ["a", "sub/b", "sub/deep/c", "sub/deep/out/d", "z"]
+    assert names(dataset) == ["a", "me", "sub/b", "sub/deep/c", "sub/deep/out/d", "z"]
     assert "3 links to folders that are listed already" in dataset.notes[0]
     assert "1 links to files that are listed already (0.png)" in dataset.notes[0]
-    assert (
-        "image" not in dataset[3].get("unreadable", "") and "z.png is not there" in dataset[4]["unreadable"]
-    )
+    unreadable = {item["name"]: item["unreadable"] for item in dataset if "unreadable" in item}
+    assert list(unreadable) == ["me", "z"] and "z.png is not there" in unreadable["z"]
 
 
 def test_labelled_data_may_be_linked_more_than_once(tmp_path):
@@ -210,3 +218,33 @@ def test_a_list_that_leads_out_of_its_folder(tmp_path):
 def test_one_image_as_the_root(tmp_path):
     save(tmp_path / "cat.PNG", PIXELS)
     assert names(folder(tmp_path / "cat.PNG")) == ["cat"]
+
+
+def test_labelled_links_to_nothing(tmp_path):
+    """Each is named where it is read, also by what only asks for its size and time."""
+    write_camvid(tmp_path, [[[3]], [[3]]])
+    label = tmp_path / "trainannot/001.png"
+    label.unlink()
+    label.symlink_to("nowhere")
+    dataset = DATASETS["camvid"](tmp_path, "train", no_transform)
+    readers = [
+        lambda: dataset[1],
+        lambda: CachedImages(dataset, tmp_path / "cache"),
+        lambda: ClassUniform(dataset, 0.5, 16),
+    ]
+    for read in readers:
+        with pytest.raises(MissingFile, match=f"{label} is not there"):
+            read()
+    for kind in ("images", "labels"):
+        (tmp_path / f"{kind}/train").mkdir(parents=True)
+        (tmp_path / f"{kind}/train/00001.png").symlink_to("nowhere")
+    with pytest.raises(MissingFile, match="images/train/00001.png is not there"):
+        DATASETS["gtav"](tmp_path, "train", no_transform)[0]
+
+
+def test_names_that_are_not_utf_8_can_be_cached(tmp_path):
+    save(tmp_path / "train" / ODD, np.full((1, 1, 3), 7))
+    save(tmp_path / "trainannot" / ODD, [[3]])
+    dataset = DATASETS["camvid"](tmp_path, "train", no_transform)
+    assert CachedImages(dataset, tmp_path / "cache").read_label(dataset.samples[0].label).tolist() == [[0]]
+    assert len(ClassUniform(dataset, 0.5, 16).centroids) == 1

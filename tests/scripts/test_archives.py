@@ -155,6 +155,16 @@ def test_junk_in_a_folder_is_not_placed(tmp_path):
     assert len(list((tmp_path / "root").rglob("*.png"))) == 2
 
 
+def test_suffixes_in_any_case(tmp_path):
+    source = write_camvid(tmp_path / "source", [[[3]]])
+    (tmp_path / "src/train").mkdir(parents=True)
+    (tmp_path / "src/trainannot").mkdir()
+    (source / "train/000.png").rename(tmp_path / "src/train/000.PNG")
+    (source / "trainannot/000.png").rename(tmp_path / "src/trainannot/000.Png")
+    prepare_data.arrange("camvid", tmp_path / "src", tmp_path / "root")
+    assert DATASETS["camvid"](tmp_path / "root", "train", no_transform)[0]["label"].tolist() == [[0]]
+
+
 def test_many_members_take_little_time(tmp_path, monkeypatch):
     """The archive's list is read once for 4000 members."""
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:

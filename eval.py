@@ -25,7 +25,7 @@ import config
 import network
 from datasets import DATASETS, SegmentationDataset, common_classes, get_dataset_class
 from datasets.loaders import setup_eval_loader
-from utils import checkpoint, distributed
+from utils import checkpoint, distributed, settings
 from utils.classes import ClassTable
 from utils.corrupted import parse, title
 from utils.errors import UserError
@@ -80,6 +80,7 @@ def evaluate_datasets(args: argparse.Namespace, device: torch.device) -> int:
     folder = ResultFolder(place, args.split, args.val_dataset, args.split_index, args.split_count)
     snapshot_sha256 = sha256(args.snapshot, "checkpoint")
     folder.check_writable()
+    use_recorded_roots(args)
     loaders = loaders_of(args, args.image_in)  # a missing dataset is found before the network is loaded
     net = load_network(args, device)
     image_in = image_in_of(args, net)
@@ -92,10 +93,10 @@ def evaluate_datasets(args: argparse.Namespace, device: torch.device) -> int:
     )
     data = {name: data_of(loader) for name, loader in loaders.items()}
     kinds = {name: pictures_of(args, name) for name in loaders}
-    settings = evaluation.protocol.to_dict() | {"snapshot_sha256": snapshot_sha256}
+    same = evaluation.protocol.to_dict() | {"snapshot_sha256": snapshot_sha256}
     names = {name: list(images) for name, images in data.items()}
     distributed.from_first_rank(
-        lambda: folder.prepare(settings, names, kinds, resume=args.resume, overwrite=args.overwrite)
+        lambda: folder.prepare(same, names, kinds, resume=args.resume, overwrite=args.overwrite)
     )
 
     results = Results(
@@ -114,9 +115,9 @@ def evaluate_datasets(args: argparse.Namespace, device: torch.device) -> int:
         reference=reference,
         unfinished=list(loaders),
     )
-    settings |= {"dump_images": args.dump_images}
+    same |= {"dump_images": args.dump_images}
     for name, loader in loaders.items():
-        recorder = recorder_of(name, evaluation, settings, data[name], kinds[name], args.resume)
+        recorder = recorder_of(name, evaluation, same, data[name], kinds[name], args.resume)
         left_out = evaluate_unfinished(evaluation, loader, recorder, args.profile)
         counts = recorder.progress.gather()
         peak = max(distributed.all_gather_objects(peak_memory(device)))
@@ -134,6 +135,23 @@ def evaluate_datasets(args: argparse.Namespace, device: torch.device) -> int:
     if distributed.is_main():
         write(folder, results)
     return distributed.broadcast_object(sum(map(len, results.left_out.values())))  # after all is written
+
+
+def use_recorded_roots(args: argparse.Namespace) -> None:
+    """Let datasets that are not at their root, without a flag for it, be below the training's --data_root."""
+    missing = [
+        dataset
+        for dataset in map(get_dataset_class, args.val_dataset)
+        if dataset.root_variable
+        and dataset.name not in args.roots.folders
+        and not args.roots(dataset).exists()
+    ]
+    if missing and not args.data_root:
+        recorded = settings.recorded(checkpoint.load(args.snapshot)).get("data_root")
+        for dataset in missing if recorded else ():
+            if (place := Path(recorded, dataset.name)).exists():
+                logger.info("%s is read from %s, where the training had its data", dataset.name, place)
+                args.roots.folders[dataset.name] = place
 
 
 def loaders_of(args: argparse.Namespace, image_in: bool) -> dict[str, DataLoader]:

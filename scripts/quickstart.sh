@@ -38,7 +38,7 @@ run() { # NAME FLAGS...: train, then score the last checkpoint
     --date "$name" --exp gtav --ckpt "$out/ckpt" --tb_path "$out/tb"
   echo "== scoring $name on five domains"
   $launch eval.py --dataset $domains --data_root $town --snapshot "$(last "$name")" \
-    --inference_mode sliding --scales 0.5,1.0,2.0 --crop_size $crop --num_workers 1 --dump_images \
+    --inference_mode sliding --scales 0.5,1.0,2.0 --crop_size $crop --num_workers 1 --dump_images --overwrite \
     --ckpt_path "$out/eval" --exp_name "$name"
 }
 echo "== 2/4 baseline: no whitening"

@@ -457,5 +457,5 @@ def test_a_covariance_must_be_sensitive_in_every_domain_and_trial(monkeypatch):
     net = Normalizing()
     trainer = SimpleNamespace(net=net, whitening=whitening, device=torch.device("cpu"), iteration=1)
     domains = {str(domain): DomainBatches(golden, domain) for domain in range(2)}
-    train.estimate_masks(trainer, domains, golden["trials"], SimpleNamespace(writer=NoWriter()))
+    train.estimate_masks(trainer, domains, golden["trials"], NoWriter())
     assert steps == golden["steps"] and steps[-1] == golden["final"]

@@ -154,13 +154,14 @@ def _frame_fault(file: BinaryIO, archive: zipfile.ZipFile) -> str | None:
     """Return what is wrong between the records of a zip file, None if nothing is or torch did not write it.
 
     Each byte there is a constant or repeats another one: names, sizes and checksums are before and after
-    each record and again in the directory, and padding is Z. Files of 4 GiB or more have another layout; only
-    the last bytes of those are checked.
+    each record and again in the directory, and padding is Z. Files of 4 GiB or more have another layout
+    around their records; only the end of those is checked.
     """
     size = file.seek(0, os.SEEK_END)
     if size >= 2**32:
-        file.seek(-SHORT_END, os.SEEK_END)
-        return None if file.read(4) == b"PK\5\6" else "bytes follow its end"
+        file.seek(-END.size, os.SEEK_END)
+        end = _end(len(archive.infolist()), size - END.size - archive.start_dir, archive.start_dir)
+        return None if file.read() == end else "its directory is changed"
     records = sorted(archive.infolist(), key=lambda record: record.header_offset)
     frames = [_local_frame(file, record) for record in records]
     if not any(padding.startswith(b"FB") for _, _, padding in frames):
@@ -181,14 +182,18 @@ def _frame_fault(file: BinaryIO, archive: zipfile.ZipFile) -> str | None:
             position += DESCRIPTOR.size
     file.seek(position)
     directory = b"".join(_central_header(record, common) for record in archive.infolist())
-    count, small = len(records), min(len(records), 0xFFFF)
-    ends = len(directory), position
-    large = (b"PK\6\6", 44, 0x31E, 45, 0, 0, count, count, *ends)
-    locator = b"PK\6\7", 0, position + len(directory), 1
-    end = END.pack(*large, *locator, b"PK\5\6", 0, 0, small, small, *ends, 0)
+    end = _end(len(records), len(directory), position)
     return (
         None if file.read() in (directory + end, directory + end[-SHORT_END:]) else "its directory is changed"
     )
+
+
+def _end(count: int, length: int, position: int) -> bytes:
+    """Return what torch writes after the directory of `count` records, `length` bytes at `position`."""
+    large = (b"PK\6\6", 44, 0x31E, 45, 0, 0, count, count, length, position)
+    locator = b"PK\6\7", 0, position + length, 1
+    count, length, position = min(count, 0xFFFF), min(length, 2**32 - 1), min(position, 2**32 - 1)
+    return END.pack(*large, *locator, b"PK\5\6", 0, 0, count, count, length, position, 0)
 
 
 def _local_frame(file: BinaryIO, record: zipfile.ZipInfo) -> tuple[tuple[Any, ...], bytes, bytes]:

@@ -152,13 +152,20 @@ class ListedDataset:
         )
 
     def list_numbers(self, name: str) -> list[Sample]:
-        """Return the images whose numbers split_data/ lists, of the flat download or any folder below it."""
+        """Return the images whose numbers split_data/ lists, of the flat download or any folder below it.
+
+        Splits of made-up data may share numbers; the published ones do not.
+        """
         (layout,) = (layout._replace(flat=False) for layout in self.layouts if layout.flat)
         images, labels = self.root / layout.images, self.root / layout.labels
         wanted = read_split(f"{name}_{self.name}")
-        paths = self._images(images, layout)
-        listed = [path for path in paths if path.stem.isdecimal() and int(path.stem) in wanted]
-        if missing := sorted(wanted - {int(path.stem) for path in listed}):
+        train = self.folders.get("train", "train")
+        numbered: dict[int, Path] = {}  # of images that two splits have, the one for training
+        for path in sorted(self._images(images, layout), key=lambda path: train not in path.parts):
+            if path.stem.isdecimal():
+                numbered.setdefault(int(path.stem), path)
+        listed = sorted(path for number, path in numbered.items() if number in wanted)
+        if missing := sorted(wanted - numbered.keys()):
             reason = f"{len(missing)} of {len(wanted)} images of {name} are missing"
             self.skip(as_ranges(missing).split(", "), reason)
             self.incomplete += self.skipped[-1:]

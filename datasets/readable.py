@@ -15,7 +15,7 @@ class Tolerant(Dataset):
     """
 
     def __init__(self, base: SegmentationDataset):
-        self.base = base
+        self.base, self.occurring = base, base.occurring
 
     def __len__(self) -> int:
         return len(self.base)

@@ -27,6 +27,13 @@ def scores(writer: Writer, name: str, values: Scores, epoch: int) -> None:
         writer.add_scalar(f"{name}/{tag}", value, epoch)
 
 
+def class_scores(writer: Writer, name: str, values: Scores, ious: Mapping[str, float], epoch: int) -> None:
+    """Plot the IoU of the mean and of each class of dataset `name`, datasets of one tag side by side."""
+    writer.add_scalar(f"mean_iu/{name}", values.mean_iu, epoch)
+    for class_name, iou in ious.items():
+        writer.add_scalar(f"iou_{class_name.replace(' ', '_')}/{name}", iou, epoch)
+
+
 class ValidationPictures:
     """Draws the first images of a validation dataset; called with the batches in turn.
 

@@ -142,6 +142,21 @@ def test_the_list_of_da_sac_in_all_folders(tmp_path):
     assert [s.label for s in DATASETS["gtav"](tmp_path, "da_sac", None, labelled=False).samples] == [None] * 2
 
 
+def test_of_a_number_in_two_folders_the_list_of_da_sac_takes_that_for_training(tmp_path):
+    """A toy town numbers the images of each split from 1."""
+    for folder, numbers in (("test", (2,)), ("train", (2, 3)), ("valid", (2, 22))):
+        write_flat(tmp_path / folder, "gtav", numbers)
+        for kind in ("images", "labels"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            (tmp_path / folder / kind).rename(tmp_path / kind / folder)
+    samples = DATASETS["gtav"](tmp_path, "da_sac", no_transform).samples
+    assert [(s.image.parts[-2], s.image.stem) for s in samples] == [
+        ("train", "00002"),
+        ("train", "00003"),
+        ("valid", "00022"),
+    ]
+
+
 def test_other_datasets_have_no_such_list(tmp_path):
     with pytest.raises(UserError, match="kitti has no split 'da_sac'"):
         DATASETS["kitti"](tmp_path, "da_sac", None)

@@ -56,12 +56,12 @@ class ConfusionMatrix:
         distributed.sum_in_place(self.counts)
         distributed.sum_in_place(self.invalid)
 
-    def summary(self) -> Summary:
-        """Return the scores; ValueError if any prediction, labelled or not, was outside [0, K)."""
+    def summary(self, classes: Sequence[int] | None = None) -> Summary:
+        """Return the scores over `classes`, as `summarize`; ValueError if a prediction was outside [0, K)."""
         if self.invalid:
             last = self.num_classes - 1
             raise ValueError(f"{self.invalid} pixels were predicted as no class; expected 0 to {last}")
-        return summarize(self.counts)
+        return summarize(self.counts, classes)
 
 
 def summarize(counts: Tensor, classes: Sequence[int] | None = None) -> Summary:

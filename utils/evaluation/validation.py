@@ -1,9 +1,10 @@
 """Scores of whole images during training. What is wrong with one image costs that image, not the run."""
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -46,10 +47,16 @@ def validate_all(
         for dataset, loader in loaders.items():
             name = dataset + suffix
             bar = tqdm(loader, f"validate {name}", disable=not distributed.is_main(), leave=False)
-            scores[name], left_out = validate(net, bar, len(pictures.classes), loss, pictures.of(name, net))
+            data: Any = loader.dataset
+            options = len(pictures.classes), loss, pictures.of(name, net), data.occurring
+            scores[name], ious, left_out = validate(net, bar, *options)
             tensorboard.scores(pictures.writer, name, scores[name], pictures.epoch)
+            by_class = {key: iou for key, iou in zip(pictures.classes.names, ious, strict=True) if iou == iou}
+            tensorboard.class_scores(pictures.writer, name, scores[name], by_class, pictures.epoch)
             text = ", ".join(f"{tag} {value:.5f}" for tag, value in scores[name]._asdict().items())
             logger.info("[epoch %d], %s: %s", pictures.epoch, name, text)
+            text = ", ".join(f"{key} {100 * iou:.2f}" for key, iou in by_class.items())
+            logger.info("IoU (%%) of the %d classes of %s: %s", len(by_class), name, text)
             if left_out:
                 logger.warning("%s: %d images were left out of the validation", name, left_out)
     return scores
@@ -57,10 +64,16 @@ def validate_all(
 
 @torch.no_grad()
 def validate(
-    net: nn.Module, loader: Iterable[dict], num_classes: int, loss: Loss, draw: Draw | None = None
-) -> tuple[Scores, int]:
-    """Score whole images of one dataset over all processes; return the scores and how many were left out.
+    net: nn.Module,
+    loader: Iterable[dict],
+    num_classes: int,
+    loss: Loss,
+    draw: Draw | None = None,
+    occurring: Sequence[int] | None = None,
+) -> tuple[Scores, list[float], int]:
+    """Score whole images of one dataset, in which the classes `occurring` occur, over all processes.
 
+    Return the scores, the IoU of each class in the mean (nan for others), and how many images were left out.
     `loader` collates by datasets.readable.collate_by_size. `loss(logits, label)` is the mean over a batch.
     `draw(image, label, pred)` sees every batch. An image that cannot be read, or for which the memory does
     not suffice, is left out, and the log names it. The scores of no image at all are nan.
@@ -92,6 +105,7 @@ def validate(
     confusion.all_reduce()
     for total in (loss_sum, images, left_out):
         distributed.sum_in_place(total)
-    summary = confusion.summary()
+    summary = confusion.summary(occurring)
     scores = Scores(summary.acc, summary.acc_cls, summary.mean_iu, (loss_sum / images).item())
-    return scores, int(left_out)
+    ious = [iou if k in summary.averaged else math.nan for k, iou in enumerate(summary.iou)]
+    return scores, ious, int(left_out)

@@ -17,6 +17,7 @@ from utils import distributed
 CONTINUE = 75  # exit code of a run that is to be continued: EX_TEMPFAIL of sysexits.h
 SIGNALS = signal.SIGTERM, signal.SIGINT, signal.SIGUSR1
 LAG = 2  # steps after which the processes' flags are read, so that the host does not wait for the device
+GRACE = 60  # s that a loader's process lives after SIGTERM
 SAME = 0.5  # s within which a second signal counts as the first one: launchers may send it twice
 
 
@@ -29,6 +30,9 @@ class StopSignal:
 
     Within `recording` a signal is only recorded, and `requested` tells all processes at the same step.
     Elsewhere it raises Stopped. Leaving the `with` block restores the handlers.
+
+    Processes that are started within the block, as a loader's, survive the first SIGTERM for GRACE seconds,
+    because it may have been sent to all processes of the run, whose step needs them. The second ends them.
     """
 
     def __init__(self, device: torch.device, command: str) -> None:
@@ -48,7 +52,11 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self.process:  # a loader's process, which ends with this one
+        if os.getpid() != self.process:  # a loader's process
+            if number == signal.SIGTERM:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.alarm(GRACE)
             return
         if self.received is None:
             self.received, self.since = number, time.monotonic()

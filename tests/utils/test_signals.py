@@ -1,0 +1,44 @@
+"""Signals to processes that a run starts: a loader's process must survive one, and must not be immortal."""
+
+import multiprocessing
+import signal
+import time
+
+import torch
+
+from utils.signals import StopSignal
+
+
+def sleep(ready):
+    ready.set()
+    for _ in range(100):
+        time.sleep(0.1)
+
+
+def child_within_stop_signal():
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    with StopSignal(torch.device("cpu"), "command"):
+        child = context.Process(target=sleep, args=(ready,), daemon=True)
+        child.start()
+        ready.wait(10)
+    return child
+
+
+def test_a_loaders_process_survives_one_signal_to_all_and_ends_with_the_next():
+    child = child_within_stop_signal()
+    child.terminate()
+    child.join(0.5)
+    assert child.is_alive()
+    child.terminate()
+    child.join(5)
+    assert child.exitcode == -signal.SIGTERM
+
+
+def test_a_loaders_process_ends_some_time_after_a_signal(monkeypatch):
+    """Python ends its children by one SIGTERM at exit, and waits for them without limit."""
+    monkeypatch.setattr("utils.signals.GRACE", 1)
+    child = child_within_stop_signal()
+    child.terminate()
+    child.join(10)
+    assert child.exitcode == -signal.SIGALRM

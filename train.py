@@ -110,7 +110,7 @@ def train(
             return
         statistics = epoch.complete and trainer.whitening.selective and statistics_due(args, trainer.epoch)
         if statistics:
-            estimate_masks(trainer, loaders.statistics, args.trials, run.writer)
+            estimate_masks(trainer, loaders.statistics, args.trials, run)
         nets = {"": trainer.net} | ({"-teacher": trainer.teacher} if trainer.teacher else {})
         pictures = Pictures(run.writer, trainer.epoch, classes, args.image_in, covariances(args))
         scores = validate_all(nets, validation_due(args, trainer, loaders), cross_entropy, pictures)
@@ -249,6 +249,7 @@ def train_epoch(
             prefix = run.checkpoints / f"augmentation/epoch_{trainer.epoch}_rank_{distributed.rank()}"
             visualize.save_batch(trainer.to_device(batch)[0], batch["name"], prefix, args.image_in)
         trainer.step(batch, target)
+        log.guard.check(batch["name"])
         seconds = None
         if step % LOG_EVERY == 0 or step == epoch.stop:
             seconds = log.write(step, len(loaders.train))

@@ -96,6 +96,21 @@ def differentiable_sum(x: Tensor) -> Tensor:
     return _DifferentiableSum.apply(x) if dist.is_initialized() else x
 
 
+def read_later(flag: torch.Tensor) -> Callable[[], bool]:
+    """Begin to copy a flag from the device; call what is returned for its value, which waits for the copy."""
+    if flag.device.type != "cuda":
+        return lambda: bool(flag)
+    copy, event = torch.zeros(flag.shape, dtype=flag.dtype, pin_memory=True), torch.cuda.Event()
+    copy.copy_(flag, non_blocking=True)
+    event.record()
+
+    def value() -> bool:
+        event.synchronize()
+        return bool(copy)
+
+    return value
+
+
 def any_later(flag: bool, device: torch.device) -> Callable[[], bool]:
     """Begin to ask whether `flag` is true on any process; call what is returned for the answer.
 

@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict
 
@@ -92,7 +93,8 @@ class EventWriter:
             logger.warning("TensorBoard events are left out from now on, training goes on: %s", error)
         self.dropped += 1
         if self.file:
-            self.file.truncate(self.size)
+            with suppress(OSError):
+                self.file.truncate(self.size)
 
 
 class NoWriter:

@@ -10,6 +10,7 @@ import torch
 
 from utils import tensorboard
 from utils.errors import UserError
+from utils.guard import Guard
 from utils.logging import logger
 from utils.training import Trainer
 
@@ -19,8 +20,9 @@ class StepLog:
 
     def __init__(self, trainer: Trainer, writer: tensorboard.Writer, last: int) -> None:
         self.trainer, self.writer, self.last = trainer, writer, last
+        self.guard = Guard(trainer)
         self.first, self.started = trainer.iteration, time.perf_counter()
-        self.waited = 0.0
+        self.waited, self.labelled = 0.0, False
 
     def timed(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Yield the batches and measure how long they are waited for."""
@@ -36,7 +38,8 @@ class StepLog:
     def write(self, step: int, steps: int) -> float:
         """Log step `step` of an epoch of `steps`; return the seconds per step.
 
-        All processes call this. Raises UserError if the loss is not finite.
+        All processes call this. Raises UserError if no step has a finite loss, or if no image of the whole
+        epoch has a labelled pixel.
         """
         trainer = self.trainer
         count = trainer.means.timed
@@ -50,6 +53,14 @@ class StepLog:
         if not math.isfinite(means["train"]):
             losses = ", ".join(f"{name} {mean}" for name, mean in means.items())
             raise UserError(f"the loss is not finite at iteration {trainer.iteration}: {losses}; lower --lr")
+        self.labelled = self.labelled or trainer.means.labelled
+        if not trainer.means.labelled:
+            logger.warning("nothing was trained since the last log line: no image has a labelled pixel")
+        if step == steps:
+            if not self.labelled:
+                text = f"no image of epoch {trainer.epoch} has a labelled pixel, so nothing was trained"
+                raise UserError(f"{text}; look at the labels of {', '.join(trainer.settings['dataset'])}")
+            self.labelled = False
         return seconds
 
     def pace(self, seconds: float, count: int) -> str:

@@ -1,5 +1,6 @@
 """Pictures of what a network sees and predicts. A palette is K rows (red, green, blue) of 0..255."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def error_map(label: Tensor | np.ndarray, pred: Tensor | np.ndarray) -> Image.Im
     return Image.fromarray(np.where((truth != found) & (truth != IGNORE_LABEL), 255, 0).astype(np.uint8))
 
 
+WIDEST = 1024  # px: of a picture for TensorBoard
 PANEL, GAP = 480, 6  # px: about the longer side of a small picture, and the space between two
 RIGHT, WRONG, UNLABELLED = (236, 236, 236), (205, 32, 44), (160, 160, 160)
 
@@ -83,10 +85,12 @@ def overlay(image: Tensor, pred: Tensor, palette: Palette, image_in: bool = Fals
 
 
 def strip(image: Tensor, label: Tensor, pred: Tensor, palette: Palette, image_in: bool = False) -> Tensor:
-    """Put image | truth | prediction side by side for TensorBoard: uint8 (3, H, 3 * W).
+    """Put image | truth | prediction side by side for TensorBoard: uint8 (3, h, 3 * w), 3 * w <= WIDEST.
 
-    `image` is (3, H, W) normalized, `label` and `pred` are train ids (H, W).
+    `image` is (3, H, W) normalized, `label` and `pred` are train ids (H, W). Every n-th pixel is shown.
     """
+    step = math.ceil(pred.shape[-1] / (WIDEST // 3))
+    image, label, pred = image[:, ::step, ::step], label[::step, ::step], pred[::step, ::step]
     panels = denormalize(image, image_in), colorize(label, palette), colorize(pred, palette)
     row = np.concatenate([np.asarray(panel.convert("RGB")) for panel in panels], axis=1)
     return torch.from_numpy(row).permute(2, 0, 1)
@@ -95,11 +99,13 @@ def strip(image: Tensor, label: Tensor, pred: Tensor, palette: Palette, image_in
 def pseudo_label_rows(
     views: Tensor, probs: Tensor, pseudo_label: Tensor, palette: Palette, image_in: bool = False
 ) -> Tensor:
-    """Put view | predicted class, darker where less confident | pseudo label: uint8 (3, V * H, 3 * W).
+    """Put view | predicted class, darker where less confident | pseudo label: uint8 (3, V * h, 3 * w).
 
     `views` (V, 3, H, W) are normalized, `probs` are (V, K, H, W), `pseudo_label` (V, H, W) holds train ids;
     pixels without a pseudo label (255) are black.
     """
+    step = math.ceil(views.shape[-1] / (WIDEST // 3))
+    views, probs, pseudo_label = (part[..., ::step, ::step] for part in (views, probs, pseudo_label))
     confidence, pred = probs.max(1)
     width, rows = views.shape[-1], []
     for view, classes, weight, label in zip(views, pred, confidence, pseudo_label, strict=True):

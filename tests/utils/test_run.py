@@ -1,0 +1,62 @@
+"""The folders of runs, and what run.json and log.txt say."""
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from utils import resume, run
+from utils.signals import StopSignal
+
+
+def test_runs_that_start_at_once_get_folders_of_their_own(tmp_path):
+    with ThreadPoolExecutor(16) as pool:
+        places = tmp_path / "ckpt", tmp_path / "tb", ""
+        stamps = list(pool.map(lambda _: run.make_folders(*places), range(16)))
+    assert len(set(stamps)) == 16
+    assert {path.name for path in (tmp_path / "tb").iterdir()} == set(stamps)
+
+
+def test_one_folder_may_hold_checkpoints_and_events(tmp_path):
+    first, second = (run.make_folders(tmp_path, tmp_path, "") for _ in range(2))
+    assert second == f"{first}_2"
+
+
+def test_run_json_has_all_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--lr", "0.1"])
+    with run.Run(str(tmp_path / "ckpt"), str(tmp_path / "tb"), "d", "e") as first:
+        first.record({"flags": {"lr": 0.1}})
+    with run.Run(
+        str(tmp_path / "ckpt"), str(tmp_path / "tb"), "d", "e", continued=first.checkpoints
+    ) as again:
+        again.record({"flags": {"lr": 0.1}})
+    record = json.loads((first.checkpoints / "run.json").read_text())
+    assert record["flags"] == {"lr": 0.1} and len(record["starts"]) == 2
+    assert {"torch", "python", "numpy"} <= record["versions"].keys()
+    assert again.checkpoints == first.checkpoints
+    assert (first.checkpoints / "log.txt").read_text().count("train.py --lr 0.1") == 2
+
+
+@pytest.mark.parametrize("given", [["--resume", "auto"], ["--resume=auto"], []])
+def test_the_command_that_continues(given, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", *given, "--exp", "a b"])
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert resume.command("x y") == "python train.py --exp 'a b' --resume 'x y'"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert resume.command("f").startswith("torchrun --nproc_per_node=2 train.py")
+
+
+def test_auto_starts_a_new_run_where_there_is_none(tmp_path):
+    assert resume.find("auto", tmp_path) is None and resume.find(None, tmp_path) is None
+
+
+def test_signal_handlers_are_restored():
+    import signal
+
+    import torch
+
+    before = signal.getsignal(signal.SIGTERM)
+    with StopSignal(torch.device("cpu"), "command"):
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before

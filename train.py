@@ -110,7 +110,7 @@ def train(
             return
         statistics = epoch.complete and trainer.whitening.selective and statistics_due(args, trainer.epoch)
         if statistics:
-            estimate_masks(trainer, loaders.statistics, args.trials, run)
+            estimate_masks(trainer, loaders.statistics, args.trials, run.writer)
         nets = {"": trainer.net} | ({"-teacher": trainer.teacher} if trainer.teacher else {})
         pictures = Pictures(run.writer, trainer.epoch, classes, args.image_in, covariances(args))
         scores = validate_all(nets, validation_due(args, trainer, loaders), cross_entropy, pictures)

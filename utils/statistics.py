@@ -7,12 +7,13 @@ from tqdm import tqdm
 
 from utils import distributed, tensorboard
 from utils.logging import logger
-from utils.run import Run
 from utils.training import Trainer
 
 
 @torch.no_grad()
-def estimate_masks(trainer: Trainer, statistics: dict[str, Any], trials: int, run: Run) -> None:
+def estimate_masks(
+    trainer: Trainer, statistics: dict[str, Any], trials: int, writer: tensorboard.Writer
+) -> None:
     """Estimate the ISW masks (arXiv 2103.15597, eq. 14 to 16).
 
     Each of `trials` passes over each domain clusters the variances between views and originals and selects
@@ -31,7 +32,7 @@ def estimate_masks(trainer: Trainer, statistics: dict[str, Any], trials: int, ru
                 pair = torch.cat([batch["view"], batch["image"]]).to(trainer.device)
                 trainer.whitening.observe(net.whitened_maps(pair))
             trainer.whitening.finish_trial()
-    shares = tensorboard.masks(run.writer, trainer.whitening, trainer.iteration)
+    shares = tensorboard.masks(writer, trainer.whitening, trainer.iteration)
     for i, (mask, share) in enumerate(zip(trainer.whitening.masks, shares, strict=True)):
         text = "whitened map %d: %d sensitive covariances, %.2f%%"
         logger.info(text, i, mask.num_selected, 100 * share)

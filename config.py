@@ -114,6 +114,7 @@ def parse_train_args(argv: list[str] | None = None) -> argparse.Namespace:
         _check_adaptation,
         _check_main_loss,
         _check_optimization,
+        _check_speed,
         _check_train_launch,
     )
     idle = []
@@ -234,6 +235,7 @@ def get_parser(program: str) -> Parser:
             _adaptation,
             _main_loss,
             _optimization,
+            _speed,
             _train_records,
             _data_paths,
             _layers,
@@ -880,6 +882,36 @@ def _check_optimization(args: argparse.Namespace) -> Idle:
     if args.global_batch_size is not None:
         idle["with --global_batch_size"] = ["bs_mult"]
     return idle
+
+
+def _speed(parser: Parser) -> None:
+    add = parser.add_argument_group("speed").add_argument
+    add(
+        "--fast",
+        action="store_true",
+        help="use all of the four flags below that are safe on this machine; the log says which",
+    )
+    add(
+        "--amp",
+        choices=("none", "bf16", "fp16"),
+        default="none",
+        help="mixed precision: the type in which convolutions compute",
+    )
+    add("--channels_last", action="store_true", help="keep the channels of a pixel together in memory")
+    add("--compile", action="store_true", help="compile network and losses with torch.compile")
+    add("--cuda_graph", action="store_true", help="capture each training step in a CUDA graph")
+    add(
+        "--micro_batch",
+        type=int,
+        help="largest number of images per forward pass and process; gradients of several passes add up",
+    )
+
+
+def _check_speed(args: argparse.Namespace) -> Idle:
+    _at_least(args, 1, "micro_batch")
+    if args.fp16 and "amp" in args.given and args.amp != "fp16":
+        raise UserError(f"--fp16 is --amp fp16, which --amp {args.amp} contradicts; leave out one of them")
+    return {}
 
 
 def _train_records(parser: Parser) -> None:

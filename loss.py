@@ -12,18 +12,21 @@ from torch import Tensor
 
 from utils.classes import IGNORE_LABEL
 
+Weights = Sequence[float] | Tensor | None  # one per class
 AUX_WEIGHT = 0.4  # of the auxiliary head's loss (arXiv 2103.15597)
 
 
 def cross_entropy(
-    logits: Tensor, label: Tensor, class_weights: Sequence[float] | None = None, all_pixels: bool = False
+    logits: Tensor, label: Tensor, class_weights: Weights = None, all_pixels: bool = False
 ) -> Tensor:
     """Return the (class-weighted) mean cross entropy over the labelled pixels; 0 if no pixel is labelled.
 
     With `all_pixels` the sum over the labelled pixels is divided by the number of all pixels, which DA-SAC
     was published with (arXiv 2105.00097).
     """
-    weight = None if class_weights is None else logits.new_tensor(class_weights)
+    weight = None
+    if class_weights is not None:
+        weight = torch.as_tensor(class_weights, dtype=logits.dtype, device=logits.device)
     total = F.cross_entropy(logits, label, weight, ignore_index=IGNORE_LABEL, reduction="sum")
     if all_pixels:
         return total / label.numel()
@@ -40,7 +43,8 @@ def share_weights(counts: Tensor, totals: Tensor, upper_bound: float) -> Tensor:
 def one_hot(label: Tensor, num_classes: int, pad: int = 0) -> Tensor:
     """Return label as (B, K + 1, H, W) float; the last channel marks ignored pixels and a `pad` px border."""
     index = F.pad(label.where(label != IGNORE_LABEL, num_classes), (pad,) * 4, value=num_classes)
-    return F.one_hot(index, num_classes + 1).permute(0, 3, 1, 2).float()
+    classes = torch.arange(num_classes + 1, device=label.device)[:, None, None]
+    return (index[:, None] == classes).float()
 
 
 def image_weighted_cross_entropy(
@@ -67,7 +71,7 @@ def relaxed_label(label: Tensor, num_classes: int, strict_classes: Collection[in
     relaxed = F.max_pool2d(one_hot(label, num_classes, pad=1), 3, stride=1)
     if not strict_classes:
         return relaxed
-    strict = torch.isin(label, torch.tensor(tuple(strict_classes), device=label.device))
+    strict = torch.stack([label == train_id for train_id in strict_classes]).any(0)
     return torch.where(strict[:, None], one_hot(label, num_classes), relaxed)
 
 
@@ -124,7 +128,7 @@ class MainLoss:
     def __init__(
         self,
         *,
-        class_weights: Sequence[float] | None = None,
+        class_weights: Weights = None,
         image_weighted: bool = False,
         relax_boundary: bool = False,
         upper_bound: float = 1.0,
@@ -142,6 +146,10 @@ class MainLoss:
         self.relax_off_iter = relax_off_iter
         self.all_pixels = all_pixels
 
+    def relaxes(self, iteration: int) -> bool:
+        """Whether labels at boundaries are relaxed at an iteration."""
+        return self.relax_boundary and not 0 <= self.relax_off_iter < iteration
+
     def __call__(self, logits: Tensor, label: Tensor, iteration: int) -> Tensor:
         """Return the loss of logits (B, K, H, W), a scalar in float32 or better."""
         logits = float32_or_better(logits)
@@ -152,7 +160,7 @@ class MainLoss:
                 self.upper_bound,
                 self.batch_weighting,
                 self.strict_classes,
-                relaxed=not 0 <= self.relax_off_iter < iteration,
+                relaxed=self.relaxes(iteration),
             )
         if self.image_weighted:
             return image_weighted_cross_entropy(logits, label, self.upper_bound, self.batch_weighting)
@@ -177,6 +185,16 @@ class HeadLosses:
     def __init__(self, main: MainLoss, aux_weight: float = AUX_WEIGHT) -> None:
         self.main, self.aux_weight = main, aux_weight
 
+    def phase(self, iteration: int) -> int:
+        """Return an iteration at which the losses are computed as at `iteration`: always the same."""
+        return 0 if self.main.relaxes(iteration) == self.main.relaxes(0) else self.main.relax_off_iter + 1
+
+    def to(self, device: torch.device) -> "HeadLosses":
+        """Move the weights of the classes to a device."""
+        if self.main.class_weights is not None:
+            self.main.class_weights = torch.as_tensor(self.main.class_weights, device=device)
+        return self
+
     def __call__(self, output: Output, label: Tensor, iteration: int) -> dict[str, Tensor]:
         """Return the scalars {"main"} and, with an auxiliary head, {"aux"}; their sum is to be minimized."""
         losses = {"main": self.main(output.logits, label, iteration)}
@@ -188,7 +206,7 @@ class HeadLosses:
 
 
 def aux_cross_entropy(
-    logits: Tensor, label: Tensor, class_weights: Sequence[float] | None = None, all_pixels: bool = False
+    logits: Tensor, label: Tensor, class_weights: Weights = None, all_pixels: bool = False
 ) -> Tensor:
     """Return the cross entropy of logits (B, K, h, w) and the label, resized to them by nearest neighbour."""
     label = F.interpolate(label[:, None].float(), size=logits.shape[-2:], mode="nearest")[:, 0].long()

@@ -46,7 +46,11 @@ def get_optimizer(args: argparse.Namespace, net: nn.Module) -> tuple[torch.optim
     if args.adam:
         optimizer = torch.optim.Adam(groups, args.lr, weight_decay=args.weight_decay, amsgrad=args.amsgrad)
     else:
-        optimizer = torch.optim.SGD(groups, args.lr, args.momentum, weight_decay=args.weight_decay)
+        # One kernel for all parameters. With a gradient scaler, it would start from momenta that are not set.
+        scaled = args.fp16 or args.amp == "fp16"
+        fused = not scaled and all(p.is_cuda for p in net.parameters()) or None
+        decay = args.weight_decay
+        optimizer = torch.optim.SGD(groups, args.lr, args.momentum, weight_decay=decay, fused=fused)
     return optimizer, LambdaLR(optimizer, schedule_factor(args))
 
 

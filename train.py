@@ -29,7 +29,7 @@ from network.instance_whitening import Whitening, covariance
 from network.normalization import synchronize_batch_norm
 from network.weights import load_weights
 from optimizer import get_optimizer
-from utils import checkpoint, distributed, resume, settings, tensorboard, visualize
+from utils import checkpoint, distributed, resume, settings, speed, tensorboard, visualize
 from utils.classes import ClassTable
 from utils.errors import UserError
 from utils.evaluation.validation import Pictures, validate_all
@@ -129,8 +129,9 @@ def build(args: argparse.Namespace, classes: ClassTable, device: torch.device) -
     """
     net = get_net(args, len(classes))
     whitening = Whitening.for_network(net, clusters=args.clusters, relax_denom=args.relax_denom)
+    vars(args).update(speed.choose(vars(args), device, distributed.world_size()))
     loaders = setup_loaders(args)
-    net.to(device)
+    net.to(device, memory_format=torch.channels_last if args.channels_last else torch.preserve_format)
     adaptation = get_adaptation(args, net, len(classes))
     optimizer, schedule = get_optimizer(args, net)
     record = settings.record(
@@ -143,7 +144,7 @@ def build(args: argparse.Namespace, classes: ClassTable, device: torch.device) -
     )
     trainer = Trainer(
         net,
-        head_losses(args, classes),
+        head_losses(args, classes).to(device),
         whitening.to(device),
         optimizer,
         schedule,

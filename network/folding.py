@@ -179,25 +179,28 @@ class FoldedConv(nn.Module):
 class FoldedBlock(nn.Module):
     """A residual block whose convolutions apply the ReLUs and the last one adds the shortcut.
 
-    Made from a block with folded convolutions, which it shares.
+    Made from a block with folded convolutions, which it shares. A norm before the last ReLU stays.
     """
 
     def __init__(self, block: resnet.Bottleneck | resnet.BasicBlock) -> None:
         super().__init__()
         *convs, self.last = (child for child in block.children() if isinstance(child, FoldedConv))
         self.convs, self.downsample = nn.Sequential(*convs), block.downsample
-        for conv in (*convs, self.last):
+        for conv in convs:
             conv.relu = True
+        norm = block.instance_norm_layer
+        self.norm = None if type(norm) is nn.Identity else norm
+        self.last.relu = self.norm is None
 
     @staticmethod
     def fits(block: resnet.Bottleneck | resnet.BasicBlock) -> bool:
-        """Whether the convolutions of `block` are folded and no norm is between the sum and the ReLU."""
-        folded = any(isinstance(child, FoldedConv) for child in block.children())
-        return folded and type(block.instance_norm_layer) is nn.Identity
+        """Whether the convolutions of `block` are folded."""
+        return any(isinstance(child, FoldedConv) for child in block.children())
 
     def forward(self, x: Tensor) -> Tensor:
         residual = x if self.downsample is None else self.downsample(x)
-        return self.last(self.convs(x), residual)
+        x = self.last(self.convs(x), residual)
+        return x if self.norm is None else self.norm(x).relu()
 
 
 class Exact(nn.Module):

@@ -20,6 +20,7 @@ logger = logging.getLogger("robustnet")
 # Time and memory of 1-D k-means grow with clusters x covariances: about 12 s and 1.5 GB per map and trial
 # with 512 channels and this many clusters, a fifth of both with the default.
 MOST_CLUSTERS = 256
+EPS = 1e-5  # is added to variances
 CHUNK = 4096  # pixels per product in a covariance
 
 
@@ -37,6 +38,64 @@ def check_pixels(maps: Tensor) -> None:
         )
 
 
+def in_channels_last(x: Tensor) -> bool:
+    """Whether the channels of each pixel of x (B, C, H, W) are neighbours in memory, and it matters."""
+    return x.stride(1) == 1 < x.shape[1] and x.shape[-2:].numel() > 1
+
+
+def standardize(x: Tensor) -> Tensor:
+    """Return x (B, C, H, W) with mean 0 and variance 1 over H, W; 1e-5 is added to the variance.
+
+    The result has the layout of x, where the time for that is worth it: PyTorch's instance norm copies maps
+    in channels_last twice, and a compiled network cannot merge it with its neighbours.
+    """
+    if torch.compiler.is_compiling():
+        return standardize_plainly(x)
+    if not in_channels_last(x):
+        return F.instance_norm(x, eps=EPS)
+    if torch.is_grad_enabled() and x.requires_grad:
+        return Standardize.apply(x)
+    return standardize_images(x) if x.is_cuda else standardize_plainly(x)
+
+
+def standardize_plainly(x: Tensor) -> Tensor:
+    """Standardize in operations that keep the layout of x."""
+    values = float32_or_better(x)
+    var, mean = torch.var_mean(values, (2, 3), correction=0, keepdim=True)
+    return ((values - mean) * (var + EPS).rsqrt()).to(x.dtype)
+
+
+def standardize_images(x: Tensor) -> Tensor:
+    """Standardize each image as batch norm standardizes a batch; only on a GPU, without gradients."""
+    standardized = torch.empty_like(x)
+    for image, result in zip(x.split(1), standardized.split(1), strict=True):
+        mean, scale = torch.batch_norm_stats(image, EPS)
+        torch.batch_norm_elemt(image, None, None, mean, scale, EPS, out=result)
+    return standardized
+
+
+class Standardize(torch.autograd.Function):
+    """`standardize` of maps in channels_last for training; its gradient keeps their layout, too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        values = float32_or_better(x)
+        var, mean = torch.var_mean(values, (2, 3), correction=0, keepdim=True)
+        scale = (var + EPS).rsqrt()
+        standardized = (values - mean).mul_(scale).to(x.dtype)
+        ctx.save_for_backward(standardized, scale)
+        return standardized
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        standardized, scale = ctx.saved_tensors
+        grad, y = float32_or_better(grads[0]), float32_or_better(standardized)
+        mean = grad.mean((2, 3), keepdim=True)
+        product = (grad * y).mean((2, 3), keepdim=True)  # of the gradient and the map
+        slope = torch.addcmul(grad - mean, y, product, value=-1)
+        return slope.mul_(scale).to(grads[0].dtype)
+
+
 class InstanceWhitening(nn.Module):
     """Standardize each channel of each image; the whitening loss acts on the covariance of the result.
 
@@ -52,7 +111,7 @@ class InstanceWhitening(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return x (B, C, H, W) with mean 0 and variance 1 over H, W; UserError for maps of one pixel."""
         check_pixels(x)
-        self.standardized = F.instance_norm(x, eps=1e-5)
+        self.standardized = standardize(x)
         return self.standardized
 
     def take(self) -> Tensor:
@@ -73,6 +132,13 @@ def whitening_layers(module: nn.Module) -> list[InstanceWhitening]:
     return [m for m in module.modules() if isinstance(m, InstanceWhitening)]
 
 
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """Return the products (N, C, C) of matrices (N, C, pixels) and (N, pixels, C) in float32 or better."""
+    if a.is_cuda and a.dtype in (torch.bfloat16, torch.float16) and hasattr(torch.ops.aten.bmm, "dtype"):
+        return torch.bmm(a, b, out_dtype=torch.float32)  # the same numbers without a copy in float32
+    return float32_or_better(a) @ float32_or_better(b)
+
+
 class PixelProducts(torch.autograd.Function):
     """X X^T of maps X (B, C, pixels), (B, C, C) in float32 or better, and its gradient (G + G^T) X.
 
@@ -84,17 +150,16 @@ class PixelProducts(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
         batch, channels, pixels = x.shape
-        x = float32_or_better(x)
         chunks = max(1, pixels // CHUNK)
         size = pixels // chunks
         even, rest = x[..., : chunks * size], x[..., chunks * size :]
         if channels > 1 and x.stride(1) == 1:  # channels_last: a view
             parts = even.unflatten(2, (chunks, size)).transpose(1, 2).flatten(0, 1)
-            products = (parts @ parts.mT).unflatten(0, (batch, chunks)).sum(1)
+            products = product(parts, parts.mT).unflatten(0, (batch, chunks)).sum(1)
         else:  # views of one image at a time, because a view of all would be a copy
             images = [image.unflatten(1, (chunks, size)).transpose(0, 1) for image in even]
-            products = torch.stack([(parts @ parts.mT).sum(0) for parts in images])
-        return products + rest @ rest.mT if rest.shape[2] else products
+            products = torch.stack([product(parts, parts.mT).sum(0) for parts in images])
+        return products + product(rest, rest.mT) if rest.shape[2] else products
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:

@@ -5,17 +5,36 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from network.instance_whitening import InstanceWhitening, SelectiveInstanceWhitening, float32_or_better
+from network.instance_whitening import (
+    InstanceWhitening,
+    SelectiveInstanceWhitening,
+    float32_or_better,
+    in_channels_last,
+    standardize,
+)
 from network.switchable_whitening import IterNorm, SwitchableWhitening
 from utils.distributed import differentiable_sum
 from utils.errors import UserError
 from utils.norms import CODES, POSITIONS, Norm
 
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """torch's instance norm, which keeps the layout of its maps as `standardize` does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (torch.compiler.is_compiling() or in_channels_last(x)):
+            return super().forward(x)
+        standardized = standardize(x)
+        if not self.affine:
+            return standardized
+        return (standardized * self.weight[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
 NORMS: dict[Norm, Callable[[int], nn.Module]] = {
     Norm.IW: InstanceWhitening,
     Norm.ISW: SelectiveInstanceWhitening,
-    Norm.IN: nn.InstanceNorm2d,
-    Norm.IBN: lambda channels: nn.InstanceNorm2d(channels, affine=True),
+    Norm.IN: InstanceNorm,
+    Norm.IBN: lambda channels: InstanceNorm(channels, affine=True),
     Norm.SW: SwitchableWhitening,
     Norm.ITERNORM: IterNorm,
 }

@@ -1,7 +1,7 @@
 """What all segmentation networks share: their output, their five stages, resizing and initialization."""
 
 from collections.abc import Iterable
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +47,49 @@ class StagedNet(nn.Module):
 
 def resize(x: Tensor, size: torch.Size) -> Tensor:
     """Resize x (B, C, h, w) to size (H, W), bilinear, corners aligned."""
+    if x.shape[-2:].numel() == 1:  # the same numbers; their gradients are summed up much faster
+        return x.expand(-1, -1, *size)
+    if torch.compiler.is_compiling() and x.requires_grad:
+        return Resize.apply(x, size)
+    return interpolate(x, size)
+
+
+def interpolate(x: Tensor, size: torch.Size) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
+
+
+class Resize(torch.autograd.Function):
+    """`interpolate`, whose gradient is two products with the matrices of the rows and of the columns.
+
+    A compiled graph would scatter the gradient pixel by pixel, which takes much longer.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: torch.Size) -> Tensor:
+        ctx.size = x.shape[-2:]
+        return interpolate(x, size)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (grad,), (h, w) = grads, ctx.size
+        batch, channels, height, width = grad.shape
+        rows = weights_of_resizing(h, height, grad)  # (h, H)
+        columns = weights_of_resizing(w, width, grad)  # (w, W)
+        if grad.is_contiguous() or channels == 1:
+            return rows @ (grad @ columns.mT), None
+        pixels = grad.permute(0, 2, 3, 1)  # channels_last: a view of contiguous values
+        pixels = rows @ pixels.reshape(batch, height, width * channels)
+        pixels = columns @ pixels.view(batch * h, width, channels)
+        return pixels.view(batch, h, w, channels).permute(0, 3, 1, 2), None
+
+
+def weights_of_resizing(side: int, resized: int, like: Tensor) -> Tensor:
+    """Return the share (side, resized) that each of `side` px has in each px after linear resizing.
+
+    The device and the type are those of `like`.
+    """
+    pixels = torch.eye(side, device=like.device, dtype=torch.promote_types(like.dtype, torch.float32))[None]
+    return F.interpolate(pixels, size=resized, mode="linear", align_corners=True)[0].to(like.dtype)
 
 
 def initialize(module: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_in") -> None:

@@ -1,5 +1,6 @@
 # Sourced by the published experiments, which show only what sets them apart.
 #   NPROC=2 bash scripts/X.sh      processes on this machine; default: its GPUs, or 1. The batch stays the published one.
+#   FAST=1 bash scripts/X.sh       --fast: mixed precision and what else is safe and faster on this machine
 #   PRINT_COMMAND=1 bash scripts/X.sh    print the command, which can be pasted into a shell, and stop
 # Flags after the script's name are appended: bash scripts/X.sh --data_root /data --test_mode
 # The scripts run in any folder. Relative paths are relative to that folder.
@@ -22,6 +23,7 @@ gpus() { # how many this machine has, at least 1; PyTorch would take seconds to 
 launch() { # PROGRAM FLAGS...
   local program=$here$1
   shift
+  [ -n "${FAST:-}" ] && [ "$program" = "${here}train.py" ] && set -- --fast "$@"
   if [ -n "${PRINT_COMMAND:-}" ]; then
     set -- "$python" -m torch.distributed.run --standalone --nproc_per_node="${NPROC:-$(gpus)}" "$program" "$@"
     printf '%q ' "$@" | sed 's/ $//'

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -22,8 +23,13 @@ import train
 from datasets import DATASETS
 from datasets.kitti import VAL_SPLITS
 from datasets.labels import ID_TO_TRAIN_ID
+from loss import HeadLosses, MainLoss
+from network import get_net
+from network.instance_whitening import Whitening
+from optimizer import get_optimizer
 from utils import distributed
 from utils.exit import exit_cleanly
+from utils.training import Trainer
 
 ROOT = Path(__file__).parents[1]
 SIZE, TRAIN, VAL = (48, 96), 5, 3  # the toy town of the fixture `toy`
@@ -122,6 +128,36 @@ def the_checkpoint(folder, kind="last_gtav"):
     """Return the only checkpoint of a kind that a training wrote to `folder`."""
     (path,) = folder.glob(f"ckpt/**/{kind}*.pth")
     return path
+
+
+def small_trainer(kind=Trainer, *, images=2, device="cpu", size=64, dtype=torch.float64, **settings):
+    """Return a trainer of an ISW network with half-filled masks, without dropout, and a batch for it.
+
+    In float64, steps that differ by rounding stay near one another.
+    """
+    torch.manual_seed(0)
+    argv = ["--arch", "DeepR18V3PlusD", "--pretrained", "none", "--max_iter", "100", "--lr", "0.001", *ISW]
+    args = config.parse_train_args(argv)
+    net = get_net(args).to(device, dtype).train()
+    if settings.get("channels_last"):
+        net.to(memory_format=torch.channels_last)
+    net.dsn[3].p = 0.0
+    whitening = Whitening.for_network(net, clusters=3, relax_denom=0)
+    whitening.trials = 1
+    for mask in whitening.masks:
+        mask.mask.copy_(torch.rand(mask.mask.shape).triu(1) > 0.5)
+        mask.num_selected.copy_(mask.mask.sum())
+    sampler = SimpleNamespace(advance=lambda count: None)
+    loaders = SimpleNamespace(
+        train=SimpleNamespace(sampler=sampler, batch_size=images), photometric=None, steps_per_batch=1
+    )
+    losses, settings = HeadLosses(MainLoss()), {"wt_reg_weight": 0.6} | settings
+    args.amp = settings.get("amp", "none")
+    optimizer = get_optimizer(args, net)
+    trainer = kind(net, losses, whitening.to(device), *optimizer, loaders, settings)
+    label = torch.randint(0, 19, (images, size // 16, size // 16))
+    label = label.repeat_interleave(16, 1).repeat_interleave(16, 2)
+    return trainer, {"image": torch.randn(images, 3, size, size, dtype=dtype), "label": label}
 
 
 def events(folder):

@@ -13,7 +13,7 @@ from network import ARCHS
 from network.folding import Folded
 from network.instance_whitening import Whitening
 from tests.golden.recipe import fill, inputs, statistics_pair
-from tests.helpers import ISW, flags, run_command, the_checkpoint, torchrun
+from tests.helpers import ISW, flags, run_command, small_trainer, the_checkpoint, torchrun
 from transforms.photometric import ColorJitter, GaussianBlur, Photometric
 from utils import checkpoint
 from utils.evaluation.inference import predict
@@ -72,6 +72,48 @@ def test_masks_equal_the_cpus(pair):
             whitening.finish_trial()
         masks.append([mask.mask.cpu() for mask in whitening.masks])
     torch.testing.assert_close(*masks)
+
+
+FAST = {"channels_last": True, "compile": True, "cuda_graph": True}
+
+
+@pytest.mark.parametrize(
+    ("settings", "dtype", "tolerance"),
+    [
+        ({"channels_last": True}, torch.float64, 1e-4),
+        ({"cuda_graph": True}, torch.float64, 1e-4),
+        (FAST, torch.float64, 1e-4),
+        ({"amp": "bf16"}, torch.float32, 0.15),
+        ({"amp": "fp16", "cuda_graph": True}, torch.float32, 0.15),
+        ({"amp": "bf16"} | FAST, torch.float32, 0.15),
+    ],
+)
+def test_fast_steps_are_the_plain_ones(settings, dtype, tolerance):
+    """20 losses on one batch. Rounding in half precision grows from step to step."""
+    runs = []
+    for options in ({}, settings):
+        trainer, batch = small_trainer(device="cuda", images=4, size=128, dtype=dtype, **options)
+        losses = []
+        for _ in range(20):
+            trainer.step(batch)
+            losses.append(trainer.means.take()[0]["train"])
+        assert bool(trainer.captured and trainer.captured.graph) == ("cuda_graph" in options)
+        runs.append(losses)
+    print(settings, max(abs(a / b - 1) for a, b in zip(*runs, strict=True)))
+    assert runs[1] == pytest.approx(runs[0], rel=tolerance)
+    assert runs[1][-1] < 0.9 * runs[1][0]
+
+
+def test_a_fast_training_from_end_to_end(toy_town, tmp_path):
+    """The step is captured again when the masks are estimated after the first epoch; the run continues."""
+    argv = flags(toy_town, tmp_path, "--fast", "--max_epoch", "2", "--cov_stat_epoch", "0", *ISW)
+    train.main(config.parse_train_args(argv))
+    path = the_checkpoint(tmp_path)
+    state = checkpoint.load(path)
+    assert state["settings"]["amp"] in ("bf16", "fp16") and state["settings"]["cuda_graph"]
+    assert all(value.isfinite().all() for value in state["state_dict"].values())
+    more = ["--snapshot", str(path), "--restore_optimizer", "--max_epoch", "3"]
+    train.main(config.parse_train_args(flags(toy_town, tmp_path / "more", *more, *ISW)))
 
 
 def test_mixed_precision_trains(toy_town, tmp_path):

@@ -29,7 +29,7 @@ APPLIED = frozenset(
     lr_schedule poly_exp rescale repoly max_iter max_epoch
     wt_reg_weight clusters trials cov_stat_epoch dynamic covstat_val_dataset
     val_dataset val_every select_on mapillary_protocol test_mode processes
-    visualize_feature dump_augmentation_images
+    visualize_feature dump_augmentation_images amp micro_batch
     """.split()
 )
 # IGNORED: where files are, who computes, how a run starts, and flags that a derived fact stands for:
@@ -40,6 +40,7 @@ IGNORED = frozenset(
     pretrained num_workers bs_mult_val aug_device strict_data local_rank stop_after keep_last
     resume save_every_iters
     adam sac_phase bs_mult global_batch_size
+    fast channels_last compile cuda_graph
     sgd syncbn hardnm trunk scf start_epoch dist_url use_wtloss use_isw
     """.split()
 )

@@ -3,19 +3,23 @@
 import shlex
 import sys
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 
 from utils import distributed, settings
 from utils.errors import UserError
 from utils.logging import RunningMeans, logger
+from utils.speed import CapturedStep
 
 Batch = dict[str, Any]
 ADDED_LATER = {"pending", "means"}  # entries that earlier checkpoints lack
+AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of --amp
 
 
 class Scores(NamedTuple):
@@ -91,9 +95,21 @@ class Trainer:
         self.device: torch.device = next(self.net.parameters()).device
         self.model = self.net  # what is called in training: `net`, or its wrapper for several processes
         self.means = RunningMeans()  # of the losses since the last log line
-        self.scaler = torch.amp.GradScaler(
-            self.device.type, enabled=self.settings["fp16"] and self.device.type == "cuda"
-        )
+        self.amp = AMP_TYPES.get(self.settings.get("amp", "none"))
+        half = self.amp == torch.float16 and self.device.type == "cuda"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
+        self.layout = torch.channels_last if self.settings.get("channels_last") else torch.preserve_format
+        self.phase = 0  # an iteration at which the losses are computed as at this one
+        self.compiled: Callable[[Tensor, Tensor], dict[str, Tensor]] | None = None  # source_losses
+        self.captured: CapturedStep | None = None
+        wanted = [name for name in ("compile", "cuda_graph") if self.settings.get(name)]
+        if wanted and not (hasattr(self.losses, "phase") and computes_as_trainer(type(self))):
+            logger.warning("--%s: left out, because this Trainer has losses of its own", " --".join(wanted))
+            return
+        if "compile" in wanted:
+            self.compiled = torch.compile(self.source_losses)
+        if "cuda_graph" in wanted:
+            self.captured = CapturedStep(self.backward, self.forget_gradients)
 
     @property
     def teacher(self) -> nn.Module | None:
@@ -113,28 +129,66 @@ class Trainer:
         image, label = self.to_device(batch)
         steps = self.loaders.steps_per_batch
         for step in range(steps):  # of several, each has one domain: image b is of domain b % steps
-            losses = self.source_losses(image[step::steps], label[step::steps])
-            self.optimizer.zero_grad(set_to_none=True)
-            self.scaler.scale(total(losses)).backward()
+            losses = self.source_gradients(image[step::steps], label[step::steps])
             if target and self.adaptation.has_loss:
                 adapted = self.target_losses(self.views_to_device(target))
                 for loss in adapted.values():
                     self.scaler.scale(loss).backward()
-                losses |= adapted
+                losses |= {name: loss.detach() for name, loss in adapted.items()}
             self.scaler.step(self.optimizer)
             self.scaler.update()
             if target and not self.adaptation.has_loss:
                 self.target_losses(self.views_to_device(target))
-            self.means.add(losses | {"train": total(losses).detach()})
+            self.means.add(losses | {"train": total(losses)})
         self.schedule.step()
         self.iteration += 1
         self.loaders.train.sampler.advance(self.loaders.train.batch_size)
+
+    def source_gradients(self, image: Tensor, label: Tensor) -> dict[str, Tensor]:
+        """Set the gradients of labelled images (B, 3, H, W), label (B, H, W); return the scalar losses."""
+        if hasattr(self.losses, "phase"):
+            self.phase = self.losses.phase(self.iteration)
+        else:
+            self.phase = self.iteration
+        if self.captured:
+            kind = tuple(image.shape), self.phase, self.whitening.trials > 0
+            return self.captured(kind, image, label)
+        self.forget_gradients()
+        return self.backward(image, label)
+
+    def forget_gradients(self) -> None:
+        """Set all gradients to None."""
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def backward(self, image: Tensor, label: Tensor) -> dict[str, Tensor]:
+        """Add the gradients of labelled images; return the scalar losses by their log names.
+
+        With --micro_batch, images pass in parts. Each part counts by its share of the images.
+        """
+        size = self.settings.get("micro_batch") or len(image)
+        parts = list(zip(image.split(size), label.split(size), strict=True))
+        sums: dict[str, Tensor] = {}
+        for number, (images, labels) in enumerate(parts, start=1):
+            with self.gradients_stay_local(number < len(parts)):
+                losses = (self.compiled or self.source_losses)(images, labels)
+                if len(parts) > 1:
+                    losses = {name: loss * (len(images) / len(image)) for name, loss in losses.items()}
+                self.scaler.scale(total(losses)).backward()
+            for name, loss in losses.items():
+                sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
+        return sums
+
+    def gradients_stay_local(self, local: bool) -> AbstractContextManager:
+        """Return a context in which several processes do not exchange gradients, if `local`."""
+        if local and isinstance(self.model, DistributedDataParallel):
+            return self.model.no_sync()
+        return nullcontext()
 
     def source_losses(self, image: Tensor, label: Tensor) -> dict[str, Tensor]:
         """Return the scalar losses of labelled images (B, 3, H, W), label (B, H, W), by their log names."""
         with self.autocast():
             output = self.model(image)
-        losses = self.losses(output, label, self.iteration)
+        losses = self.losses(output, label, self.phase)
         if output.whitened:
             losses["whitening"] = self.settings["wt_reg_weight"] * self.whitening.loss(output.whitened)
         return losses
@@ -145,9 +199,8 @@ class Trainer:
             return self.adaptation.losses(self.model, views)
 
     def autocast(self) -> torch.autocast:
-        """Return the context of --fp16: float16 on a GPU, bfloat16 on a CPU; none without the flag."""
-        half = torch.float16 if self.device.type == "cuda" else torch.bfloat16
-        return torch.autocast(self.device.type, half, self.settings["fp16"])
+        """Return the context of --amp; it does nothing without that flag."""
+        return torch.autocast(self.device.type, self.amp or torch.bfloat16, self.amp is not None)
 
     def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return images (B, 3, H, W), augmented and normalized, and labels (B, H, W), on the device."""
@@ -155,7 +208,7 @@ class Trainer:
         label = batch["label"].to(self.device, non_blocking=True)
         if self.loaders.photometric:
             image = self.loaders.photometric(image, batch["photometric"])
-        return image, label
+        return image.contiguous(memory_format=self.layout), label
 
     def views_to_device(self, target: Batch) -> dict[str, Tensor]:
         """Return the views of a batch of target images as one batch (N, ...) on the device."""
@@ -230,7 +283,8 @@ class Trainer:
         except RuntimeError as error:
             raise UserError(f"the weights of the checkpoint do not fit this network: {error}") from error
         self._load_optimizer(state, changes)
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"] and self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
         self.whitening.load_state_dict(state["whitening"])
         self.loaders.train.sampler.load_state_dict(state["sampler"])
         if self.adaptation:
@@ -267,7 +321,11 @@ class Trainer:
             {key: group[key] for key in ("momentum", "weight_decay") if key in group}
             for group in self.optimizer.param_groups
         ]
+        fused = [group.get("fused") for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, value in zip(self.optimizer.param_groups, fused, strict=True):
+            group["fused"] = value
+        match_layouts(self.optimizer)
         self.schedule.load_state_dict(state["scheduler"])
         if set(changes) & (settings.OPTIMIZER_FLAGS | settings.SCHEDULE_FLAGS):
             self.schedule.base_lrs = base_lrs
@@ -279,10 +337,24 @@ class Trainer:
             self.schedule._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 
+def computes_as_trainer(kind: type) -> bool:
+    """Whether a class computes the losses of source domains as Trainer does."""
+    names = ("source_losses", "backward", "source_gradients")
+    return all(getattr(kind, name) is getattr(Trainer, name) for name in names)
+
+
 def total(losses: dict[str, Tensor]) -> Tensor:
     """Return the sum of the losses, in the order of the dictionary."""
     first, *others = losses.values()
     return sum(others, first)
+
+
+def match_layouts(optimizer: torch.optim.Optimizer) -> None:
+    """Give what the optimizer keeps for each parameter that parameter's memory format."""
+    for parameter, entries in optimizer.state.items():
+        for name, value in entries.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def random_state() -> dict[str, Tensor | None]:

@@ -1,6 +1,7 @@
 """Measure what parts of the code cost on this machine.
 
 python -m scripts.benchmark data --root data/benchmark
+python -m scripts.benchmark train --arch DeepR50V3PlusD --batch 4
 python -m scripts.benchmark eval --arch DeepR50V3PlusD
 
 To add a benchmark, write a module with `add_flags(parser)` and `run(args)` and list it in BENCHMARKS. Its
@@ -10,11 +11,11 @@ docstring becomes its help.
 import argparse
 from collections.abc import Sequence
 
-from scripts.benchmark import data
+from scripts.benchmark import data, train
 from scripts.benchmark import eval as evaluation
 from utils.exit import exit_cleanly
 
-BENCHMARKS = {"data": data, "eval": evaluation}
+BENCHMARKS = {"data": data, "train": train, "eval": evaluation}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -133,12 +133,13 @@ def test_compiled_forward_and_backward_equal_eager_ones(arch, codes):
 
 def test_compiled_without_a_graph_break():
     torch.compiler.reset()
-    net = ARCHS[SMALL](wt_layer=(0, 0, 1, 2, 5, 0, 0))
+    net = ARCHS[SMALL](wt_layer=(0, 0, 1, 2, 5, 0, 0)).double()
     compiled = torch.compile(net, backend="eager", fullgraph=True)  # raises at a break
+    image = batch()[0].double()  # compiled instance norms round otherwise, which float32 shows
     torch.manual_seed(0)
-    expected = net(batch()[0])
+    expected = net(image)
     torch.manual_seed(0)
-    torch.testing.assert_close(compiled(batch()[0]), expected)
+    torch.testing.assert_close(compiled(image), expected, rtol=1e-9, atol=1e-9)
     assert net.take_whitened() == (None, None)
 
 
@@ -272,7 +273,7 @@ def test_every_norm_of_the_deep_stem():
     assert [type(net.layer0[i]).__name__ for i in (1, 4, 7)] == [
         "InstanceWhitening",
         "SelectiveInstanceWhitening",
-        "InstanceNorm2d",
+        "InstanceNorm",
     ]
     assert [maps.shape[1] for maps in whitened] == [64, 64]
 

@@ -16,7 +16,7 @@ def test_description():
     assert "layer1     64 channels, 16 x 32 (1/4)" in text
     assert "layer4    512 channels, 2 x 4 (1/32)" in text
     assert "layer0.1: SelectiveInstanceWhitening(64); its covariance enters the loss" in text
-    assert "layer1.1.instance_norm_layer: InstanceNorm2d(64" in text
+    assert "layer1.1.instance_norm_layer: InstanceNorm(64" in text
 
 
 def test_parameters_and_multiply_adds_of_the_trunk():

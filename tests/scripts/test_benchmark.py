@@ -1,3 +1,4 @@
+import json
 import re
 import sys
 
@@ -27,6 +28,16 @@ def test_data_table(tmp_path, capsys):
     assert {"class centroids of an image", "sample, --aug_device gpu, cached"} < {
         title for _, title, _ in rows
     }
+
+
+def test_train_table(tmp_path, capsys):
+    """Rows that need a GPU are left out on a CPU; the losses are those of one network and batch."""
+    flags = ["--arch", "DeepMobileNetV3PlusD", "--batch", "2", "--crop_size", "32", "--seconds", "0"]
+    main(["train", *flags, "--rows", "default", "channels_last", "--json", str(tmp_path / "rows.json")])
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert [row["title"] for row in rows] == ["default", "channels_last"]
+    assert rows[0]["loss"] == pytest.approx(rows[1]["loss"], rel=1e-3) and rows[0]["images_per_second"] > 0
+    assert len(re.findall(r"^(?:default|channels_last) +\d", capsys.readouterr().out, re.M)) == 2
 
 
 def test_every_benchmark_has_help(capsys):

@@ -51,6 +51,8 @@ class Guard:
         self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
         return self.original(closure)
 
+    step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]  # the schedule asks whether it knows it
+
     def check(self, names: Sequence[str]) -> None:
         """Count a step that was left out, of the files `names`; UserError after MOST_IN_A_ROW of them."""
         if self.bad is None:

@@ -1,5 +1,7 @@
 """Signals that ask a run to stop: it finishes its step, saves, and ends with a code of its own."""
 
+import atexit
+import multiprocessing
 import os
 import signal
 import threading
@@ -19,6 +21,13 @@ SIGNALS = signal.SIGTERM, signal.SIGINT, signal.SIGUSR1
 LAG = 2  # steps after which the processes' flags are read, so that the host does not wait for the device
 GRACE = 60  # s that a loader's process lives after SIGTERM
 SAME = 0.5  # s within which a second signal counts as the first one: launchers may send it twice
+
+
+def end_loaders() -> None:
+    """Kill the processes of loaders, for which Python would wait at exit although they survive a SIGTERM."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises an error for a killed loader
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 class Stopped(BaseException):
@@ -43,6 +52,7 @@ class StopSignal:
         self.flags: deque[Callable[[], bool]] = deque()
 
     def __enter__(self) -> "StopSignal":
+        atexit.register(end_loaders)
         if threading.current_thread() is threading.main_thread():
             self.before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self

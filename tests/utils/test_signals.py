@@ -2,11 +2,25 @@
 
 import multiprocessing
 import signal
+import sys
 import time
 
+import pytest
 import torch
 
+from tests.helpers import ROOT, run_command
 from utils.signals import StopSignal
+
+LOADER_IS_LEFT = """
+import torch
+from torch.utils.data import DataLoader
+from utils.signals import StopSignal
+loader = DataLoader(range(8), num_workers=2, persistent_workers=True)
+with StopSignal(torch.device("cpu"), ""):
+    loader.itself, iterator = loader, iter(loader)
+    next(iterator)
+    {}
+"""
 
 
 def sleep(ready):
@@ -42,3 +56,11 @@ def test_a_loaders_process_ends_some_time_after_a_signal(monkeypatch):
     child.terminate()
     child.join(10)
     assert child.exitcode == -signal.SIGALRM
+
+
+@pytest.mark.parametrize("end, code", [("pass", 0), ("raise SystemExit(3)", 3)])
+def test_a_program_does_not_wait_for_its_loaders(end, code):
+    start = time.monotonic()
+    done = run_command([sys.executable, "-c", LOADER_IS_LEFT.format(end)], PYTHONPATH=str(ROOT))
+    assert done.returncode == code and not done.stderr, done.stderr
+    assert time.monotonic() - start < 40

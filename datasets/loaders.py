@@ -1,7 +1,9 @@
 """From the command line's flags to loaders."""
 
+import atexit
 import json
 import logging
+import multiprocessing
 import signal
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
@@ -349,6 +351,16 @@ def _loader(
         generator=torch.Generator().manual_seed(seed),  # of the workers' seeds
         worker_init_fn=_ignore_signals,
     )
+
+
+def _end_workers() -> None:
+    """Kill the workers, for which Python would wait at exit although they ignore its SIGTERM."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises an error for a killed worker
+    for process in multiprocessing.active_children():
+        process.kill()
+
+
+atexit.register(_end_workers)
 
 
 def _ignore_signals(worker: int) -> None:

@@ -1,7 +1,5 @@
 """Signals that ask a run to stop: it finishes its step, saves, and ends with a code of its own."""
 
-import atexit
-import multiprocessing
 import os
 import signal
 import threading
@@ -19,15 +17,7 @@ from utils import distributed
 CONTINUE = 75  # exit code of a run that is to be continued: EX_TEMPFAIL of sysexits.h
 SIGNALS = signal.SIGTERM, signal.SIGINT, signal.SIGUSR1
 LAG = 2  # steps after which the processes' flags are read, so that the host does not wait for the device
-GRACE = 60  # s that a loader's process lives after SIGTERM
 SAME = 0.5  # s within which a second signal counts as the first one: launchers may send it twice
-
-
-def end_loaders() -> None:
-    """Kill the processes of loaders, for which Python would wait at exit although they survive a SIGTERM."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises an error for a killed loader
-    for process in multiprocessing.active_children():
-        process.kill()
 
 
 class Stopped(BaseException):
@@ -39,9 +29,6 @@ class StopSignal:
 
     Within `recording` a signal is only recorded, and `requested` tells all processes at the same step.
     Elsewhere it raises Stopped. Leaving the `with` block restores the handlers.
-
-    Processes that are started within the block, as a loader's, survive the first SIGTERM for GRACE seconds,
-    because it may have been sent to all processes of the run, whose step needs them. The second ends them.
     """
 
     def __init__(self, device: torch.device, command: str) -> None:
@@ -52,7 +39,6 @@ class StopSignal:
         self.flags: deque[Callable[[], bool]] = deque()
 
     def __enter__(self) -> "StopSignal":
-        atexit.register(end_loaders)
         if threading.current_thread() is threading.main_thread():
             self.before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
@@ -62,11 +48,7 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self.process:  # a loader's process
-            if number == signal.SIGTERM:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                signal.signal(signal.SIGALRM, signal.SIG_DFL)
-                signal.alarm(GRACE)
+        if os.getpid() != self.process:  # a loader's process, which datasets.loaders ends
             return
         if self.received is None:
             self.received, self.since = number, time.monotonic()

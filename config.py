@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from utils import corrupted
+from utils import variants
 from utils.classes import IGNORE_LABEL
 from utils.errors import UserError, stray, suggestion
 from utils.norms import CODES, POSITIONS, Norm
@@ -976,7 +976,7 @@ def _check_scored_data(args: argparse.Namespace) -> Idle:
             raise UserError(
                 f"--dataset_dir is the root of one dataset, but {len(args.val_dataset)} are evaluated"
             )
-        args.roots.folders[corrupted.parse(args.val_dataset[0]).dataset] = Path(args.dataset_dir)
+        args.roots.folders[variants.parse(args.val_dataset[0]).dataset] = Path(args.dataset_dir)
     _at_least(args, 0, "num_workers")
     _at_least(args, 1, "split_count")
     if not 0 <= args.split_index < args.split_count:
@@ -1010,7 +1010,7 @@ def _corruptions(parser: Parser) -> None:
 
 def _check_corruptions(args: argparse.Namespace) -> Idle:
     """Add the corrupted datasets to `val_dataset`."""
-    args.val_dataset = corrupted.entries(args.val_dataset, args.corruption, args.severity)
+    args.val_dataset = variants.entries(args.val_dataset, args.corruption, args.severity)
     return {} if args.corruption else {"without --corruption": ["severity", "corruption_reference"]}
 
 
@@ -1107,7 +1107,7 @@ def place_results(args: argparse.Namespace, snapshot: Path) -> argparse.Namespac
     if "ckpt_path" not in args.given or not args.ckpt_path:
         args.ckpt_path = str(snapshot.parent)
     if not {"exp_name", "exp"} & args.given or not args.exp_name:
-        names = {corrupted.parse(name).dataset for name in args.val_dataset}
+        names = {variants.parse(name).dataset for name in args.val_dataset}
         one_name = f"eval_{min(names)}" if len(names) == 1 else "eval"
         one_name += "" if names >= {*args.val_dataset} else "_corrupted"
         kind = re.match(r"(?:best|ema)_.+?(?=_epoch_)", snapshot.name)  # last_... has the plain name

@@ -10,56 +10,38 @@ the scores are the same.
 import argparse
 import shlex
 import sys
-import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 import config
 import network
-from datasets import DATASETS, SegmentationDataset, common_classes, get_dataset_class
+from datasets import DATASETS, common_classes, get_dataset_class
 from datasets.loaders import setup_eval_loader
 from utils import checkpoint, distributed, settings
 from utils.classes import ClassTable
-from utils.corrupted import parse, title
 from utils.errors import UserError
-from utils.evaluation import memory, report, robustness, tables
+from utils.evaluation import memory, report, robustness
 from utils.evaluation.fingerprint import fingerprints
 from utils.evaluation.folder import PICTURES, ResultFolder
-from utils.evaluation.inference import WindowBatcher, classify, free_memory, out_of_memory, window_batcher
-from utils.evaluation.metrics import count_pixels
-from utils.evaluation.progress import Background, Progress, merged
+from utils.evaluation.inference import window_batcher
+from utils.evaluation.loop import UNREADABLE, Evaluation, base_of, evaluate_unfinished
+from utils.evaluation.printed import print_dataset, print_datasets
+from utils.evaluation.progress import Progress, merged
 from utils.evaluation.protocol import Protocol
-from utils.evaluation.recorder import Pictures, Predicted, Recorder
-from utils.evaluation.scores import Results, prune_pictures, score_dataset, without_picture
+from utils.evaluation.recorder import Pictures, Recorder
+from utils.evaluation.scores import Results, prune_pictures, score_dataset
 from utils.exit import exit_cleanly
 from utils.files import printable, safe_name, sha256
 from utils.logging import logger, setup
+from utils.variants import parse
 
-LARGE = 2**24  # px of an image that is finished before the next one
 ASPP_POOL_WINDOW = 105  # px of the feature map, with --fixed_aspp_pool
-UNREADABLE, TOO_LARGE = "cannot be read", "are too large for the memory"
-TOO_LARGE_ADVICE = (
-    "too large for the memory; raise --max_memory_gb, leave out large --scales, lower --crop_size, or take "
-    "--inference_mode sliding"
-)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What is the same for every dataset: the network, how it predicts, and where the results go."""
-
-    net: WindowBatcher
-    device: torch.device
-    classes: ClassTable
-    protocol: Protocol
-    folder: ResultFolder
 
 
 def main(args: argparse.Namespace) -> int:
@@ -244,11 +226,6 @@ def data_of(loader: DataLoader) -> dict[str, str]:
     return {name: data for part in distributed.all_gather_objects(own) for name, data in part.items()}
 
 
-def base_of(loader: DataLoader) -> SegmentationDataset:
-    """Return the dataset itself of a loader of `setup_eval_loader`."""
-    return getattr(loader.dataset, "base", loader.dataset)
-
-
 def recorder_of(
     dataset: str,
     evaluation: Evaluation,
@@ -264,71 +241,6 @@ def recorder_of(
     )
     progress = Progress(folder.progress(dataset), settings, data, files=pictures.files, resume=resume)
     return Recorder(dataset, progress, pictures)
-
-
-def evaluate_unfinished(
-    evaluation: Evaluation, loader: DataLoader, recorder: Recorder, profile: bool = False
-) -> dict[str, str]:
-    """Evaluate the images that are not finished; return those of all processes that were left out, and why.
-
-    In the end also those are predicted again whose small picture is shown but was deleted.
-    """
-    own, base = list(loader.sampler.indices), base_of(loader)
-    index = {safe_name(base.name_of(base.samples[i])): i for i in own}
-    wanted = [name for name in index if name not in recorder.progress.finished]
-    start = time.perf_counter()
-    left_out = evaluate(evaluation, loader, recorder, {name: index[name] for name in wanted})
-    if profile and wanted:
-        seconds = (time.perf_counter() - start) / len(wanted)
-        logger.info("%s: %.3f s per image", recorder.dataset, seconds)
-    counts = recorder.progress.gather()
-    occurring = get_dataset_class(recorder.dataset).occurring
-    bare = without_picture(recorder.progress.folder, counts, occurring)
-    bare = distributed.broadcast_object([] if recorder.progress.of_earlier_version else bare)
-    evaluate(evaluation, loader, recorder, {name: i for name, i in index.items() if name in bare})
-    every = [item for part in distributed.all_gather_objects(left_out) for item in part.items()]
-    return dict(sorted(every))
-
-
-def evaluate(
-    evaluation: Evaluation, loader: DataLoader, recorder: Recorder, indices: Mapping[str, int]
-) -> dict[str, str]:
-    """Predict and record the images `indices` of this process; return those that were left out, and why.
-
-    Files are written, and images loaded, while the device computes.
-    """
-    left_out: dict[str, str] = {}
-    loader.sampler.indices = list(indices.values())
-    with Background() as background:
-        bar = tqdm(loader, recorder.dataset, disable=not (indices and distributed.is_main()))
-        for name, batch in zip(indices, bar, strict=True):
-            reason, done = " ".join(batch.get("unreadable", [])), None
-            if reason:
-                left_out[name] = TOO_LARGE if "too large for the memory" in reason else UNREADABLE
-            if not reason:
-                try:
-                    done = predicted(evaluation, name, batch)
-                    if done.pred.numel() > LARGE:  # one at a time in memory
-                        recorder.finish(done)
-                        continue
-                except (RuntimeError, MemoryError) as error:
-                    if not out_of_memory(error):
-                        raise
-                    reason, left_out[name] = f"{name}: {TOO_LARGE_ADVICE}", TOO_LARGE
-            if done:
-                background.submit(recorder.finish, done)
-            else:
-                logger.warning("left out: %s", printable(reason))
-                free_memory(evaluation.device)
-    return left_out
-
-
-def predicted(evaluation: Evaluation, name: str, batch: Mapping[str, Tensor]) -> Predicted:
-    """Predict the only image of a batch and count its pixels."""
-    image, label = (batch[key].to(evaluation.device, non_blocking=True) for key in ("image", "label"))
-    pred = classify(evaluation.net, image, len(evaluation.classes), **evaluation.protocol.inference())
-    counts, _ = count_pixels(label, pred, len(evaluation.classes))
-    return Predicted(name, batch["image"][0], batch["label"][0], pred[0], counts)
 
 
 def peak_memory(device: torch.device) -> float:
@@ -401,29 +313,6 @@ def class_subsets(names: Iterable[str]) -> dict[str, tuple[int, ...]]:
         dataset = parse(name).dataset
         subsets |= DATASETS[dataset].subsets if dataset in DATASETS else {}
     return subsets
-
-
-def print_dataset(results: Results, name: str) -> None:
-    """Print a dataset's table of classes, of corrupted images only the mean."""
-    scores = results.datasets[name]
-    if scores.summary is None:
-        nothing = (
-            "all images were left out" if name in results.left_out and not scores.images else "no labels"
-        )
-        print(f"\n{name}: {nothing}, so no scores", flush=True)
-    elif not results.has_own_table(name):
-        print(f"{title(name)}: mIoU {tables.percent(scores.summary.mean_iu)}", flush=True)
-    else:
-        print(f"\n{name}\n{tables.text_table(tables.class_rows(results.classes, scores.summary))}")
-        print(tables.summary_lines(results.classes, scores, scores.summary), flush=True)
-
-
-def print_datasets(results: Results) -> None:
-    """Print the table of datasets."""
-    if results.labelled:
-        print(f"\n{results.how}\n{tables.text_table(tables.dataset_rows(results))}")
-    for name, runs in results.robustness.items():
-        print(f"\n{name} under corruptions\n{tables.text_table(robustness.rows(*runs))}")
 
 
 if __name__ == "__main__":

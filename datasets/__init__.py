@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from importlib import import_module
 
 from datasets.base import SegmentationDataset
-from utils import corrupted
+from utils import variants
 from utils.classes import CITYSCAPES, ClassTable
 from utils.errors import UserError, suggestion
 
@@ -49,7 +49,7 @@ def get_dataset_class(name: str) -> type[SegmentationDataset]:
 
     The class of cityscapes@fog-3 is that of cityscapes.
     """
-    name = corrupted.parse(name).dataset
+    name = variants.parse(name).dataset
     if name not in DATASETS:
         raise UserError(
             f"unknown dataset {name!r}, choose from {', '.join(DATASETS)}{suggestion(name, DATASETS)}"

@@ -31,7 +31,7 @@ from transforms import presets
 from transforms.corruptions import Corruption
 from transforms.photometric import Photometric
 from transforms.source import SourcePreset
-from utils import corrupted, distributed
+from utils import distributed, variants
 from utils.classes import ClassTable
 from utils.errors import MissingFile, UserError
 from utils.files import read_text
@@ -194,7 +194,7 @@ def _train_split(name: str, city_mode: str, source_split: str = "train") -> str:
 def _open(
     args: Namespace, name: str, split: str, transform: Transform | None, **options: Any
 ) -> SegmentationDataset:
-    entry, dataset = corrupted.parse(name), get_dataset_class(name)
+    entry, dataset = variants.parse(name), get_dataset_class(name)
     opened = dataset(args.roots(dataset), split, transform, strict=args.strict_data, **options)
     if entry.corruption:
         opened.corruption = Corruption(entry.corruption, entry.severity)

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from datasets import DATASETS
-from utils.corrupted import parse
 from utils.errors import MissingFile, UserError
 from utils.evaluation import tables
 from utils.evaluation.scores import network_name
 from utils.exit import exit_cleanly
 from utils.files import named_path
+from utils.variants import parse
 
 PUBLISHED = json.loads(Path(__file__).with_name("published_results.json").read_text())
 MARK = " †"  # of a run that cannot be compared with the published numbers
@@ -78,8 +78,8 @@ def _read(file: Path) -> Run:
         record = json.loads(file.read_text())
         protocol = dict(record["protocol"])
         index, count = protocol.pop("slice", (0, 1))
-        metrics = record["metrics"]  # without those of corrupted images, if there are others
-        metrics = {name: metrics[name] for name in metrics if not parse(name).corruption} or metrics
+        metrics = record["metrics"]  # without those of corrupted images and of scales, if there are others
+        metrics = {name: metrics[name] for name in metrics if not parse(name).is_variant} or metrics
         scored = {name: scores for name, scores in metrics.items() if scores}
         means = {name: scored[name]["mean_iu"] if name in scored else math.nan for name in metrics}
         classes = record.get("classes", [])

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 GROUND_FLOOR = (
     *("errors", "distributed", "files", "torch_files", "images", "classes", "pixels", "settings", "norms"),
     "checkpoint",
-    "corrupted",
+    "variants",
 )
 GROUND = {f"utils.{name}" for name in GROUND_FLOOR}
 ALLOWED = {  # besides the ground floor

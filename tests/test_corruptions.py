@@ -16,8 +16,8 @@ from network import ARCHS, get_net
 from scripts import summarize
 from tests.helpers import run_command, run_processes, torchrun
 from utils import checkpoint
-from utils.corrupted import COMMON, EXTRA
 from utils.errors import UserError
+from utils.variants import COMMON, EXTRA
 
 FEW = ["gaussian_noise", "glass_blur", "frost"]
 

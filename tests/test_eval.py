@@ -21,6 +21,7 @@ from tests.helpers import ROOT, run_command, run_processes, save
 from utils import checkpoint
 from utils.classes import CITYSCAPES, ClassTable
 from utils.errors import MissingFile, UserError
+from utils.evaluation import loop
 from utils.evaluation.recorder import Recorder
 from utils.exit import exit_cleanly
 from utils.pixels import IMAGENET_MEAN, IMAGENET_STD
@@ -513,7 +514,7 @@ def test_an_image_that_vanishes_is_left_out(town, monkeypatch):
 
     def vanish(args, name):
         opened = loader(args, name)
-        evaluation.base_of(opened).samples[0].image.unlink()
+        loop.base_of(opened).samples[0].image.unlink()
         return opened
 
     monkeypatch.setattr(evaluation, "setup_eval_loader", vanish)
@@ -523,7 +524,7 @@ def test_an_image_that_vanishes_is_left_out(town, monkeypatch):
 def test_an_error_in_the_last_dataset_does_not_cost_the_first(town, monkeypatch, capsys):
     """A mistake of the program in the third dataset: scores of the first two are printed and written."""
     flags = ["--snapshot", str(town / "net.pth"), "--num_workers", "0", "--single_scale"]
-    loader, predicted = evaluation.setup_eval_loader, evaluation.predicted
+    loader, predicted = evaluation.setup_eval_loader, loop.predicted
 
     def same_images(args, name):
         args.roots.folders["cityscapes"] = town / "data"
@@ -538,7 +539,7 @@ def test_an_error_in_the_last_dataset_does_not_cost_the_first(town, monkeypatch,
         return predicted(evaluation, name, batch)
 
     monkeypatch.setattr(evaluation, "setup_eval_loader", same_images)
-    monkeypatch.setattr(evaluation, "predicted", fail)
+    monkeypatch.setattr(loop, "predicted", fail)
     with pytest.raises(Interrupted):
         evaluation.main(config.parse_eval_args([*flags, "--dataset", "gtav", "bdd100k", "kitti"]))
     assert capsys.readouterr().out.count("mIoU 76.44") == 2

@@ -14,7 +14,7 @@ from transforms.corruptions import CORRUPTIONS, Corruption, corrupt
 from transforms.corruptions.blur import disk, shuffled
 from transforms.corruptions.convolution import convolve, motion_kernel
 from transforms.corruptions.weather import plasma
-from utils import corrupted
+from utils import variants
 
 SEVERITIES = (1, 2, 3, 4, 5)
 GREY = 128 / 255
@@ -41,7 +41,7 @@ def psnr(out, image):
 
 
 def test_names_are_those_of_the_command_line():
-    assert tuple(CORRUPTIONS) == corrupted.COMMON + corrupted.EXTRA and len(corrupted.COMMON) == 15
+    assert tuple(CORRUPTIONS) == variants.COMMON + variants.EXTRA and len(variants.COMMON) == 15
 
 
 # Noise on a constant image: the moments of the clipped distribution

@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from utils.corrupted import COMMON, NOTES, parse
 from utils.errors import MissingFile, UserError
+from utils.variants import COMMON, NOTES, parse
 
 Severities = dict[int, float]
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from utils.classes import ClassTable
-from utils.corrupted import parse
 from utils.evaluation.metrics import Summary, mean_over, summarize
 from utils.evaluation.progress import picture_path
 from utils.evaluation.protocol import Protocol
 from utils.evaluation.robustness import Robustness, collect
+from utils.variants import parse
 
 WORST = 10  # images of a dataset that the page shows
 
@@ -66,9 +66,9 @@ class Results:
         return {name: (scores, scores.summary) for name, scores in self.datasets.items() if scores.summary}
 
     def has_own_table(self, name: str) -> bool:
-        """Return whether the images of a dataset are not corrupted, or those of all datasets are."""
-        corrupted = {each for each in self.datasets if parse(each).corruption}
-        return name not in corrupted or len(corrupted) == len(self.datasets)
+        """Return whether a dataset is scored as it is, or none is (see utils.variants)."""
+        variants = {each for each in self.datasets if parse(each).is_variant}
+        return name not in variants or len(variants) == len(self.datasets)
 
     @property
     def robustness(self) -> dict[str, tuple[Robustness, Robustness | None]]:

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 
-from utils import corrupted
+from utils import variants
 from utils.classes import ClassTable
 from utils.evaluation.metrics import Summary, mean_over
 from utils.evaluation.scores import DatasetScores, Results
@@ -111,10 +111,10 @@ def exact_class_rows(results: Results) -> Rows:
         ]
         for name, *values in zip([*results.classes.names, "mean"], *columns, strict=True):
             number = str(len(summary.averaged)) if name == "mean" else ""
-            rows.append([corrupted.title(dataset), name, *map(fraction, values), number, how])
+            rows.append([variants.title(dataset), name, *map(fraction, values), number, how])
         for subset, mean in scores.subsets.items():
             rows.append(
-                [corrupted.title(dataset), subset, fraction(mean), "", "", subset.rpartition("_")[2], how]
+                [variants.title(dataset), subset, fraction(mean), "", "", subset.rpartition("_")[2], how]
             )
     return rows
 
@@ -124,7 +124,7 @@ def exact_image_rows(results: Results) -> Rows:
     rows, how = [["dataset", "image", "mean_iu", "protocol"]], results.protocol.title()
     for dataset, (scores, _) in results.labelled.items():
         ranked = sorted(scores.images.items(), key=lambda item: (math.isnan(item[1]), -item[1]))
-        rows += [[corrupted.title(dataset), image, fraction(score), how] for image, score in ranked]
+        rows += [[variants.title(dataset), image, fraction(score), how] for image, score in ranked]
     return rows
 
 

@@ -1,0 +1,112 @@
+"""From the images of a loader to records: predict each image, count its pixels, write what is finished."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from utils import distributed
+from utils.classes import ClassTable
+from utils.evaluation.folder import ResultFolder
+from utils.evaluation.inference import WindowBatcher, classify, free_memory, out_of_memory
+from utils.evaluation.metrics import count_pixels
+from utils.evaluation.progress import Background
+from utils.evaluation.protocol import Protocol
+from utils.evaluation.recorder import Predicted, Recorder
+from utils.evaluation.scores import without_picture
+from utils.files import printable, safe_name
+from utils.logging import logger
+
+LARGE = 2**24  # px of an image that is finished before the next one
+UNREADABLE, TOO_LARGE = "cannot be read", "are too large for the memory"
+TOO_LARGE_ADVICE = (
+    "too large for the memory; raise --max_memory_gb, leave out large --scales, lower --crop_size, or take "
+    "--inference_mode sliding"
+)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is the same for every dataset: the network, how it predicts, and where the results go."""
+
+    net: WindowBatcher
+    device: torch.device
+    classes: ClassTable
+    protocol: Protocol
+    folder: ResultFolder
+
+
+def base_of(loader: DataLoader) -> Any:
+    """Return the dataset itself of a loader of `setup_eval_loader`."""
+    return getattr(loader.dataset, "base", loader.dataset)
+
+
+def evaluate_unfinished(
+    evaluation: Evaluation, loader: DataLoader, recorder: Recorder, profile: bool = False
+) -> dict[str, str]:
+    """Evaluate the images that are not finished; return those of all processes that were left out, and why.
+
+    In the end also those are predicted again whose small picture is shown but was deleted.
+    """
+    sampler: Any = loader.sampler
+    base = base_of(loader)
+    index = {safe_name(base.name_of(base.samples[i])): i for i in sampler.indices}
+    wanted = [name for name in index if name not in recorder.progress.finished]
+    start = time.perf_counter()
+    left_out = evaluate(evaluation, loader, recorder, {name: index[name] for name in wanted})
+    if profile and wanted:
+        seconds = (time.perf_counter() - start) / len(wanted)
+        logger.info("%s: %.3f s per image", recorder.dataset, seconds)
+    counts = recorder.progress.gather()
+    bare = without_picture(recorder.progress.folder, counts, base.occurring)
+    bare = distributed.broadcast_object([] if recorder.progress.of_earlier_version else bare)
+    evaluate(evaluation, loader, recorder, {name: i for name, i in index.items() if name in bare})
+    every = [item for part in distributed.all_gather_objects(left_out) for item in part.items()]
+    return dict(sorted(every))
+
+
+def evaluate(
+    evaluation: Evaluation, loader: DataLoader, recorder: Recorder, indices: Mapping[str, int]
+) -> dict[str, str]:
+    """Predict and record the images `indices` of this process; return those that were left out, and why.
+
+    Files are written, and images loaded, while the device computes.
+    """
+    left_out: dict[str, str] = {}
+    sampler: Any = loader.sampler
+    sampler.indices = list(indices.values())
+    with Background() as background:
+        bar = tqdm(loader, recorder.dataset, disable=not (indices and distributed.is_main()))
+        for name, batch in zip(indices, bar, strict=True):
+            reason, done = " ".join(batch.get("unreadable", [])), None
+            if reason:
+                left_out[name] = TOO_LARGE if "too large for the memory" in reason else UNREADABLE
+            if not reason:
+                try:
+                    done = predicted(evaluation, name, batch)
+                    if done.pred.numel() > LARGE:  # one at a time in memory
+                        recorder.finish(done)
+                        continue
+                except (RuntimeError, MemoryError) as error:
+                    if not out_of_memory(error):
+                        raise
+                    reason, left_out[name] = f"{name}: {TOO_LARGE_ADVICE}", TOO_LARGE
+            if done:
+                background.submit(recorder.finish, done)
+            else:
+                logger.warning("left out: %s", printable(reason))
+                free_memory(evaluation.device)
+    return left_out
+
+
+def predicted(evaluation: Evaluation, name: str, batch: Mapping[str, Tensor]) -> Predicted:
+    """Predict the only image of a batch and count its pixels."""
+    image, label = (batch[key].to(evaluation.device, non_blocking=True) for key in ("image", "label"))
+    pred = classify(evaluation.net, image, len(evaluation.classes), **evaluation.protocol.inference())
+    counts, _ = count_pixels(label, pred, len(evaluation.classes))
+    return Predicted(name, batch["image"][0], batch["label"][0], pred[0], counts)

@@ -31,6 +31,7 @@ KITTI_DIR = "data/kitti"
 FOLDER_DIR = "data/folder"
 
 COLORED = ("gtav", "cityscapes")  # datasets whose colours utils/pixels.py knows
+TEST_MODE_ITERATIONS = 7  # of each epoch
 INFERENCE_MODES = ("sliding", "pooling", "whole")
 NULL_NAMES = ("null", "null_loader")  # of the dataset without images
 NO_EFFECT = "accepted, no effect"
@@ -166,6 +167,16 @@ def complete(args: argparse.Namespace, world_size: int, num_classes: int) -> arg
 def images_per_step(args: argparse.Namespace, world_size: int) -> int:
     """Return the number of training images of one iteration, over all processes and domains."""
     return args.bs_mult * world_size * _domains_per_sample(args)
+
+
+def epoch_steps(args: argparse.Namespace, batches: int) -> int:
+    """Return how many of the `batches` of an epoch are trained on."""
+    return min(batches, TEST_MODE_ITERATIONS) if args.test_mode else batches
+
+
+def last_iteration(args: argparse.Namespace, batches: int) -> int:
+    """Return the iteration at which --max_iter or --max_epoch ends a training with epochs of `batches`."""
+    return min(args.max_iter, args.max_epoch * epoch_steps(args, batches) if args.max_epoch else math.inf)
 
 
 def _domains_per_sample(args: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ import config
 import network
 from datasets import DATASETS, common_classes, get_dataset_class
 from datasets.loaders import setup_eval_loader
-from utils import checkpoint, distributed, settings
+from utils import bars, checkpoint, distributed, settings
 from utils.classes import ClassTable
 from utils.errors import UserError
 from utils.evaluation import memory, report, robustness
@@ -38,7 +38,7 @@ from utils.evaluation.recorder import Pictures, Recorder
 from utils.evaluation.scores import Results, prune_pictures, score_dataset
 from utils.exit import exit_cleanly
 from utils.files import printable, safe_name, sha256
-from utils.logging import logger, setup
+from utils.logging import logger, own_logger, setup
 from utils.variants import parse
 
 ASPP_POOL_WINDOW = 105  # px of the feature map, with --fixed_aspp_pool
@@ -69,7 +69,8 @@ def evaluate_datasets(args: argparse.Namespace, device: torch.device) -> int:
     if image_in != args.image_in:
         loaders = loaders_of(args, image_in)
     batcher = window_batcher(net, device, args.max_memory_gb)
-    evaluation = Evaluation(batcher, device, net.classes, protocol_of(args, image_in), folder)
+    bar = bars.Bar("evaluation", sum(len(loader.sampler.indices) for loader in loaders.values()))
+    evaluation = Evaluation(batcher, device, net.classes, protocol_of(args, image_in), folder, bar)
     reference = robustness.read_reference(
         args.corruption_reference, args.val_dataset, evaluation.protocol.to_dict()
     )
@@ -109,9 +110,11 @@ def evaluate_datasets(args: argparse.Namespace, device: torch.device) -> int:
         if distributed.is_main():
             results = with_dataset(folder, results, name, counts, [folder.index])
             prune_pictures(folder.progress(name), results.datasets[name])
-            print_dataset(results, name)
+            with bars.aside():
+                print_dataset(results, name)
             if results.unfinished and folder.count == 1:
                 report.write_report(folder.path, results)  # what comes may fail
+    bar.close()
     if results.peak_gpu_memory_gib:
         logger.info("peak GPU memory %.2f GiB", results.peak_gpu_memory_gib)
     if distributed.is_main():
@@ -221,7 +224,7 @@ def data_of(loader: DataLoader) -> dict[str, str]:
     changed = [f"{printable(name)} as {safe_name(name)}" for name in names if safe_name(name) != name]
     if changed:
         more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""
-        logger.warning("names that are no safe names of files: %s%s", ", ".join(changed[:3]), more)
+        own_logger.warning("names that are no safe names of files: %s%s", ", ".join(changed[:3]), more)
     own = fingerprints(dict(zip(map(safe_name, names), files, strict=True)))
     return {name: data for part in distributed.all_gather_objects(own) for name, data in part.items()}
 

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 import config
 from datasets import get_dataset_class
@@ -45,7 +44,6 @@ from utils.steps import StepLog
 from utils.training import Epoch, Trainer
 
 LOG_EVERY = 50  # iterations
-TEST_MODE_ITERATIONS = 7
 
 
 def main(args: argparse.Namespace) -> None:
@@ -98,7 +96,8 @@ def train(
 ) -> None:
     """Train epoch after epoch; after each, save, take the statistics that are due, validate and save."""
     trainer, run = keeper.trainer, keeper.run
-    log = StepLog(trainer, run.writer, args.max_iter)
+    log = StepLog(trainer, run.writer, config.last_iteration(args, len(loaders.train)))
+    show = log.bar.within
     while trainer.pending or not finished(args, trainer):
         with stop.recording():
             epoch, stopped = train_epoch(args, loaders, keeper, stop, log, classes)
@@ -110,13 +109,14 @@ def train(
             return
         statistics = epoch.complete and trainer.whitening.selective and statistics_due(args, trainer.epoch)
         if statistics:
-            estimate_masks(trainer, loaders.statistics, args.trials, run.writer)
+            estimate_masks(trainer, loaders.statistics, args.trials, run.writer, show)
         nets = {"": trainer.net} | ({"-teacher": trainer.teacher} if trainer.teacher else {})
         pictures = Pictures(run.writer, trainer.epoch, classes, args.image_in, covariances(args))
-        scores = validate_all(nets, validation_due(args, trainer, loaders), cross_entropy, pictures)
+        scores = validate_all(nets, validation_due(args, trainer, loaders), cross_entropy, pictures, show)
         if statistics or scores:
             keeper.save(scores, epoch.complete)
         trainer.epoch, trainer.pending = trainer.epoch + 1, False
+    log.bar.close()
     chosen = ", ".join(args.select_on) or "no dataset"
     logger.info("report the scores of last_...; labels of %s chose best_...", chosen)
 
@@ -161,8 +161,8 @@ def announce(args: argparse.Namespace, trainer: Trainer) -> None:
     if target := trainer.loaders.target:
         text = "adapting to %d images of %s, phase %s"
         logger.info(text, len(target.dataset), args.adapt_dataset, args.sac_phase)
-    steps = len(trainer.loaders.train)
-    last = min(args.max_iter, (args.max_epoch or math.inf) * steps)
+    steps = config.epoch_steps(args, len(trainer.loaders.train))
+    last = config.last_iteration(args, len(trainer.loaders.train))
     if last < args.max_iter:
         text = "training ends after --max_epoch %d, at iteration %d of --max_iter %d"
         logger.warning(text, args.max_epoch, last, args.max_iter)
@@ -238,14 +238,12 @@ def train_epoch(
     The host waits for the device only at log lines and where a checkpoint is due.
     """
     trainer, run = keeper.trainer, keeper.run
-    epoch = trainer.start_epoch(args.max_iter, TEST_MODE_ITERATIONS if args.test_mode else None)
+    epoch = trainer.start_epoch(args.max_iter, config.epoch_steps(args, len(loaders.train)))
     if epoch.done == epoch.stop:
         return epoch, stop.requested()
     targets = endless(loaders.target) if loaders.target else repeat(None)
     batches = islice(zip(loaders.train, targets, strict=False), epoch.stop - epoch.done)
-    progress = {"total": args.max_iter, "initial": trainer.iteration, "disable": not distributed.is_main()}
-    bar = tqdm(log.timed(batches), f"epoch {trainer.epoch}", leave=False, **progress)
-    for step, (batch, target) in enumerate(bar, start=epoch.done + 1):
+    for step, (batch, target) in enumerate(log.timed(batches), start=epoch.done + 1):
         if args.dump_augmentation_images and step == 1:
             prefix = run.checkpoints / f"augmentation/epoch_{trainer.epoch}_rank_{distributed.rank()}"
             visualize.save_batch(trainer.to_device(batch)[0], batch["name"], prefix, args.image_in)

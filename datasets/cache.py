@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from datasets.base import SegmentationDataset
 from datasets.listing import Sample
 from datasets.wrapper import DatasetWrapper
+from utils import bars
 from utils.distributed import from_first_rank
 from utils.errors import DamagedFile, UserError
 from utils.files import printable, remove_stale, write_array
 from utils.images import damage_names
 
-logger = logging.getLogger("robustnet")
+logger = logging.getLogger("robustnet.process")
 ABANDONED = 3600  # seconds after which an unfinished file is of no running job
 
 DECODING = 2  # raise it when the same file is read as other values
@@ -95,8 +95,7 @@ class CachedImages(DatasetWrapper):
         try:
             with ThreadPoolExecutor() as pool:
                 done = pool.map(self._decode, samples)
-                quiet = len(samples) == 1
-                list(tqdm(done, f"decoding {self.name}", len(samples), unit="image", disable=quiet))
+                list(done if len(samples) == 1 else bars.over(done, f"decoding {self.name}", len(samples)))
         except OSError as error:
             if isinstance(error, UserError):
                 raise

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from datasets.base import sample_rng
 from datasets.listing import Sample
 from datasets.wrapper import DatasetWrapper, LabelledSource
+from utils import bars
 from utils.classes import CITYSCAPES
 from utils.distributed import from_first_rank
 from utils.errors import DamagedFile, UserError
@@ -141,7 +141,7 @@ class ClassUniform(DatasetWrapper):
         labels = [sample.label for sample in self.base.samples]
         files = list(dict.fromkeys(path for path in labels if path))  # video frames share a label
         with ThreadPoolExecutor() as pool:
-            bar = tqdm(pool.map(rows, files), f"class centroids of {self.name}", len(files), unit="image")
-            found = dict(zip(files, bar, strict=True))
+            done = bars.over(pool.map(rows, files), f"class centroids of {self.name}", len(files))
+            found = dict(zip(files, done, strict=True))
         parts = [np.insert(found[path], 0, i, axis=1) for i, path in enumerate(labels) if path]
         return np.concatenate([np.zeros((0, 4), np.int32), *parts])

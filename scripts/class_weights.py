@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 import config
 from datasets import common_classes, get_dataset_class
 from datasets.labels import lookup_table, train_ids
 from datasets.lazy import LazyImage, read_content
+from utils import bars
 from utils.classes import IGNORE_LABEL, ClassTable
 from utils.errors import MissingFile, UserError
 from utils.exit import exit_cleanly
@@ -42,7 +42,7 @@ def predictions(folder: Path, classes: ClassTable) -> Iterable[tuple[str, np.nda
     files = sorted(folder.glob("**/*.png"))
     if not files:
         raise MissingFile(f"no predictions NAME.png in {folder}; eval.py --dump_images writes them")
-    for file in tqdm(files):
+    for file in bars.over(files, "predictions"):
         name = file.relative_to(folder).with_suffix("").as_posix()
         title = f"prediction {printable(file)}"
         content = read_content(file, title)
@@ -72,7 +72,8 @@ def main() -> None:
         dataset = dataset_class(config.Roots(args.data_root)(dataset_class), args.split, None)
         if any(sample.label is None for sample in dataset.samples):
             raise UserError(f"{args.dataset} {args.split} has no labels; name --predictions")
-        labels = ((dataset.name_of(s), dataset.read_label(s.label)) for s in tqdm(dataset.samples))
+        samples = bars.over(dataset.samples, args.dataset)
+        labels = ((dataset.name_of(s), dataset.read_label(s.label)) for s in samples)
     write_text(args.out, json.dumps(shares(labels, len(classes))) + "\n")
 
 

@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
-from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # also run as python scripts/prepare_data.py
 import config
@@ -33,6 +32,7 @@ from datasets.listing import NoImages, Sample
 from datasets.splits import read_split, split_names
 from datasets.walk import found_in, walk
 from scripts.archives import EXTRACT, Archive, Member, is_archive, is_other_archive
+from utils import bars
 from utils.classes import CITYSCAPES
 from utils.errors import MissingFile, UserError, few
 from utils.evaluation import tables
@@ -146,8 +146,8 @@ def arrange(name: str, src: Path, dst: Path, copy: bool = False) -> None:
                 f"nothing of {name} in {src}: expected {patterns}; found: {found_in(src)}{hint}"
             )
         check_archives(wanted.values())
-        bar = tqdm(wanted.items(), name, unit="file")
-        placed = sum(place(download, dst / target, copy) for target, download in bar)
+        steps = bars.over(wanted.items(), name, unit="file")
+        placed = sum(place(download, dst / target, copy) for target, download in steps)
     if unread:
         print(f"not read: {unread}; {EXTRACT}")
     for download in strange[:SHOWN]:
@@ -189,7 +189,7 @@ def inspect(dataset: SegmentationDataset, num_classes: int, workers: int) -> tup
 
     title = f"{dataset.name} {dataset.split}"
     with ThreadPoolExecutor(workers) as pool:
-        results = tqdm(pool.map(read, dataset.samples), title, len(dataset), unit="image", leave=False)
+        results = bars.over(pool.map(read, dataset.samples), title, len(dataset))
         errors, pixels = zip(*results, strict=True)
     return [error for error in errors if error], sum(pixels)
 

@@ -1,13 +1,19 @@
 """What several test modules share: small data, short runs of the programs, and several processes."""
 
+import fcntl
 import os
+import pty
 import shlex
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
+import threading
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -103,6 +109,77 @@ def script_command(name, *argv):
     assert done.returncode == 0, done.stderr
     words = shlex.split(done.stdout)
     return words[words.index("--standalone") + 2 :]
+
+
+class Terminal:
+    """A pseudo-terminal of 100 columns: `written` is all that came, `rows` what a user sees in the end."""
+
+    def __init__(self):
+        self.master, self.slave = pty.openpty()
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 100, 0, 0))
+        self.data = b""
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        try:
+            while part := os.read(self.master, 2**16):
+                self.data += part
+        except OSError:  # the last program that wrote to it has ended
+            pass
+
+    def close(self):
+        os.close(self.slave)
+        self.reader.join(10)
+        os.close(self.master)
+
+    @property
+    def written(self):
+        return self.data.decode()
+
+    @property
+    def rows(self):
+        """The lines: a carriage return goes to the first column, and what is written there is replaced."""
+        rows = []
+        for line in self.written.split("\n"):
+            shown = ""
+            for part in line.split("\r"):
+                shown = part + shown[len(part) :]
+            rows.append(shown.rstrip())
+        return rows
+
+
+def run_on_terminal(command, **environment):
+    """Run a command on a Terminal in the repository's folder; return its exit code and the Terminal."""
+    screen = Terminal()
+    streams = {"stdin": subprocess.DEVNULL, "stdout": screen.slave, "stderr": screen.slave}
+    with subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, **streams) as process:
+        try:
+            code = process.wait()
+        except BaseException:
+            process.terminate()
+            raise
+    screen.close()
+    return code, screen
+
+
+@contextmanager
+def terminal(monkeypatch):
+    """Give standard output and error of this process to a Terminal."""
+    screen = Terminal()
+    with (
+        monkeypatch.context() as patch,
+        os.fdopen(os.dup(screen.slave), "w", buffering=1) as out,
+        os.fdopen(os.dup(screen.slave), "w", buffering=1) as err,
+    ):
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", err)
+        try:
+            yield screen
+        finally:
+            out.flush()
+            err.flush()
+    screen.close()
 
 
 # Short trainings.

@@ -22,6 +22,7 @@ from tests.helpers import (
     free_port,
     run,
     run_command,
+    run_on_terminal,
     run_processes,
     the_checkpoint,
     torchrun,
@@ -34,18 +35,24 @@ from utils.training import Trainer
 
 @pytest.mark.parametrize("launcher", ["launch", "torchrun", "python"])
 def test_every_way_to_launch(launcher, toy_town, tmp_path):
-    program = ["train.py", *flags(toy_town, tmp_path, "--test_mode", *ISW)]
+    """On a terminal no line is printed twice, and none is on a line with the bar, which two epochs share."""
+    codes = ISW[: ISW.index("--wt_reg_weight")]  # without the loss of codes 2, which is worth a warning
+    program = ["train.py", *flags(toy_town, tmp_path, "--test_mode", *codes)]
     launch = ["-m", "torch.distributed.launch", "--nproc_per_node=2", f"--master_port={free_port()}"]
     commands = {
         "launch": [sys.executable, *launch, *program],
         "torchrun": torchrun(2, *program),
         "python": [sys.executable, *program],
     }
-    done = run_command(commands[launcher])
-    assert done.returncode == 0, done.stderr
+    code, screen = run_on_terminal(commands[launcher])
+    assert code == 0, screen.written
     steps = 2 if launcher != "python" else 4  # 8 images, 2 per process
-    assert f"[epoch 1], [iter {steps} / {steps} : {2 * steps}], [loss " in done.stdout
-    assert done.stdout.count("sensitive covariances") == 3
+    assert f"[epoch 1], [iter {steps} / {steps} : {2 * steps}], [loss " in screen.written
+    assert screen.written.count("sensitive covariances") == 3
+    rows = [row for row in screen.rows if row]
+    assert len(rows) == len(set(rows)) and not any("%|" in row for row in rows), rows
+    assert sum("the whitening loss is off, because --wt_reg_weight is 0" in row for row in rows) == 1
+    assert {*re.findall(r"%\|[^|\r]*\| \d+/(\d+) ", screen.written)} == {str(2 * steps)}
     assert the_checkpoint(tmp_path).parent.joinpath("log.txt").stat().st_size > 0
 
 

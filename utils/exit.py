@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch.distributed as dist
 
-from utils import distributed
+from utils import bars, distributed
 from utils.errors import UserError
 from utils.logging import write_to_file
 from utils.signals import CONTINUE, Stopped
@@ -41,7 +41,8 @@ def exit_cleanly() -> Iterator[None]:
     process.
     """
     try:
-        yield
+        with bars.closing():
+            yield
     except Stopped as stopped:
         if distributed.is_main():
             write_to_file(str(stopped))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from utils import distributed
 from utils.errors import UserError, few
-from utils.logging import logger
+from utils.logging import own_logger
 from utils.training import Trainer
 
 MOST_IN_A_ROW = 3
@@ -67,7 +67,7 @@ class Guard:
             self.in_a_row = 0
             return
         self.in_a_row, self.left_out = self.in_a_row + 1, self.left_out + 1
-        logger.warning(
+        own_logger.warning(
             "iteration %d is left out: its gradients are not finite (%s)", iteration, few(files, 8)
         )
         if self.in_a_row == MOST_IN_A_ROW:

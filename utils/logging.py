@@ -11,9 +11,18 @@ from typing import Any
 
 import torch
 
-from utils import distributed
+from utils import bars, distributed
 
-logger = logging.getLogger("robustnet")
+logger = logging.getLogger("robustnet")  # of what is the same on all processes: the main one says it
+own_logger = logger.getChild("process")  # of what may be on one process only, such as its images
+
+
+class Console(logging.StreamHandler):
+    """Writes whole lines to standard output, also where a bar stands."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with bars.aside():
+            super().emit(record)
 
 
 class Early(logging.Handler):
@@ -31,7 +40,7 @@ def setup(file: Path | None = None) -> None:
     """Send log lines and warnings to the console and, if given, to `file`, which opens with the command.
 
     A file that is there is continued. What was logged before goes to the file too. Processes other than the
-    main one only warn.
+    main one only warn, and only through `own_logger`.
     """
     early = [r for handler in logger.handlers if isinstance(handler, Early) for r in handler.records]
     keep = Early()
@@ -40,8 +49,9 @@ def setup(file: Path | None = None) -> None:
         logger.removeHandler(handler)
         handler.close()
     logger.propagate = False
-    logger.setLevel(logging.INFO if distributed.is_main() else logging.WARNING)
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
+    logger.setLevel(logging.INFO if distributed.is_main() else logging.ERROR)
+    own_logger.setLevel(logging.INFO if distributed.is_main() else logging.WARNING)
+    handlers: list[logging.Handler] = [Console(sys.stdout)]
     handlers += [logging.FileHandler(file)] if file else [keep]
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%m-%d %H:%M:%S"))

@@ -3,21 +3,24 @@
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
-from utils import distributed, tensorboard
+from utils import bars, tensorboard
 from utils.logging import logger
 from utils.training import Trainer
 
 
 @torch.no_grad()
 def estimate_masks(
-    trainer: Trainer, statistics: dict[str, Any], trials: int, writer: tensorboard.Writer
+    trainer: Trainer,
+    statistics: dict[str, Any],
+    trials: int,
+    writer: tensorboard.Writer,
+    show: bars.Show = bars.over,
 ) -> None:
     """Estimate the ISW masks (arXiv 2103.15597, eq. 14 to 16).
 
     Each of `trials` passes over each domain clusters the variances between views and originals and selects
-    all but the lowest cluster. The mask keeps what every pass selects.
+    all but the lowest cluster. The mask keeps what every pass selects. `show` draws the progress.
     """
     net: Any = trainer.net
     net.eval()
@@ -26,8 +29,7 @@ def estimate_masks(
         for name, loader in statistics.items():
             loader.sampler.set_epoch(trial)
             loader.dataset.set_epoch(trial)
-            bar = tqdm(loader, f"trial {trial} {name}", disable=not distributed.is_main(), leave=False)
-            for batch in bar:
+            for batch in show(loader, f"statistics of {name}, trial {trial + 1} of {trials}: batch"):
                 # all photometric views, then all originals
                 pair = torch.cat([batch["view"], batch["image"]]).to(trainer.device)
                 trainer.whitening.observe(net.whitened_maps(pair))

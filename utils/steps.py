@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from utils import tensorboard
+from utils import bars, tensorboard
 from utils.errors import UserError
 from utils.guard import Guard
 from utils.logging import logger
@@ -23,11 +23,14 @@ class StepLog:
         self.guard = Guard(trainer)
         self.first, self.started = trainer.iteration, time.perf_counter()
         self.waited, self.labelled = 0.0, False
+        self.bar = bars.Bar("training", last, trainer.iteration, unit="it")
 
     def timed(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """Yield the batches and measure how long they are waited for."""
+        """Yield the batches of an epoch and measure how long they are waited for; the bar follows."""
         batches = iter(batches)
+        self.bar.set_description_str(f"epoch {self.trainer.epoch}", refresh=False)
         while True:
+            self.bar.at(self.trainer.iteration)
             before = time.perf_counter()
             batch = next(batches, None)
             self.waited += time.perf_counter() - before
@@ -47,6 +50,7 @@ class StepLog:
         lr = float(trainer.schedule.get_last_lr()[0])
         text = "[epoch %d], [iter %d / %d : %d], [loss %.6f], [lr %.6f], [time %.4f]"
         values = trainer.epoch, step, steps, trainer.iteration, means["train"], lr, seconds
+        self.bar.at(trainer.iteration)
         logger.info(f"{text}{self.pace(seconds, count)}", *values)
         self.waited = 0.0
         tensorboard.losses(self.writer, means, lr, trainer.iteration)

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from datasets.toy_city.adverse import ALL_STYLES, BETAS, GROUPS, expand
 from datasets.toy_city.layouts import CITYSCAPES_ID_PALETTE, ENCODINGS, FOLDERS, NO_IMAGES, NO_LABELS, paths
 from datasets.toy_city.rendering import add_fog, render
 from datasets.toy_city.street import draw_scene
 from datasets.toy_city.styles import STYLES
+from utils import bars
 from utils.errors import UserError
 
 VERSION = 1  # of the pictures: raise it when the same settings give other bytes
@@ -137,7 +137,7 @@ def write_toy_city(
         if (name, split) not in NO_IMAGES
         for i in range(count)
     ]
-    for domain, split, index in tqdm(jobs, desc="toy town", unit="image"):
+    for domain, split, index in bars.over(jobs, "toy town"):
         write_pair(out, domain, split, index, size, seed)
     marker.write_text(json.dumps(settings | {"done": True}))
     return out

@@ -13,7 +13,7 @@ from utils.errors import UserError
 from utils.evaluation import memory
 from utils.evaluation.strips import classify_in_strips, windows_of
 
-logger = logging.getLogger("robustnet")
+logger = logging.getLogger("robustnet.process")
 MODES = ("sliding", "pooling", "whole")
 PIXELS, MOST_PIXELS = 2**22, 2**24  # that the network predicts at once: by default, and at most
 BYTES_PER_PIXEL = 1500  # of activations and scores, roughly; where it is too low, the batch is halved once

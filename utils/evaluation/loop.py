@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from utils import distributed
+from utils import bars, distributed
 from utils.classes import ClassTable
 from utils.evaluation.folder import ResultFolder
 from utils.evaluation.inference import WindowBatcher, classify, free_memory, out_of_memory
@@ -20,7 +19,7 @@ from utils.evaluation.protocol import Protocol
 from utils.evaluation.recorder import Predicted, Recorder
 from utils.evaluation.scores import without_picture
 from utils.files import printable, safe_name
-from utils.logging import logger
+from utils.logging import logger, own_logger
 
 LARGE = 2**24  # px of an image that is finished before the next one
 UNREADABLE, TOO_LARGE = "cannot be read", "are too large for the memory"
@@ -39,6 +38,7 @@ class Evaluation:
     classes: ClassTable
     protocol: Protocol
     folder: ResultFolder
+    bar: bars.Bar  # of all datasets
 
 
 def base_of(loader: DataLoader) -> Any:
@@ -57,6 +57,7 @@ def evaluate_unfinished(
     base = base_of(loader)
     index = {safe_name(base.name_of(base.samples[i])): i for i in sampler.indices}
     wanted = [name for name in index if name not in recorder.progress.finished]
+    evaluation.bar.skip(len(index) - len(wanted))
     start = time.perf_counter()
     left_out = evaluate(evaluation, loader, recorder, {name: index[name] for name in wanted})
     if profile and wanted:
@@ -65,7 +66,9 @@ def evaluate_unfinished(
     counts = recorder.progress.gather()
     bare = without_picture(recorder.progress.folder, counts, base.occurring)
     bare = distributed.broadcast_object([] if recorder.progress.of_earlier_version else bare)
-    evaluate(evaluation, loader, recorder, {name: i for name, i in index.items() if name in bare})
+    again = {name: i for name, i in index.items() if name in bare}
+    evaluation.bar.skip(-len(again))
+    evaluate(evaluation, loader, recorder, again)
     every = [item for part in distributed.all_gather_objects(left_out) for item in part.items()]
     return dict(sorted(every))
 
@@ -81,8 +84,7 @@ def evaluate(
     sampler: Any = loader.sampler
     sampler.indices = list(indices.values())
     with Background() as background:
-        bar = tqdm(loader, recorder.dataset, disable=not (indices and distributed.is_main()))
-        for name, batch in zip(indices, bar, strict=True):
+        for name, batch in zip(indices, evaluation.bar.steps(loader, recorder.dataset), strict=True):
             reason, done = " ".join(batch.get("unreadable", [])), None
             if reason:
                 left_out[name] = TOO_LARGE if "too large for the memory" in reason else UNREADABLE
@@ -99,7 +101,7 @@ def evaluate(
             if done:
                 background.submit(recorder.finish, done)
             else:
-                logger.warning("left out: %s", printable(reason))
+                own_logger.warning("left out: %s", printable(reason))
                 free_memory(evaluation.device)
     return left_out
 

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from utils import distributed, tensorboard
+from utils import bars, distributed, tensorboard
 from utils.classes import ClassTable
 from utils.evaluation.inference import out_of_memory, predict
 from utils.evaluation.metrics import ConfusionMatrix
-from utils.logging import logger
+from utils.logging import logger, own_logger
 from utils.training import Scores
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -39,17 +38,21 @@ class Pictures(NamedTuple):
 
 
 def validate_all(
-    nets: Mapping[str, nn.Module], loaders: Mapping[str, DataLoader], loss: Loss, pictures: Pictures
+    nets: Mapping[str, nn.Module],
+    loaders: Mapping[str, DataLoader],
+    loss: Loss,
+    pictures: Pictures,
+    show: bars.Show = bars.over,
 ) -> dict[str, Scores]:
-    """Score networks, by the suffix of their names, on datasets; log, plot and draw."""
+    """Score networks, by the suffix of their names, on datasets; log, plot and draw; `show` the progress."""
     scores = {}
     for suffix, net in nets.items():
         for dataset, loader in loaders.items():
             name = dataset + suffix
-            bar = tqdm(loader, f"validate {name}", disable=not distributed.is_main(), leave=False)
             data: Any = loader.dataset
+            batches = show(loader, f"validation on {name}: batch")
             options = len(pictures.classes), loss, pictures.of(name, net), data.occurring
-            scores[name], ious, left_out = validate(net, bar, *options)
+            scores[name], ious, left_out = validate(net, batches, *options)
             tensorboard.scores(pictures.writer, name, scores[name], pictures.epoch)
             by_class = {key: iou for key, iou in zip(pictures.classes.names, ious, strict=True) if iou == iou}
             tensorboard.class_scores(pictures.writer, name, scores[name], by_class, pictures.epoch)
@@ -94,7 +97,7 @@ def validate(
                 reasons = [f"{name}: the memory does not suffice" for name in batch["name"]]
         if reasons:
             left_out += len(reasons)
-            logger.warning("left out of the validation: %s", "; ".join(reasons))
+            own_logger.warning("left out of the validation: %s", "; ".join(reasons))
             continue
         pred = logits.argmax(1)
         loss_sum += loss(logits, label) * len(image)

@@ -916,6 +916,11 @@ def _speed(parser: Parser) -> None:
         type=int,
         help="largest number of images per forward pass and process; gradients of several passes add up",
     )
+    add(
+        "--profile",
+        action="store_true",
+        help="record five steps: trace.json in the run's folder, and the top operators in the log",
+    )
 
 
 def _check_speed(args: argparse.Namespace) -> Idle:

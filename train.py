@@ -36,6 +36,7 @@ from utils.exit import exit_cleanly
 from utils.files import sha256
 from utils.logging import logger, setup, warn_in_log
 from utils.norms import Norm
+from utils.profiling import profiling
 from utils.run import Run
 from utils.saving import Keeper
 from utils.signals import StopSignal
@@ -75,7 +76,8 @@ def main(args: argparse.Namespace) -> None:
         run.record(facts(args, trainer, loaders))
         options = {"select": args.select_on, "keep_last": args.keep_last, "every": args.save_every_iters}
         distributed.lose_patience()
-        with run, Keeper(trainer, run, next(iter(loaders.val), "unscored"), **options) as keeper:
+        keeping = Keeper(trainer, run, next(iter(loaders.val), "unscored"), **options)
+        with run, keeping as keeper, profiling(trainer, run.checkpoints if args.profile else None):
             train(args, loaders, keeper, stop, classes)
         logger.info("checkpoints and log in %s, TensorBoard in %s", run.checkpoints, run.tensorboard)
 

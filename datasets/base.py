@@ -117,14 +117,16 @@ class SegmentationDataset(ListedDataset, Dataset):
         assert self.transform is not None
         image, label, *drawn = self.transform(image, label, sample.centroid, rng)
         if label is None:
-            label = torch.full(image.shape[-2:], IGNORE_LABEL)
+            dtype = torch.uint8 if image.dtype == torch.uint8 else torch.int64
+            label = torch.full(image.shape[-2:], IGNORE_LABEL, dtype=dtype)
         item = {"image": image, "label": label, "name": self.name_of(sample)}
         return item | {"photometric": drawn[0]} if drawn else item
 
     def load(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
         """Return {"image": float32 (3, H, W), "label": int64 (H, W), all 255 without one, "name": str}.
 
-        With `presets.DevicePreset`, the image is uint8 and "photometric" holds what the device does with it.
+        With `presets.LevelsPreset` and `DevicePreset`, image and label are uint8. With the latter,
+        "photometric" holds what the device does with the image.
         """
         image, label = self.open(sample)
         if self.corruption is not None:

@@ -49,7 +49,7 @@ class Loaders(NamedTuple):
     steps_per_batch: int  # optimizer steps for one batch; step i of n uses images i, i + n, .. of it
     val: dict[str, DataLoader]  # by the name of the dataset; see datasets.readable for the batches
     statistics: dict[str, DataLoader]  # PhotometricPairs; empty unless --wt_layer asks for ISW
-    photometric: Photometric | None  # what training's batches still need, with --aug_device gpu
+    photometric: Photometric | None  # what training's images of grey levels, uint8, still need
     target: DataLoader | None  # TargetViews of --adapt_dataset; see `endless`
     classes: ClassTable  # of all datasets above
 
@@ -89,7 +89,7 @@ def setup_loaders(args: Namespace) -> Loaders:
     colors = IMAGENET
     if args.source_colors:
         colors = matched_colors(*(DATASET_COLORS[name] for name in args.source_colors))
-    augment = _augmentation(args, colors, args.aug_device)
+    augment = presets.levels(_augmentation(args, colors, args.aug_device))
     options = {"max_skip": args.maxSkip, "source": True}
     opened = [_open_train(args, name, augment, **options) for name in names.sources]
     sources: list[LabelledSource] = [*opened]
@@ -117,7 +117,9 @@ def setup_loaders(args: Namespace) -> Loaders:
         )
     shared = SharedEpoch(dataset)
     train = _loader(shared, sampler, args.bs_mult, args.num_workers, seed=args.seed, drop_last=True)
-    photometric = augment.photometric if isinstance(augment, presets.DevicePreset) else None
+    photometric = None
+    if isinstance(augment, presets.DevicePreset | presets.LevelsPreset):
+        photometric = augment.photometric
     target = _target_loader(args, names.target[0], len(classes), len(dataset)) if names.target else None
     return Loaders(train, steps_per_batch, val, statistics, photometric, target, classes)
 
@@ -245,7 +247,8 @@ def _own_val_loaders(args: Namespace) -> dict[str, DataLoader]:
 
 
 def _statistics_loader(args: Namespace, name: str) -> DataLoader:
-    base = _open_train(args, name, presets.statistics(args.image_in))
+    device = "gpu" if torch.cuda.is_available() else "cpu"
+    base = _open_train(args, name, presets.statistics(args.image_in, device))
     sampler = StatisticsSampler(len(base), seed=args.seed)
     return _loader(PhotometricPairs(base), sampler, 1, args.num_workers)
 

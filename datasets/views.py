@@ -3,6 +3,8 @@
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import default_collate
 
 from datasets.base import SegmentationDataset, sample_rng
@@ -17,13 +19,28 @@ class PhotometricPairs(DatasetWrapper):
 
     An item is {"image": the original, "view": the same image in other colours and blurred, "name": str}, both
     float32 (3, H, W). Labels are not read. The number of the statistics trial serves as the epoch.
+
+    With a preset that leaves the augmentation to the device, "image" is uint8 and "photometric" says what
+    makes the view. `pair` makes both from a batch.
     """
+
+    base: SegmentationDataset
 
     def load(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
         """Return the pair of `sample`."""
         item = self.base.load(sample._replace(label=None), rng)
+        if "photometric" in item:
+            return {key: item[key] for key in ("image", "photometric", "name")}
         view, original = item["image"]
         return {"image": original, "view": view, "name": item["name"]}
+
+    def pair(self, batch: dict[str, Any], device: torch.device) -> Tensor:
+        """Return all views, then all originals of a batch, float32 (2B, 3, H, W), on `device`."""
+        image = batch["image"].to(device, non_blocking=True)
+        if "photometric" not in batch:
+            return torch.cat([batch["view"].to(device, non_blocking=True), image])
+        preset: Any = self.base.transform
+        return torch.cat([preset.photometric(image, batch["photometric"]), preset.photometric(image)])
 
 
 class TargetViews(DatasetWrapper):

@@ -17,6 +17,7 @@ from tests.helpers import ISW, flags, run_command, small_trainer, the_checkpoint
 from transforms.photometric import ColorJitter, GaussianBlur, Photometric
 from utils import checkpoint
 from utils.evaluation.inference import predict
+from utils.pixels import DATASET_COLORS, IMAGENET, normalize_, normalize_levels
 
 pytestmark = pytest.mark.gpu
 
@@ -58,6 +59,13 @@ def test_photometric_augmentation_equals_the_cpus():
     drawn = default_collate([photometric.draw(rng) for _ in images])
     difference = photometric(images.cuda(), drawn).cpu() - photometric(images, drawn)
     assert difference.abs().max() < 0.15 and (difference.abs() > 1e-5).float().mean() < 1e-3
+
+
+def test_normalized_images_are_the_cpus_to_the_bit():
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).repeat(2, 3, 1, 1)
+    for colors in (IMAGENET, DATASET_COLORS["gtav"]):
+        expected = torch.stack([normalize_(image.float(), colors=colors) for image in levels])
+        assert torch.equal(normalize_levels(levels.cuda(), colors).cpu(), expected)
 
 
 def test_masks_equal_the_cpus(pair):

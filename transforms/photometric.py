@@ -15,7 +15,7 @@ from torch import Tensor
 
 from transforms.color import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, gray, strips
 from transforms.pil import to_pil, to_tensor
-from utils.pixels import IMAGENET, Colors, normalize_
+from utils.pixels import IMAGENET, Colors, normalize_, normalize_levels
 
 # What an operation draws for one image: numbers and tensors, always with the same keys and shapes, so that
 # torch's default_collate stacks the draws of a batch.
@@ -199,19 +199,28 @@ class Photometric:
 
     def apply(self, image: Tensor, drawn: Mapping[str, Drawn]) -> Tensor:
         """Return the image, float32 grey levels (3, H, W), changed in place and normalized."""
+        return self.normalize(self.adjust(image, drawn))
+
+    def adjust(self, image: Tensor, drawn: Mapping[str, Drawn]) -> Tensor:
+        """Return the image, float32 grey levels (3, H, W), changed in place and not normalized."""
         for name, operation in self.named.items():
             operation.apply(image, drawn[name])
-        return self.normalize(image)
+        return image
 
-    def __call__(self, images: Tensor, drawn: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
+    def __call__(self, images: Tensor, drawn: Mapping[str, Mapping[str, Tensor]] | None = None) -> Tensor:
         """Return float32 (B, 3, H, W) on the device of `images` uint8 (B, 3, H, W).
 
-        `drawn` holds the draws of the images, collated to tensors (B, ...) on the CPU. The host does not wait
-        for the device.
+        `drawn` holds the draws of the images, collated to tensors (B, ...) on the CPU; without it, the images
+        are only normalized. The host does not wait for the device.
         """
+        if drawn is None and not self.normalize.per_image:
+            return normalize_levels(images, self.normalize.colors)
         images = images.float()
         for number, image in enumerate(images):
-            self.apply(image, {name: _draw_of(batch, number) for name, batch in drawn.items()})
+            if drawn is None:
+                self.normalize(image)
+            else:
+                self.apply(image, {name: _draw_of(batch, number) for name, batch in drawn.items()})
         return images
 
 

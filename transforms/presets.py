@@ -1,10 +1,11 @@
 """Which transforms run in which order: geometry, colour, blur, normalization.
 
 Each preset is called as `preset(image, label, centroid, rng)` with PIL images or stand-ins, which are decoded
-where they are used. It returns image float32 (3, H, W) and label int64 (H, W) or None.
+where they are used. It returns image float32 (3, H, W) and label int64 (H, W) or None. Presets for training
+may leave work to the device; then both are uint8.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ from transforms.similarity import draw_view, invert, similarity_matrix, warp
 from utils.errors import UserError
 from utils.pixels import IMAGENET, Colors
 
+Transform = Callable[..., tuple]
+
 
 class Preset:
     """Apply `joint` to image and label, then `photometric` to the image."""
@@ -39,13 +42,14 @@ class Preset:
         self, image: Croppable, label: Croppable | None, centroid: Pixel | None, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor | None]:
         values, train_ids = _apply(self.joint, image, label, centroid, rng)
-        return self.photometric.apply(values.float(), self.photometric.draw(rng)), train_ids
+        normalized = self.photometric.apply(values.float(), self.photometric.draw(rng))
+        return normalized, None if train_ids is None else train_ids.long()
 
 
 class DevicePreset:
     """Apply `joint` to image and label and draw what `photometric` will do to the batch on the device.
 
-    The image that is returned is uint8; what was drawn for it comes third.
+    Image and label that are returned are uint8; what was drawn for them comes third.
     """
 
     def __init__(self, joint: Sequence[JointTransform], photometric: Photometric):
@@ -58,6 +62,29 @@ class DevicePreset:
         return values, train_ids, self.photometric.draw(rng)
 
 
+class LevelsPreset(Preset):
+    """The same as `Preset`, except that the image is not normalized yet: image and label are uint8.
+
+    They are a quarter and an eighth of the bytes. `self.photometric(images)` normalizes a batch, on any
+    device to the same bits.
+    """
+
+    def __call__(
+        self, image: Croppable, label: Croppable | None, centroid: Pixel | None, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        values, train_ids = _apply(self.joint, image, label, centroid, rng)
+        if self.photometric.operations:
+            values = self.photometric.adjust(values.float(), self.photometric.draw(rng)).byte()
+        return values, train_ids
+
+
+def levels(preset: Transform) -> Transform:
+    """Return `preset` as one whose images are normalized on the device, if that gives the same images."""
+    if type(preset) is Preset and not preset.photometric.normalize.per_image:
+        return LevelsPreset(preset.joint, preset.photometric)
+    return preset
+
+
 def _apply(
     joint: Sequence[JointTransform],
     image: Croppable,
@@ -65,12 +92,12 @@ def _apply(
     centroid: Pixel | None,
     rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return image uint8 (3, H, W) and label int64 (H, W) or None after all transforms."""
+    """Return image (3, H, W) and label (H, W) or None, both uint8, after all transforms."""
     first, *others = joint
     values, train_ids = first(image, label, centroid, rng)
     for transform in others:
         values, train_ids = transform(values, train_ids, centroid, rng)
-    return values, None if train_ids is None else train_ids.long()
+    return values, train_ids
 
 
 def operations(
@@ -145,10 +172,15 @@ class Pair:
         return torch.stack((view, original)), train_ids
 
 
-def statistics(image_in: bool = False) -> Pair:
-    """Return the pairs that the whitening statistics compare: strong colour jitter and blur against none."""
-    strong = [ColorJitter(0.8, 0.8, 0.8, 0.3), GaussianBlur()]
-    return Pair(Preset(PROTOCOLS["full"], Photometric(strong, image_in)), val(image_in))
+def statistics(image_in: bool = False, aug_device: str = "cpu") -> Pair | DevicePreset:
+    """Return the pairs that the whitening statistics compare: strong colour jitter and blur against none.
+
+    With aug_device "gpu", `photometric` makes both from the whole image: with what was drawn, and without.
+    """
+    strong = Photometric([ColorJitter(0.8, 0.8, 0.8, 0.3), GaussianBlur()], image_in)
+    if aug_device == "gpu":
+        return DevicePreset(PROTOCOLS["full"], strong)
+    return Pair(Preset(PROTOCOLS["full"], strong), val(image_in))
 
 
 class TargetPreset:

@@ -1,5 +1,6 @@
 """From grey levels to what a network sees, and back."""
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -47,6 +48,22 @@ def normalize_(image: Tensor, per_image: bool = False, colors: Colors = IMAGENET
     for channel, center, scale in zip(image, *colors, strict=True):
         channel.sub_(center).div_(scale)
     return image
+
+
+def normalize_levels(images: Tensor, colors: Colors = IMAGENET) -> Tensor:
+    """Return what `normalize_` makes of grey levels uint8 (B, 3, H, W) on a CPU, on any device, to the bit.
+
+    A GPU multiplies by the inverse of a number, but divides by a tensor.
+    """
+    full, mean, std = _constants(colors, images.device)
+    return images.float().div_(full).sub_(mean).div_(std)
+
+
+@cache
+def _constants(colors: Colors, device: torch.device) -> tuple[Tensor, ...]:
+    """Return 255, and mean and std as (3, 1, 1), on a device."""
+    values = torch.tensor((255.0,)), *(torch.tensor(value)[:, None, None] for value in colors)
+    return tuple(value.to(device) for value in values)
 
 
 def denormalize(image: Tensor, per_image: bool = False) -> Tensor:

@@ -40,7 +40,7 @@ IGNORED = frozenset(
     pretrained num_workers bs_mult_val aug_device strict_data local_rank stop_after keep_last
     resume save_every_iters
     adam sac_phase bs_mult global_batch_size
-    fast channels_last compile cuda_graph
+    fast channels_last compile cuda_graph profile
     sgd syncbn hardnm trunk scf start_epoch dist_url use_wtloss use_isw
     """.split()
 )

@@ -30,8 +30,7 @@ def estimate_masks(
             loader.sampler.set_epoch(trial)
             loader.dataset.set_epoch(trial)
             for batch in show(loader, f"statistics of {name}, trial {trial + 1} of {trials}: batch"):
-                # all photometric views, then all originals
-                pair = torch.cat([batch["view"], batch["image"]]).to(trainer.device)
+                pair = loader.dataset.pair(batch, trainer.device)
                 trainer.whitening.observe(net.whitened_maps(pair))
             trainer.whitening.finish_trial()
     shares = tensorboard.masks(writer, trainer.whitening, trainer.iteration)

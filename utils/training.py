@@ -205,9 +205,9 @@ class Trainer:
     def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return images (B, 3, H, W), augmented and normalized, and labels (B, H, W), on the device."""
         image = batch["image"].to(self.device, non_blocking=True)
-        label = batch["label"].to(self.device, non_blocking=True)
+        label = batch["label"].to(self.device, non_blocking=True).long()
         if self.loaders.photometric:
-            image = self.loaders.photometric(image, batch["photometric"])
+            image = self.loaders.photometric(image, batch.get("photometric"))
         return image.contiguous(memory_format=self.layout), label
 
     def views_to_device(self, target: Batch) -> dict[str, Tensor]:

@@ -45,6 +45,8 @@ def write_streets(root: Path, sizes: Mapping[str, tuple[int, int]] = SIZES) -> N
             "gtav": (f"images/train/folder/{number:05}.png", f"labels/train/folder/{number:05}.png"),
         }
         for domain, paths in files.items():
+            if domain not in sizes:
+                continue
             image, label = street(rng, *sizes[domain]), segments(rng, *sizes[domain])
             if domain == "gtav":
                 label.putpalette(palette)

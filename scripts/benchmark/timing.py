@@ -29,3 +29,10 @@ def timing(work: Callable[[], object], device: torch.device, at_least: float) ->
         times.append(time.perf_counter() - start)
     memory = torch.cuda.max_memory_allocated() / 2**30 if cuda else 0
     return Timing(times[0], float(np.median(times[1:])), memory)
+
+
+def machine() -> str:
+    """Return what measures: the GPU or CPU, and the version of torch."""
+    cuda = torch.cuda.is_available()
+    name = torch.cuda.get_device_name() if cuda else f"CPU with {torch.get_num_threads()} threads"
+    return f"{name}, torch {torch.__version__}"

@@ -6,6 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import default_collate
 
 from config import Roots, parse_train_args
 from datasets import DATASETS
@@ -73,8 +74,8 @@ def test_train_val_and_statistics(make_args):
     loaders = setup_loaders(make_args())
     batches = list(loaders.train)
     assert len(batches) == TRAIN // 2  # the tail is dropped
-    assert batches[0]["image"].shape == (2, 3, CROP, CROP) and batches[0]["image"].dtype == torch.float32
-    assert batches[0]["label"].shape == (2, CROP, CROP) and batches[0]["label"].dtype == torch.int64
+    assert batches[0]["image"].shape == (2, 3, CROP, CROP) and batches[0]["label"].shape == (2, CROP, CROP)
+    assert batches[0]["image"].dtype == batches[0]["label"].dtype == torch.uint8  # few bytes to the device
     assert [batch["image"].shape for batch in loaders.val["cityscapes"]] == [(1, 3, *SIZE)] * VAL
     pairs = list(loaders.statistics["gtav"])
     assert len(pairs) == TRAIN and pairs[0].keys() == {"image", "view", "name"}
@@ -140,10 +141,24 @@ def test_the_epoch_reaches_workers_that_run_on(make_args, dataset):
 
 def test_augmentation_left_to_the_device_gives_the_same_batches(make_args):
     on_cpu, left = setup_loaders(make_args()), setup_loaders(make_args(aug_device="gpu"))
-    assert on_cpu.photometric is None
     for expected, batch in zip(on_cpu.train, left.train, strict=True):
         assert batch["image"].dtype == torch.uint8 and torch.equal(batch["label"], expected["label"])
-        assert torch.equal(left.photometric(batch["image"], batch["photometric"]), expected["image"])
+        image = left.photometric(batch["image"], batch["photometric"])
+        assert torch.equal(image, on_cpu.photometric(expected["image"]))
+
+
+def test_images_normalized_on_the_device_are_the_same(make_args):
+    """Each item is, to the bit, what the preset makes of it that normalizes in the loader."""
+    loaders = setup_loaders(make_args())
+    dataset = loaders.train.dataset.dataset.base
+    batch = next(iter(loaders.train))
+    image, label = loaders.photometric(batch["image"]), batch["label"].long()
+    dataset.transform = presets.Preset(dataset.transform.joint, dataset.transform.photometric)
+    expected = next(iter(loaders.train))
+    assert expected["image"].dtype == torch.float32 and expected["label"].dtype == torch.int64
+    assert torch.equal(image, expected["image"]) and torch.equal(label, expected["label"])
+    per_image = next(iter(setup_loaders(make_args(image_in=True)).train))
+    assert per_image["image"].dtype == torch.float32
 
 
 def test_drawing_samples_leaves_the_global_generators_alone(make_args):
@@ -309,6 +324,18 @@ def test_photometric_pairs(toy):
     pairs.set_epoch(1)
     assert not torch.equal(pairs[1]["view"], view)
     assert pairs[1]["name"] == whole[1]["name"]
+
+
+@pytest.mark.parametrize("image_in", [False, True])
+def test_pairs_made_on_the_device_are_the_same(toy, image_in):
+    batches = []
+    for device in ("cpu", "gpu"):
+        base = DATASETS["gtav"](toy / "gtav", "train", presets.statistics(image_in, device))
+        pairs = PhotometricPairs(base)
+        batch = default_collate([pairs[1], pairs[2]])
+        assert batch["image"].dtype == (torch.uint8 if device == "gpu" else torch.float32)
+        batches.append(pairs.pair(batch, torch.device("cpu")))
+    assert batches[0].shape == (4, 3, *SIZE) and torch.equal(*batches)
 
 
 def test_eval_slices_cover_the_split(make_args):

@@ -6,6 +6,7 @@ import pytest
 
 from scripts.benchmark.__main__ import BENCHMARKS, main
 from scripts.benchmark.data import measure_data
+from scripts.benchmark.streets import write_streets
 from tests.helpers import run_command
 
 
@@ -38,6 +39,31 @@ def test_train_table(tmp_path, capsys):
     assert [row["title"] for row in rows] == ["default", "channels_last"]
     assert rows[0]["loss"] == pytest.approx(rows[1]["loss"], rel=1e-3) and rows[0]["images_per_second"] > 0
     assert len(re.findall(r"^(?:default|channels_last) +\d", capsys.readouterr().out, re.M)) == 2
+
+
+def test_statistics_table(tmp_path, capsys):
+    """A row for each form; 500 x 10 pairs take 5,000 times as long as one."""
+    write_streets(tmp_path / "streets", {"cityscapes": (48, 96)})
+    flags = ["--arch", "DeepMobileNetV3PlusD", "--root", str(tmp_path / "streets"), "--pairs", "3"]
+    flags += ["--published_pairs", "2", "--workers", "0", "--json", str(tmp_path / "rows.json")]
+    main(["statistics", *flags])
+    printed = re.findall(r"^(published form|in the loaders|on the device) +\d", capsys.readouterr().out, re.M)
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert printed == [row["title"] for row in rows] and len(rows) == 3
+    for row in rows:
+        assert row["pairs_per_second"] * row["seconds_of_a_run"] == pytest.approx(5000)
+
+
+@pytest.mark.slow
+def test_scaling_table(tmp_path):
+    """Two processes: half of their images per second, over those of one, is the share."""
+    flags = ["--arch", "DeepMobileNetV3PlusD", "--batch", "2", "--crop_size", "32", "--steps", "1"]
+    flags += ["--rows", "default", "--json", str(tmp_path / "rows.json")]
+    done = run_command([sys.executable, "-m", "scripts.benchmark", "scaling", *flags])
+    assert done.returncode == 0, done.stderr
+    one, two = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert (one["processes"], one["share"], two["processes"]) == (1, 1, 2)
+    assert two["share"] == pytest.approx(two["images_per_second"] / one["images_per_second"] / 2)
 
 
 def test_every_benchmark_has_help(capsys):

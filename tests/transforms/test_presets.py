@@ -85,7 +85,7 @@ def test_photometric_left_to_the_device():
     expected_image, expected = on_cpu(picture_image, picture_label, None, np.random.default_rng(0))
     image, label, drawn = left(picture_image, picture_label, None, np.random.default_rng(0))
     assert image.dtype == torch.uint8 and image.shape == (3, 32, 32)
-    assert torch.equal(label, expected)
+    assert label.dtype == torch.uint8 and torch.equal(label.long(), expected)
     assert {name: list(values) for name, values in drawn.items()} == {
         "ColorJitter": ["wanted", "amounts", "order"],
         "GaussianBlur": ["sigma"],

@@ -1,6 +1,8 @@
 """Parts of --fast; what only a GPU shows is in test_gpu.py."""
 
 import functools
+import json
+import types
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from network.segmentation import Resize, resize
 from tests.helpers import small_trainer
 from utils import speed
 from utils.errors import UserError
+from utils.profiling import profiling
 from utils.training import Trainer
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -134,3 +137,17 @@ def test_a_trainer_with_its_own_losses_is_not_compiled(caplog):
     trainer, _ = small_trainer(Own, compile=True)
     assert trainer.compiled is None
     assert "--compile: left out" in caplog.text
+
+
+def test_a_profile_of_five_steps(tmp_path, caplog):
+    """Steps 13 to 17 of 20: their operators are in the trace and in the log; a short run has no trace."""
+    trainer = types.SimpleNamespace(step=lambda batch: batch.exp())
+    with caplog.at_level("INFO", "robustnet"), profiling(trainer, tmp_path):
+        for _ in range(20):
+            trainer.step(torch.ones(3))
+    names = [event.get("name") for event in json.loads((tmp_path / "trace.json").read_text())["traceEvents"]]
+    assert names.count("aten::exp") == 5
+    assert "trace of 5 steps in" in caplog.text and "aten::exp" in caplog.text
+    with profiling(trainer, tmp_path / "short"):
+        trainer.step(torch.ones(3))
+    assert "--profile: the run ended before step 17" in caplog.text

@@ -54,8 +54,8 @@ MIXED = (4, 6, 1, 2, 5, 3, 6)
 SETTINGS = [*((0, 0, code, code, code, 0, 0) for code in range(7)), MIXED]
 
 
-def matrix(settings, quick=QUICK):
-    """Return every arch x setting; those of archs that are not `quick` are slow."""
+def matrix(settings, quick=QUICK, names=NAMES):
+    """Return every arch of `names` x setting; those of archs that are not `quick` are slow."""
     return [
         pytest.param(
             arch,
@@ -63,7 +63,7 @@ def matrix(settings, quick=QUICK):
             marks=[] if arch in quick else pytest.mark.slow,
             id=f"{arch}-{''.join(map(str, codes))}",
         )
-        for arch in NAMES
+        for arch in names
         for codes in settings
     ]
 
@@ -116,16 +116,21 @@ def outputs_and_state(net, image):
     return outputs, {key.removeprefix("_orig_mod."): value for key, value in net.state_dict().items()}
 
 
-@pytest.mark.parametrize(("arch", "codes"), matrix([(0, 0, 2, 2, 2, 0, 0), MIXED], quick=()))
+ONE_OF_EACH = [name for name in NAMES if "_OS" not in name and name != "DeepMNASNet10V3PlusD"]
+
+
+@pytest.mark.parametrize(
+    ("arch", "codes"), matrix([(0, 0, 2, 2, 2, 0, 0), MIXED], quick=(), names=ONE_OF_EACH)
+)
 def test_compiled_forward_and_backward_equal_eager_ones(arch, codes):
     """One graph includes the maps that layers hold until they are taken; a break raises by `fullgraph`."""
     torch.compiler.reset()
     torch.manual_seed(0)
-    net = ARCHS[arch](wt_layer=codes)
-    image, _ = batch()
+    net = ARCHS[arch](wt_layer=codes).double()  # compiled norms round otherwise, which float32 shows
+    image = batch()[0].double()
     expected = outputs_and_state(copy.deepcopy(net), image)
     compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(outputs_and_state(compiled, image), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(outputs_and_state(compiled, image), expected, rtol=1e-9, atol=1e-9)
     compiled.train()(image).logits.square().mean().backward()
     assert next(net.parameters()).grad.isfinite().all()
     assert set(net.take_whitened()) <= {None}

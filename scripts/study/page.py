@@ -1,0 +1,222 @@
+"""Make the study's page and pictures from the results that are there. It names those that are not."""
+
+import argparse
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+
+from PIL import Image
+
+from scripts.figure.canvas import Canvas
+from scripts.study import figures
+from scripts.study.plan import ORDER, SIZES, TASKS
+from scripts.study.probe import POSITIONS, STAGES
+from scripts.study.results import Comparison, Result, Spread, base_of, compare, read_results, spread
+from utils.evaluation.html_report import document
+from utils.evaluation.tables import Rows, markdown_table
+from utils.files import write_text
+
+NOTE = "Mean IoU in percent: mean ± standard deviation (n - 1) over seeds. * trained on; in no mean."
+GAIN = "The last column is the mean difference to the run of the same seed of {}, ± its standard deviation."
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("results", type=Path, help="folder of results")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the page, index.html")
+    parser.add_argument("--markdown", action="store_true", help="also print the tables for a README")
+
+
+def run(args: argparse.Namespace) -> None:
+    results = read_results(args.results)
+    found = [comparison for task in ORDER if (comparison := compare(results, task)).runs]
+    write_text(args.out / "index.html", page(found, args.out))
+    print(f"written to {args.out / 'index.html'}")
+    if args.markdown:
+        for comparison in found:
+            print(f"\n{TASKS[comparison.task].title}\n\n{markdown_table(table(comparison))}")
+
+
+def table(comparison: Comparison) -> Rows:
+    """Lay out mean IoU in percent: a row per method, a column per domain, the paired difference last."""
+    heads = [f"{name}*" if name in comparison.seen else name for name in comparison.columns]
+    rows = [["mIoU (%)", "seeds", *heads, "difference"]]
+    for method, seeds in comparison.runs.items():
+        cells = [shown(comparison.spread(method, column)) for column in comparison.columns]
+        base = base_of(method)
+        gain = "" if method == base else shown(comparison.gain(method, base), "+")
+        rows.append([method, str(len(seeds)), *cells, gain])
+    return rows
+
+
+def shown(value: Spread, sign: str = "") -> str:
+    """Return "mean ± deviation" in percent; only the mean of one number, "-" of none."""
+    if math.isnan(value.mean):
+        return "-"
+    mean = f"{100 * value.mean:{sign}.1f}"
+    return mean if math.isnan(value.std) else f"{mean} ± {100 * value.std:.1f}"
+
+
+def page(found: Sequence[Comparison], folder: Path) -> str:
+    """Return the page to write into `folder`, and write its pictures there."""
+    sections = [section(comparison, folder) for comparison in found]
+    absent = [TASKS[task].title for task in ORDER if task not in [one.task for one in found]]
+    if absent:
+        sections.append(f"<section><h2>Not run</h2><p>{escape('; '.join(absent))}</p></section>")
+    runs = [result for one in found for seeds in one.runs.values() for result in seeds.values()]
+    computed = sorted(
+        {f"torch {run['versions']['torch']} on {run['versions']['gpu'] or 'a CPU'}" for run in runs}
+    )
+    size = SIZES[runs[0]["size"]]
+    how = (
+        f"MobileNetV2, images of {size.height}x{size.width} px, crops of {size.crop} px, "
+        f"batches of {size.batch}, {size.iterations} iterations; {len(runs)} runs; {', '.join(computed)}"
+    )
+    return document("The study", f"<h1>The study</h1><p>{escape(how)}</p>{''.join(sections)}")
+
+
+def section(comparison: Comparison, folder: Path) -> str:
+    """Return the section of a task: table, pictures, mechanism, commands."""
+    task = comparison.task
+    bases = sorted({base_of(method) for method in comparison.runs} - {"ISW"} or {"ISW"})
+    text = f"{NOTE} {GAIN.format('the student' if TASKS[task].adapted else ' or '.join(bases))}"
+    missing = f"<p><b>Not run:</b> {escape(', '.join(comparison.missing))}</p>" if comparison.missing else ""
+    command = f"bash scripts/study.sh logs/study --tasks {task}"
+    body = (
+        f"<h2>{escape(TASKS[task].title)}</h2><p>{escape(text)}</p>{html_table(table(comparison))}{missing}"
+    )
+    body += f"<p>Runs: <code>{command}</code></p>"
+    body += figure(folder, f"{task}-domains.svg", "Mean IoU by domain", figures.domains(comparison))
+    if task in ("gtav", "camvid", "dusk", "gtav_synthia"):
+        body += mechanism(comparison, folder)
+    if picture := figures.strip(comparison):
+        text = "Unseen images and the predictions of the first seed's networks"
+        body += figure(folder, f"{task}-strip.png", text, picture)
+    return f"<section>{body}{commands(comparison)}</section>"
+
+
+def mechanism(comparison: Comparison, folder: Path) -> str:
+    """Return what was measured inside the networks of a task."""
+    task, ticks = comparison.task, [*STAGES, "output"]
+    twins = {
+        method: [spread(run["mechanism"]["distance"][name] for run in seeds.values()) for name in ticks]
+        for method, seeds in comparison.runs.items()
+    }
+    text = (
+        "Distance of photometric twins (an image, and the same image in other colours and blurred) relative "
+        "to the distance of different images, after each layer"
+    )
+    body = "<h3>Mechanism</h3>"
+    body += figure(folder, f"{task}-twins.svg", text, figures.lines(twins, ticks, "distance of twins"))
+    rows = covariance_rows(comparison)
+    body += (
+        "<p>Covariances of standardized maps at the positions that are whitened, in hundredths, means over "
+        "pairs of channels and seeds. size: mean |covariance|; change: root mean square change of twins; "
+        "sensitive: share of the pairs whose change is not in the lowest of 20 clusters, and their size; "
+        "suppressed: share of the pairs in ISW's mask, their size, and the size of the rest</p>"
+        f"{html_table(rows)}"
+    )
+    body += curves(comparison, folder) + suppression(comparison, folder)
+    return body
+
+
+def covariance_rows(comparison: Comparison) -> Rows:
+    """Lay out the covariances by position and method, in hundredths."""
+    keys = ("size", "change", "sensitive", "sensitive_size", "masked", "masked_size", "rest_size")
+    heads = ("size", "change", "sensitive", "their size", "suppressed", "their size", "size of the rest")
+    rows = [["position", "method", *heads]]
+    for number, name in enumerate(POSITIONS, start=2):
+        for method, seeds in comparison.runs.items():
+            found = [run["mechanism"]["covariance"][name] for run in seeds.values()]
+            values = [[one[key] for one in found if one.get(key) is not None] for key in keys]
+            cells = [f"{100 * statistics.mean(column):.2f}" if column else "" for column in values]
+            rows.append([str(number), method, *cells])
+    return rows
+
+
+def curves(comparison: Comparison, folder: Path) -> str:
+    """Return the curves of the first seed: the training loss, and what was validated while it trained."""
+    first = {method: seeds[0]["curve"] for method, seeds in comparison.runs.items() if 0 in seeds}
+    body = ""
+    for name in dict.fromkeys(key for curve in first.values() for key in curve):
+        points = {method: curve[name] for method, curve in first.items() if len(curve.get(name, ())) > 1}
+        ticks = sorted({iteration for row in points.values() for iteration, _ in row})
+        if points and len(ticks) <= 2 * max(map(len, points.values())):
+            series = {
+                method: [Spread(dict(map(tuple, row)).get(tick, math.nan), math.nan, 1) for tick in ticks]
+                for method, row in points.items()
+            }
+            shown_ticks = [str(t) if i % math.ceil(len(ticks) / 8) == 0 else "" for i, t in enumerate(ticks)]
+            title = "training loss" if name == "loss" else f"mean IoU on {name}"
+            drawn = figures.lines(series, shown_ticks, f"{title} over iterations, first seed")
+            body += figure(folder, f"{comparison.task}-{name}.svg", f"{title}, first seed", drawn)
+    return body
+
+
+def suppression(comparison: Comparison, folder: Path) -> str:
+    """Return the sizes of the pairs that ISW suppresses, in both networks, and a picture of them.
+
+    The baseline's pairs are those of the same channels and seed: both networks start from the same weights.
+    """
+    plain, chosen = comparison.runs.get("baseline", {}), comparison.runs.get("ISW", {})
+    kept = [seed for seed in chosen if seed in plain and all(map(keeps, (plain[seed], chosen[seed])))]
+    if not kept:
+        return ""
+    rows = [["position", "network", "pairs suppressed", "the rest"]]
+    for number, name in enumerate(POSITIONS, start=2):
+        for method, runs in (("baseline", plain), ("ISW", chosen)):
+            pairs: list[tuple[float, float]] = []
+            for seed in kept:
+                mask = figures.suppressed(chosen[seed]["mechanism"]["covariance"][name])
+                sizes = figures.sizes(runs[seed]["mechanism"]["covariance"][name])
+                if mask.any() and not mask.all():
+                    pairs.append((sizes[mask].mean(), sizes[~mask].mean()))
+            cells = [f"{100 * statistics.mean(column):.2f}" for column in zip(*pairs, strict=True)]
+            rows.append([str(number), method, *(cells or ["", ""])])
+    first = kept[0]
+    drawn = figures.covariances(plain[first]["mechanism"], chosen[first]["mechanism"])
+    text = (
+        f"Mean |covariance| of pairs of channels (white 0, black 0.5 and more) and ISW's mask, seed {first}"
+    )
+    note = "Size of the pairs that ISW suppresses and of the rest, in hundredths, in both networks:"
+    return f"<p>{note}</p>{html_table(rows)}" + figure(
+        folder, f"{comparison.task}-covariances.png", text, drawn
+    )
+
+
+def keeps(run: Result) -> bool:
+    """Whether a result holds each pair's covariance."""
+    return all("sizes" in run["mechanism"]["covariance"][name] for name in POSITIONS)
+
+
+def figure(folder: Path, name: str, text: str, drawn: Canvas | Image.Image) -> str:
+    """Write a picture into `folder` and return it as HTML, with the command that makes it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(drawn, Canvas):
+        drawn.write(folder / name)
+    else:
+        drawn.save(folder / name, optimize=True)
+    command = "python -m scripts.study page logs/study/results --out logs/study/page"
+    caption = f"{escape(text)}. <code>{command}</code> writes {name}."
+    return f"<figure><figcaption>{caption}</figcaption><img src='{name}' alt='{escape(text)}'></figure>"
+
+
+def html_table(rows: Rows) -> str:
+    head, *body = rows
+    cells: Callable[[str, Sequence[str]], str] = lambda tag, row: "".join(  # noqa: E731
+        f"<{tag}>{escape(cell)}</{tag}>" for cell in row
+    )
+    lines = "".join(f"<tr>{cells('td', row)}</tr>" for row in body)
+    return f"<div class=scroll><table class=domains><tr>{cells('th', head)}</tr>{lines}</table></div>"
+
+
+def commands(comparison: Comparison) -> str:
+    """Return the commands of each method's first run, folded away."""
+    lines = ""
+    for method, seeds in comparison.runs.items():
+        run = seeds[min(seeds)]
+        seconds = ", ".join(f"{name} {value:.0f} s" for name, value in run["seconds"].items())
+        texts = "".join(f"<p><code>{escape(text)}</code></p>" for text in run["commands"].values())
+        lines += f"<h3>{escape(method)} seed {min(seeds)}: {seconds}</h3>{texts}"
+    return f"<details><summary>The commands of each method's first run</summary>{lines}</details>"

@@ -1,0 +1,340 @@
+"""The study: its plan, its driver, the comparison over seeds, and the page."""
+
+import json
+import math
+import re
+import subprocess
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import config
+from scripts.study import __main__ as study
+from scripts.study import data, driver, figures, page, probe
+from scripts.study.plan import FULL, METHODS, ORDER, QUICK, TASKS, jobs, training_images
+from scripts.study.results import base_of, compare, read_results
+from tests.helpers import ROOT, run_command
+from utils.errors import MissingFile, UserError
+
+GROUP = TASKS["gtav"].groups["unseen"]
+
+
+def result(method="baseline", seed=0, unseen=0.5, **more):
+    """Return what the driver writes for a run of task a, with 0.7 on gtav and `unseen` on all others."""
+    row = {"channels": 2, "size": 0.1, "change": 0.1, "sensitive": 0.5, "sensitive_size": 0.2}
+    return {
+        "task": "gtav",
+        "method": method,
+        "seed": seed,
+        "size": "quick",
+        "scores": {"gtav": 0.7} | dict.fromkeys(GROUP, unseen),
+        "curve": {"loss": [[25, 2.0], [50, 1.0]]},
+        "mechanism": {
+            "twins": 2,
+            "distance": dict.fromkeys((*probe.STAGES, "output"), 0.3),
+            "covariance": dict.fromkeys(probe.POSITIONS, row),
+        },
+        "pictures": {},
+        "commands": {"train": "python train.py --seed <0>"},
+        "seconds": {"train": 60.0},
+        "versions": {"torch": "2.11", "gpu": None},
+    } | more
+
+
+# The plan.
+
+
+def test_order_is_seed_by_seed_and_task_by_task():
+    names = [job.name for job in jobs(FULL, ["gtav", "search"], ["baseline", "ISW"], 2)]
+    assert names == ["gtav-baseline-0", "gtav-ISW-0", "gtav-baseline-1", "gtav-ISW-1", "search-ISW-0"]
+
+
+def test_names_are_unique_and_all_runs_parse():
+    every = jobs(FULL, ORDER, None, None)
+    assert len({job.name for job in every}) == len(every)
+    assert len([job for job in every if job.task == "gtav"]) == 8 * 3
+    for job in every:
+        config.parse_train_args(
+            [*job.flags, *(["--snapshot", "x"] if job.start else ["--pretrained", "none"])]
+        )
+
+
+def flags_of(method, task="gtav"):
+    (job,) = jobs(FULL, [task], [method], 1)
+    return config.parse_train_args([*job.flags, "--pretrained", "none"])
+
+
+def test_flags_of_methods():
+    codes = {method: list(map(int, flags_of(method).wt_layer)) for method in METHODS}
+    middle = {"baseline": 0, "IN": 3, "IBN": 4, "SW": 5, "IterNorm": 6, "IW": 1, "IRW": 1, "ISW": 2}
+    assert codes == {method: [0, 0, code, code, code, 0, 0] for method, code in middle.items()}
+    assert (flags_of("IW").relax_denom, flags_of("IRW").relax_denom) == (0, 64)
+    isw = flags_of("ISW")
+    assert (isw.wt_reg_weight, isw.clusters, isw.cov_stat_epoch, isw.trials) == (1.0, 20, 8, 2)
+    assert isw.covstat_val_dataset == isw.dataset == ["gtav"]
+    assert flags_of("ISW clusters 3", "search").clusters == 3
+    assert flags_of("ISW positions 2, 3", "search").wt_layer == [0, 0, 2, 2, 0, 0, 0]
+
+
+def test_adapted_runs_start_from_their_student_and_differ_in_the_phase():
+    by_method = {job.method: job for job in jobs(FULL, ["adapt"], None, 1)}
+    abn, sac = (by_method[f"ISW + {how}"] for how in ("ABN", "SAC"))
+    assert abn.start == sac.start == by_method["ISW"]
+    parsed = [config.parse_train_args([*job.flags, "--snapshot", "x"]) for job in (abn, sac)]
+    assert [args.sac_phase for args in parsed] == ["abn", "sac"]
+    for name in ("max_iter", "lr", "lr_schedule", "adapt_dataset", "wt_layer", "cov_stat_epoch"):
+        assert getattr(parsed[0], name) == getattr(parsed[1], name)
+    assert (parsed[0].max_iter, parsed[0].lr) == (500, 0.00025)
+
+
+def test_images_of_domains():
+    """Source domains get training images, others only those that are scored."""
+    counts = training_images(FULL, ["gtav"])
+    assert counts["gtav"] == 400 and counts["acdc_night"] == counts["synthia"] == 0
+    assert training_images(FULL, ["camvid"]) == {
+        **dict.fromkeys(("gtav", "synthia"), 400),
+        **dict.fromkeys(("cityscapes", "bdd100k", "mapillary", "idd"), 200),
+        **dict.fromkeys(("acdc_fog", "acdc_night", "acdc_rain", "acdc_snow"), 50),
+    }
+
+
+# The data.
+
+
+def test_rendering_is_not_repeated_and_refuses_another_size(tmp_path):
+    size = QUICK._replace(height=32, width=64, val=1)
+    data.render(tmp_path, size, {"gtav": 2, "acdc_night": 0})
+    images = sorted(path for path in tmp_path.rglob("*.png") if "label" not in str(path))
+    assert len(images) == 2 + 1 + 1
+    times = [path.stat().st_mtime_ns for path in images]
+    data.render(tmp_path, size, {"gtav": 1, "acdc_night": 0})
+    assert times == [path.stat().st_mtime_ns for path in images]
+    with pytest.raises(UserError, match=r"holds images of \[32, 64\] px"):
+        data.render(tmp_path, QUICK, {"gtav": 1})
+
+
+def test_camvid_by_light_and_all_frames(tmp_path):
+    frames = {"train": ["0001TP_1", "0006R0_1", "0016E5_1"], "val": ["0016E5_2"], "test": ["Seq05VD_1"]}
+    for split, names in frames.items():
+        for name in names:
+            for suffix in ("", "annot"):
+                (tmp_path / "source" / (split + suffix)).mkdir(parents=True, exist_ok=True)
+                (tmp_path / "source" / (split + suffix) / f"{name}.png").touch()
+    for _ in range(2):  # links that are there stay
+        data.link_camvid(tmp_path / "source", tmp_path / "toy", tmp_path / "light")
+
+    def linked(folder):
+        return sorted(path.stem for path in (tmp_path / folder).iterdir() if path.exists())
+
+    assert linked("toy/camvid/val") == linked("toy/camvid/valannot") == sorted(sum(frames.values(), []))
+    assert linked("toy/camvid/train") == frames["train"] and linked("toy/camvid/test") == ["Seq05VD_1"]
+    assert linked("light/camvid/train") == ["0006R0_1", "0016E5_1"]
+    assert linked("light/camvid/val") == ["Seq05VD_1"] and linked("light/camvid/test") == ["0001TP_1"]
+    with pytest.raises(MissingFile, match="no CamVid"):
+        data.link_camvid(tmp_path, tmp_path / "toy", tmp_path / "light")
+
+
+# The driver.
+
+
+def test_finished_runs_are_skipped(tmp_path):
+    place = driver.Place(tmp_path, tmp_path)
+    every = jobs(QUICK, ["gtav"], ["baseline", "ISW"], 2)
+    place.result(every[1]).parent.mkdir()
+    place.result(every[1]).write_text("{}")
+    assert driver.unfinished(every, place) == [every[0], *every[2:]]
+
+
+def test_no_run_starts_after_the_time_limit():
+    every, started = jobs(QUICK, ["gtav"], ["baseline", "ISW"], 3), []
+
+    def work(job):
+        started.append(job)
+        time.sleep(0.3)
+
+    left, failed = driver.run_all(every, work, at_once=2, minutes=0.2 / 60)
+    assert started == every[:2] and left == every[2:] and not failed
+
+
+def test_runs_at_once_and_failures(capsys):
+    """Two runs meet at a barrier; the third fails, and the others still run."""
+    every, barrier, done = (
+        jobs(QUICK, ["gtav"], ["baseline", "IN", "IBN", "ISW"], 1),
+        threading.Barrier(2),
+        [],
+    )
+
+    def work(job):
+        if job.method in ("baseline", "IN"):
+            barrier.wait(10)
+        if job.method == "IBN":
+            raise driver.Failed("train: no room")
+        done.append(job.method)
+
+    left, failed = driver.run_all(every, work, at_once=2, minutes=None)
+    assert (
+        sorted(done) == ["IN", "ISW", "baseline"] and [job.method for job in failed] == ["IBN"] and not left
+    )
+    assert "gtav-IBN-0 failed: train: no room" in capsys.readouterr().out
+
+
+def test_a_failed_program_names_its_log(tmp_path):
+    with pytest.raises(driver.Failed, match=r"train: error: unrecognized.*train\.log"):
+        driver.Commands(tmp_path)("train", "-c", "import sys; sys.exit('error: unrecognized')")
+
+
+def test_commands_name_no_place_outside_the_project(tmp_path):
+    commands = driver.Commands(tmp_path)
+    commands("say", "-c", "pass", driver.ROOT / "data/study", 3)
+    assert commands.texts == {"say": "python -c pass data/study 3"} and commands.seconds["say"] > 0
+
+
+def test_curve_from_a_log():
+    """The lines of CONTRACT: a loss at 2 of its 2 points, a score at the iteration of the line before."""
+    log = """11-29 10:00:00 [epoch 0], [iter 25 / 25 : 25], [loss 2.500000], [lr 0.01]
+11-29 10:00:01 [epoch 1], [iter 25 / 25 : 50], [loss 1.500000], [lr 0.01]
+11-29 10:00:02 [epoch 1], cityscapes: acc 0.90000, acc_cls 0.50000, mean_iu 0.40000, val_loss 0.30000
+11-29 10:00:02 IoU (%) of the 19 classes of cityscapes: road 90.00"""
+    assert driver.curve(log) == {"loss": [(25, 2.5), (50, 1.5)], "cityscapes": [(50, 0.4)]}
+
+
+def test_rounded():
+    assert driver.rounded({"a": [0.123456789, 3, None, "x"]}) == {"a": [0.12346, 3, None, "x"]}
+
+
+# The mechanism.
+
+
+def test_distance_of_twins_by_hand():
+    """Originals 0 and 2 differ by 2; twins that differ by 1 are at half of that; equal twins at 0."""
+    originals = torch.tensor([0.0, 2.0]).view(2, 1, 1, 1)
+    assert probe.distance(originals + 1, originals) == pytest.approx(0.5)
+    assert probe.distance(originals, originals) == 0
+
+
+def test_covariances_by_hand():
+    """Of three channels the second equals the first, also in the twins; there the third changes its sign.
+
+    |covariance| is 1 (up to 1 / (HW - 1) and eps) for pair (0, 1) and c for the others, whose change is 2 c.
+    """
+    torch.manual_seed(0)
+    a, b = torch.randn(2, 1, 1, 64, 64).repeat(1, 4, 1, 1, 1)
+    c = (a + 2 * b) / 5**0.5
+    originals, views = torch.cat((a, a, c), 1), torch.cat((a, a, -c), 1)
+    mask = torch.zeros(3, 3).bool()
+    mask[0, 1] = True
+    found = probe.covariances(views, originals, mask, True)
+    correlation = np.corrcoef(a[0].flatten(), c[0].flatten())[0, 1]
+    assert found["size"] == pytest.approx((1 + 2 * abs(correlation)) / 3, abs=1e-3)
+    assert found["change"] == pytest.approx(2 * abs(correlation) * (2 / 3) ** 0.5, abs=1e-3)
+    assert found["sensitive"] == pytest.approx(2 / 3)
+    assert found["sensitive_size"] == pytest.approx(abs(correlation), abs=1e-3)
+    assert found["masked"] == pytest.approx(1 / 3) and found["masked_size"] == pytest.approx(1, abs=1e-3)
+    assert found["rest_size"] == pytest.approx(abs(correlation), abs=1e-3)
+    assert figures.suppressed(found).tolist() == [True, False, False]
+    assert figures.sizes(found) == pytest.approx([1, abs(correlation), abs(correlation)], abs=0.005)
+
+
+def test_square():
+    assert figures.square(np.array([1.2, 2, 3]), 3).tolist() == [[255, 1, 2], [1, 255, 3], [2, 3, 255]]
+
+
+# The comparison.
+
+
+def test_mean_deviation_and_paired_difference_by_hand():
+    """Baseline 0.5, 0.6; ISW 0.6, 0.9, and 0.1 in a seed that the baseline lacks: differences 0.1 and 0.3."""
+    runs = [result(seed=seed, unseen=score) for seed, score in enumerate((0.5, 0.6))]
+    runs += [result("ISW", seed, score) for seed, score in enumerate((0.6, 0.9, 0.1))]
+    found = compare(runs, "gtav")
+    assert found.spread("baseline", "unseen") == pytest.approx((0.55, 0.1 / 2**0.5, 2))
+    assert found.gain("ISW", "baseline") == pytest.approx((0.2, 0.2 / 2**0.5, 2))
+    assert math.isnan(found.gain("ISW", "IBN").mean)
+    assert found.seen == ["gtav"] and found.columns[-1] == "unseen"
+    assert "baseline seed 2" in found.missing and "ISW seed 2" not in found.missing
+    rows = page.table(found)
+    assert rows[1][:3] == ["baseline", "2", "70.0 ± 0.0"] and rows[1][-2:] == ["55.0 ± 7.1", ""]
+    assert rows[2][-2:] == ["53.3 ± 40.4", "+20.0 ± 14.1"]
+
+
+def test_what_a_method_is_compared_with():
+    found = {method: base_of(method) for method in ("IBN", "ISW", "ISW weight 0.2", "ISW + SAC")}
+    assert found == {"IBN": "baseline", "ISW": "baseline", "ISW weight 0.2": "ISW", "ISW + SAC": "ISW"}
+
+
+def test_results_of_two_sizes_are_not_mixed(tmp_path):
+    with pytest.raises(MissingFile):
+        read_results(tmp_path)
+    for seed, size in enumerate(("quick", "full")):
+        (tmp_path / f"{seed}.json").write_text(json.dumps(result(seed=seed, size=size)))
+    with pytest.raises(UserError, match="full and quick"):
+        read_results(tmp_path)
+
+
+# The page.
+
+
+def test_page_of_what_is_there(tmp_path, capsys):
+    for run in (result(), result("ISW", unseen=0.6)):
+        (tmp_path / f"{run['method']}.json").write_text(json.dumps(run))
+    study.main(["page", str(tmp_path), "--out", str(tmp_path / "page"), "--markdown"])
+    html = (tmp_path / "page/index.html").read_text()
+    assert "<script" not in html and "prefers-color-scheme: dark" in html
+    assert "<td>60.0</td><td>+10.0</td>" in html
+    assert "Not run:" in html and "IterNorm seed 2" in html and TASKS["dusk"].title in html
+    assert "python train.py --seed &lt;0&gt;" in html
+    pictures = re.findall(r"<img src='([^']+)'", html)
+    assert pictures == ["gtav-domains.svg", "gtav-twins.svg", "gtav-loss.svg"]
+    assert all((tmp_path / "page" / name).is_file() for name in pictures)
+    assert re.search(r"\| ISW +\|", capsys.readouterr().out)
+
+
+def test_strip_renders_image_and_truth_again(tmp_path):
+    """Two methods and one image: four panels; the truth is not the prediction, which is one class."""
+    size = QUICK.height, QUICK.width
+    image, truth = figures.rendered("cityscapes:3", size)
+    assert image.size == truth.size == size[::-1]
+    data.write_pair(tmp_path, "cityscapes", "val", 3, size, 0)
+    (file,) = tmp_path.rglob("*_leftImg8bit.png")
+    assert np.array_equal(np.array(image), np.array(Image.open(file)))
+    Image.new("P", (8, 4)).save(tmp_path / "p.png")
+    text = probe.base64.b64encode((tmp_path / "p.png").read_bytes()).decode()
+    runs = [result(method, pictures={"cityscapes:3": text}) for method in ("baseline", "ISW")]
+    strip = figures.strip(compare(runs, "gtav"))
+    assert strip.size == (4 * figures.PANEL + 3 * figures.GAP, figures.TITLE + figures.PANEL // 2)
+    assert figures.strip(compare([result()], "gtav")) is None
+
+
+@pytest.mark.slow
+def test_quick(tmp_path):
+    """One row on a CPU, with one command; a repeated call has nothing to do."""
+    command = [
+        "-m",
+        "scripts.study",
+        "run",
+        "--quick",
+        "--out",
+        str(tmp_path / "out"),
+        "--pretrained",
+        "none",
+    ]
+    command = [study.sys.executable, *command, "--data", str(tmp_path / "data"), "--methods", "ISW"]
+    done = run_command(command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"gtav-ISW-0: unseen [\d.]+, \d+ s\n1 runs finished, 0 left, 0 failed", done.stdout)
+    (run,) = read_results(tmp_path / "out/results")
+    assert set(run["scores"]) == {"gtav", *GROUP} and len(run["pictures"]) == 3
+    assert run["mechanism"]["covariance"]["layer1"]["masked"] > 0
+    assert run["curve"]["loss"][-1][0] == QUICK.iterations
+    again = run_command(command)
+    assert again.stdout == "0 runs finished, 0 left, 0 failed\n"
+    study.main(["page", str(tmp_path / "out/results"), "--out", str(tmp_path / "page")])
+    assert (tmp_path / "page/gtav-strip.png").is_file()
+
+
+def test_script_is_sound():
+    assert subprocess.run(["bash", "-n", ROOT / "scripts/study.sh"]).returncode == 0

@@ -3,6 +3,7 @@
 python -m scripts.benchmark data --root data/benchmark
 python -m scripts.benchmark train --arch DeepR50V3PlusD --batch 4
 python -m scripts.benchmark eval --arch DeepR50V3PlusD
+python -m scripts.benchmark disk
 python -m scripts.benchmark statistics
 python -m scripts.benchmark scaling
 
@@ -13,11 +14,18 @@ docstring becomes its help.
 import argparse
 from collections.abc import Sequence
 
-from scripts.benchmark import data, scaling, statistics, train
+from scripts.benchmark import data, disk, scaling, statistics, train
 from scripts.benchmark import eval as evaluation
 from utils.exit import exit_cleanly
 
-BENCHMARKS = {"data": data, "train": train, "eval": evaluation, "statistics": statistics, "scaling": scaling}
+BENCHMARKS = {
+    "data": data,
+    "train": train,
+    "eval": evaluation,
+    "disk": disk,
+    "statistics": statistics,
+    "scaling": scaling,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -54,6 +54,17 @@ def test_statistics_table(tmp_path, capsys):
         assert row["pairs_per_second"] * row["seconds_of_a_run"] == pytest.approx(5000)
 
 
+def test_disk_table(tmp_path):
+    """Batches of every kind, from generated images of a few px, are trained on."""
+    write_streets(tmp_path / "streets", {"gtav": (40, 72)})
+    flags = ["--arch", "DeepMobileNetV3PlusD", "--root", str(tmp_path / "streets"), "--batch", "2"]
+    flags += ["--crop_size", "32", "--images", "4", "--workers", "0", "--seconds", "0", "--steps"]
+    main(["disk", *flags, "--rows", "float", "both", "--json", str(tmp_path / "rows.json")])
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert [row["title"] for row in rows] == ["float", "both"]
+    assert all(row["images_per_second"] > 0 and 0 < row["waited"] < 1 for row in rows)
+
+
 @pytest.mark.slow
 def test_scaling_table(tmp_path):
     """Two processes: half of their images per second, over those of one, is the share."""

@@ -2,8 +2,8 @@
 
 python -m scripts.compare baseline=RUN1 isw=RUN2 --out logs/comparison
 
-RUN1 and RUN2 are folders that eval.py wrote. With its --dump_images, the page shows both predictions of the
-images that changed most.
+RUN1 and RUN2 are folders that eval.py wrote, or folders of training runs with evaluations in them. With
+eval.py's --dump_images, the page shows both predictions of the images that changed most.
 """
 
 import argparse
@@ -128,7 +128,8 @@ def _figure(
 def _composed(run: Saved, dataset: str, image: str) -> Path | None:
     """Return the picture of an image blended with its prediction; None without --dump_images."""
     split = run.protocol["split"]
-    folders = [ResultFolder(run.folder, split, names).pictures(dataset) for names in ([dataset], [])]
+    place = run.folders[dataset]
+    folders = [ResultFolder(place, split, names).pictures(dataset) for names in ([dataset], [])]
     files = [picture_file(folder, "compose", image) for folder in folders]
     return next((file for file in files if file.is_file()), None)
 

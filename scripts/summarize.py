@@ -10,117 +10,24 @@ setting differ by up to 6 points between papers, so the table names its sources.
 
 import argparse
 import json
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datasets import DATASETS
-from utils.errors import MissingFile, UserError
+from utils.errors import UserError
 from utils.evaluation import tables
+from utils.evaluation.saved import Saved, differences, read
 from utils.evaluation.scores import network_name
 from utils.exit import exit_cleanly
 from utils.files import named_path
-from utils.variants import parse
 
 PUBLISHED = json.loads(Path(__file__).with_name("published_results.json").read_text())
 MARK = " †"  # of a run that cannot be compared with the published numbers
 
 
-@dataclass(frozen=True)
-class Run:
-    """The results of one checkpoint."""
-
-    means: Mapping[str, float]  # mean IU by dataset, nan without labels
-    counted: Mapping[str, tuple[str, ...]]  # names of the classes in each mean
-    protocol: Mapping[str, Any]
-    network: Mapping[str, Any]  # empty where the results do not say
-    training_domains: Sequence[str]
-    snapshot: str  # hash of the checkpoint
-
-
-def find_results(path: Path) -> list[Path]:
-    """Return the results.json of a folder of results, or of all such folders in a training run's folder.
-
-    Raises MissingFile where there is none.
-    """
-    if path.is_file():
-        return [path]
-    found = [path / "results.json"] if (path / "results.json").is_file() else []
-    found = found or sorted(path.glob("*/results.json"))
-    if not found:
-        raise MissingFile(f"no results at {path}; eval.py writes them")
-    return found
-
-
-def read_results(path: Path) -> Run:
-    """Return what eval.py wrote to `path`, a file or a folder; see `find_results`.
-
-    Raises MissingFile, and UserError for another file, for a slice of a dataset, and for a folder with
-    evaluations that do not fit together.
-    """
-    first, *others = runs = [_read(file) for file in find_results(path)]
-    means: dict[str, float] = {}
-    counted: dict[str, tuple[str, ...]] = {}
-    for run in runs:
-        if means.keys() & run.means or (run.snapshot, run.protocol) != (first.snapshot, first.protocol):
-            names = ", ".join(file.parent.name for file in find_results(path))
-            raise UserError(f"{path} holds several evaluations, name one of them: {names}")
-        means |= run.means
-        counted |= run.counted
-    return Run(means, counted, first.protocol, first.network, first.training_domains, first.snapshot)
-
-
-def _read(file: Path) -> Run:
-    try:
-        record = json.loads(file.read_text())
-        protocol = dict(record["protocol"])
-        index, count = protocol.pop("slice", (0, 1))
-        metrics = record["metrics"]  # without those of corrupted images and of scales, if there are others
-        metrics = {name: metrics[name] for name in metrics if not parse(name).is_variant} or metrics
-        scored = {name: scores for name, scores in metrics.items() if scores}
-        means = {name: scored[name]["mean_iu"] if name in scored else math.nan for name in metrics}
-        classes = record.get("classes", [])
-        counted = {
-            name: tuple(classes[k] for k in record.get("averaged", {}).get(name, scores.get("present", [])))
-            for name, scores in scored.items()
-        }
-        run = Run(
-            means,
-            counted,
-            protocol,
-            record.get("network", {}),
-            record.get("training_domains", []),
-            record.get("snapshot_sha256", ""),
-        )
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise UserError(f"{file} does not hold results of eval.py") from error
-    if count > 1:
-        raise UserError(
-            f"{file} is slice {index} of {count}; evaluate all slices into one folder, whose results.json "
-            "then holds the whole datasets"
-        )
-    if unfinished := record.get("unfinished"):
-        raise UserError(f"{file} is not finished: {', '.join(unfinished)}; evaluate again with --resume")
-    return run
-
-
-def differences(runs: Sequence[Run]) -> list[str]:
-    """Name the settings, and the classes in the means, in which runs differ."""
-    keys = sorted({key for run in runs for key in run.protocol})
-    values = {key: sorted({str(run.protocol.get(key)) for run in runs}) for key in keys}
-    texts = [f"{key} {' or '.join(found)}" for key, found in values.items() if len(found) > 1]
-    for dataset in dict.fromkeys(name for run in runs for name in run.counted):
-        sets = {run.counted[dataset] for run in runs if dataset in run.counted}
-        if len(sets) > 1:
-            numbers = " or ".join(str(number) for number in sorted(map(len, sets)))
-            texts.append(f"the classes in the mean of {dataset} ({numbers} classes)")
-    return texts
-
-
-def unlike_published(run: Run, published: Mapping[str, Any]) -> list[str]:
+def unlike_published(run: Saved, published: Mapping[str, Any]) -> list[str]:
     """Say why a run cannot be compared with a group of published numbers; empty if it can."""
     texts = []
     for key, value in published.get("protocol", {}).items():
@@ -145,13 +52,13 @@ def main() -> None:
     """Read the runs that the command line names and print their table."""
     args = _parse()
     seen, notes = set(args.seen), []
-    named: defaultdict[str, list[Run]] = defaultdict(list)
+    named: defaultdict[str, list[Saved]] = defaultdict(list)
     if not (args.runs or args.published):
         raise UserError("name a run, or published numbers with --published")
     for text in args.runs:
         name, given = named_path(text)
         path = Path(given)
-        run = read_results(path)
+        run = read(path)
         label = name or (path.parent if path.is_file() else path).as_posix()
         named[f"{label} ({network_name(run.network)})" if run.network else label].append(run)
         seen |= set(run.training_domains)
@@ -163,7 +70,7 @@ def main() -> None:
             for run in runs
             for reason in unlike_published(run, PUBLISHED[title])
         }
-        rows[label + MARK * bool(reasons)] = [run.means for run in runs]
+        rows[label + MARK * bool(reasons)] = [run.main_means for run in runs]
         if reasons:
             notes.append(f"† {label}: not comparable with the published numbers: {'; '.join(reasons)}")
     for title in args.published:
@@ -203,7 +110,7 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _protocols(runs: Sequence[Run]) -> list[str]:
+def _protocols(runs: Sequence[Saved]) -> list[str]:
     """Say how the scores of the runs were computed, one line for each way, and over which classes."""
     lines = {}
     for run in runs:

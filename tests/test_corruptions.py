@@ -13,10 +13,10 @@ import eval as evaluation
 from datasets.loaders import setup_eval_loader
 from datasets.toy_city import write_toy_city
 from network import ARCHS, get_net
-from scripts import summarize
 from tests.helpers import run_command, run_processes, torchrun
 from utils import checkpoint
 from utils.errors import UserError
+from utils.evaluation import saved
 from utils.variants import COMMON, EXTRA
 
 FEW = ["gaussian_noise", "glass_blur", "frost"]
@@ -98,8 +98,7 @@ def test_the_same_scores_on_two_processes_and_after_resuming(town, capsys):
         assert longer["metrics"][name] == one["metrics"][name]
     with_contrast = longer["robustness"]["idd"]["corruptions"]["contrast"]
     assert with_contrast["mean"] == longer["metrics"]["idd@contrast-2"]["mean_iu"]
-    table = summarize.read_results(town / "one")
-    assert list(table.means) == ["idd"]
+    assert list(saved.read(town / "one").main_means) == ["idd"]
     csv = (town / "one/results.csv").read_text()
     assert "idd@frost-2 (rendered texture),road," in csv and "idd@glass_blur-2,road," in csv
     page, text = ((town / "one" / file).read_text() for file in ("index.html", "results.md"))

@@ -30,7 +30,7 @@ def draw(runs: dict[str, list[Saved]], dataset: str) -> Canvas:
     """Return the drawing; UserError if a run has no scores of `dataset`."""
     for name, seeds in runs.items():
         if missing := [saved for saved in seeds if dataset not in saved.ious]:
-            raise UserError(f"{name}: no scores of {dataset} in {missing[0].folder}")
+            raise UserError(f"{name} has no scores of {dataset}, only of {', '.join(missing[0].ious)}")
     classes = next(iter(runs.values()))[0].classes
     scores = {
         name: [spread([saved.ious[dataset][i] for saved in seeds]) for i in range(len(classes))]

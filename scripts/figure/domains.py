@@ -26,12 +26,14 @@ def run(args: argparse.Namespace) -> None:
 
 def draw(runs: dict[str, list[Saved]]) -> Canvas:
     """Return the drawing; a method without scores of a domain has no dot there."""
-    domains = [*dict.fromkeys(domain for seeds in runs.values() for saved in seeds for domain in saved.means)]
+    domains = [
+        *dict.fromkeys(domain for seeds in runs.values() for saved in seeds for domain in saved.main_means)
+    ]
     left = max(map(text_width, domains)) + 14
     canvas = Canvas(left + WIDTH + 30, TOP + ROW * len(domains) + 8)
     legend(canvas, [*runs], left, 12)
     points = {
-        name: [spread([saved.means.get(domain, math.nan) for saved in seeds]) for domain in domains]
+        name: [spread([saved.main_means.get(domain, math.nan) for saved in seeds]) for domain in domains]
         for name, seeds in runs.items()
     }
     top = max(

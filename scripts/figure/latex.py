@@ -15,7 +15,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs", nargs="+", metavar="NAME=RESULTS", help="folders of eval.py; equal names are seeds"
     )
-    parser.add_argument("--seen", nargs="*", default=[], help="training domains, excluded from the mean")
+    parser.add_argument(
+        "--seen", nargs="*", default=[], help="more training domains, marked with * and not in the mean"
+    )
     parser.add_argument("--out", type=Path, required=True, help="file to write, .tex")
 
 
@@ -27,7 +29,10 @@ def run(args: argparse.Namespace) -> None:
 
 def table(runs: dict[str, list[Saved]], seen: list[str]) -> str:
     """Return the table, which needs the package booktabs; the best mean of each column is bold."""
-    header, *rows = seed_rows({name: [saved.means for saved in seeds] for name, seeds in runs.items()}, seen)
+    every = [saved for seeds in runs.values() for saved in seeds]
+    seen = [*seen, *(domain for saved in every for domain in saved.training_domains)]
+    means = {name: [saved.main_means for saved in seeds] for name, seeds in runs.items()}
+    header, *rows = seed_rows(means, seen)
     for column in range(1, len(header)):
         best = max(range(len(rows)), key=lambda row: first_number(rows[row][column]))
         rows[best][column] = rf"\textbf{{{rows[best][column]}}}"

@@ -5,6 +5,7 @@ import pytest
 
 from scripts import summarize
 from utils.errors import MissingFile, UserError
+from utils.evaluation.saved import read
 
 PROTOCOL = {"mode": "sliding", "slice": [0, 1]}
 
@@ -153,12 +154,12 @@ def test_a_seen_domain_that_nobody_knows(write, monkeypatch, capsys):
 def test_files_that_are_not_whole_results(write, tmp_path):
     part = write("a", PROTOCOL | {"slice": [1, 2]}, gtav=0.5)
     with pytest.raises(UserError, match="1 of 2"):
-        summarize.read_results(part)
+        read(part)
     (part / "results.json").write_text("[]")
     with pytest.raises(UserError, match="results.json"):
-        summarize.read_results(part)
+        read(part)
     with pytest.raises(MissingFile, match="none"):
-        summarize.read_results(tmp_path / "none")
+        read(tmp_path / "none")
 
 
 def test_a_path_with_an_equals_sign(write, tmp_path, monkeypatch, capsys):

@@ -4,54 +4,93 @@ import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from utils.errors import MissingFile, UserError
 from utils.files import named_path
+from utils.logging import logger
+from utils.variants import parse
 
 
 @dataclass(frozen=True)
 class Saved:
-    """The results in one folder; scores are in [0, 1] and nan where a score is not defined."""
+    """The results of one checkpoint; scores are in [0, 1] and nan where a score is not defined."""
 
-    folder: Path
     classes: Sequence[str]
     protocol: Mapping[str, Any]
-    means: Mapping[str, float]  # mean IoU by dataset; only datasets with labels
-    ious: Mapping[str, Sequence[float]]  # IoU of each class by dataset
-    images: Mapping[str, Mapping[str, float]]  # mean IoU of each image by dataset
+    network: Mapping[str, Any]  # empty where the results do not say
+    training_domains: Sequence[str]
+    snapshot: str  # hash of the checkpoint
+    folders: Mapping[str, Path]  # folder of the results by dataset
+    # By dataset, only of those with labels:
+    means: Mapping[str, float]  # mean IoU
+    counted: Mapping[str, Sequence[str]]  # names of the classes in the mean
+    ious: Mapping[str, Sequence[float]]  # IoU of each class
+    images: Mapping[str, Mapping[str, float]]  # mean IoU of each image
+
+    @property
+    def main_means(self) -> Mapping[str, float]:
+        """The mean IoU by dataset, without variants such as corrupted images where there are others."""
+        return {name: self.means[name] for name in self.means if not parse(name).is_variant} or self.means
 
 
 def read(path: str | Path) -> Saved:
-    """Read a folder of results, or the folder of a results.json.
+    """Read results.json, its folder, or all evaluations in the folder of a training run.
 
-    Raises MissingFile, and UserError for another file and for a slice of a dataset.
+    Raises MissingFile, and UserError for another file, for a slice of a dataset, for an evaluation that is
+    not finished, and for evaluations that do not fit together.
     """
-    folder = Path(path).parent if Path(path).is_file() else Path(path)
-    file = folder / "results.json"
-    if not file.is_file():
+    place = Path(path)
+    here = [place] if place.is_file() else [*place.glob("results.json")]
+    files = here or sorted(place.glob("*/results.json"))
+    if not files:
         raise MissingFile(f"no results at {path}; eval.py writes them")
+    first, *others = runs = [_read(file) for file in files]
+    several = sum(len(run.folders) for run in runs) > len(_merged(runs, "folders"))
+    if several or any((run.snapshot, run.protocol) != (first.snapshot, first.protocol) for run in others):
+        names = ", ".join(file.parent.name for file in files)
+        raise UserError(f"{path} holds several evaluations, name one of them: {names}")
+    fields = "folders", "means", "counted", "ious", "images"
+    by_dataset: dict[str, Any] = {field: _merged(runs, field) for field in fields}
+    return replace(first, **by_dataset)
+
+
+def _merged(runs: Sequence[Saved], field: str) -> dict[str, Any]:
+    return {dataset: value for run in runs for dataset, value in getattr(run, field).items()}
+
+
+def _read(file: Path) -> Saved:
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
+        protocol = dict(record["protocol"])
+        index, count = protocol.pop("slice", (0, 1))
+        classes = record.get("classes", [])
         scored = {name: metrics for name, metrics in record["metrics"].items() if metrics}
+        averaged = {name: metrics.get("present", []) for name, metrics in scored.items()}
+        averaged |= record.get("averaged", {})
         saved = Saved(
-            folder,
-            record["classes"],
-            record["protocol"],
+            classes,
+            protocol,
+            record.get("network", {}),
+            record.get("training_domains", []),
+            record.get("snapshot_sha256", ""),
+            dict.fromkeys(record["metrics"], file.parent),
             {name: _number(metrics["mean_iu"]) for name, metrics in scored.items()},
-            {name: [*map(_number, metrics["iou"])] for name, metrics in scored.items()},
-            _images(folder / "images.csv"),
+            {name: [classes[k] for k in averaged[name]] for name in scored},
+            {name: [*map(_number, metrics.get("iou", []))] for name, metrics in scored.items()},
+            _images(file.parent / "images.csv"),
         )
-        index, count = saved.protocol.get("slice", (0, 1))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise UserError(f"{file} does not hold results of eval.py") from error
     if count > 1:
         raise UserError(
             f"{file} is slice {index} of {count}; evaluate all slices into one folder, whose results.json "
             "then holds the whole datasets"
         )
+    if unfinished := record.get("unfinished"):
+        raise UserError(f"{file} is not finished: {', '.join(unfinished)}; evaluate again with --resume")
     return saved
 
 
@@ -71,9 +110,10 @@ def _images(file: Path) -> dict[str, dict[str, float]]:
 
 
 def read_named(runs: Sequence[str]) -> dict[str, list[Saved]]:
-    """Read runs given as NAME=FOLDER; several of one name are its seeds.
+    """Read runs given as NAME=RUN, see `read`; several of one name are its seeds.
 
-    Raises UserError for a run without a name, and for runs of different classes.
+    Raises UserError for a run without a name, and for runs of different classes. Warns of runs that are not
+    comparable.
     """
     named: dict[str, list[Saved]] = {}
     for run in runs:
@@ -81,7 +121,22 @@ def read_named(runs: Sequence[str]) -> dict[str, list[Saved]]:
         if not (name and path):
             raise UserError(f"a run is given as NAME=FOLDER, not {run}")
         named.setdefault(name, []).append(read(path))
-    tables = {tuple(saved.classes) for seeds in named.values() for saved in seeds}
-    if len(tables) > 1:
+    every = [saved for seeds in named.values() for saved in seeds]
+    if len({tuple(saved.classes) for saved in every}) > 1:
         raise UserError("the runs have different classes, so their scores cannot stand in one figure")
+    if texts := differences(every):
+        logger.warning("not comparable: the runs differ in %s", "; ".join(texts))
     return named
+
+
+def differences(runs: Sequence[Saved]) -> list[str]:
+    """Name the settings, and the classes in the means, in which runs differ."""
+    keys = sorted({key for run in runs for key in run.protocol})
+    values = {key: sorted({str(run.protocol.get(key)) for run in runs}) for key in keys}
+    texts = [f"{key} {' or '.join(found)}" for key, found in values.items() if len(found) > 1]
+    for dataset in dict.fromkeys(name for run in runs for name in run.counted):
+        sets = {tuple(run.counted[dataset]) for run in runs if dataset in run.counted}
+        if len(sets) > 1:
+            numbers = " or ".join(str(number) for number in sorted(map(len, sets)))
+            texts.append(f"the classes in the mean of {dataset} ({numbers} classes)")
+    return texts

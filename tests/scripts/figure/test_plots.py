@@ -13,18 +13,21 @@ from scripts.figure.__main__ import main
 from scripts.figure.canvas import COLORS
 from utils.errors import MissingFile, UserError
 from utils.evaluation.saved import read_named
+from utils.logging import logger
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def write_results(folder: Path, scores: dict[str, list[float | None]], names=("road", "sky", "car")) -> Path:
+def write_results(
+    folder: Path, scores: dict[str, list[float | None]], names=("road", "sky", "car"), mode="whole", **more
+):
     """Write IoUs by dataset as eval.py does."""
     metrics = {}
     for dataset, ious in scores.items():
         known = [iou for iou in ious if iou is not None]
         metrics[dataset] = {"mean_iu": sum(known) / len(known), "iou": ious}
-    content = {"metrics": metrics, "classes": names, "protocol": {"mode": "whole", "slice": [0, 1]}}
-    folder.mkdir()
+    content = {"metrics": metrics, "classes": names, "protocol": {"mode": mode, "slice": [0, 1]}} | more
+    folder.mkdir(parents=True)
     (folder / "results.json").write_text(json.dumps(content))
     return folder
 
@@ -82,6 +85,17 @@ def test_a_latex_table(runs):
     assert r"mIoU (\%) & gtav* & kitti & mean of unseen \\" in text
     assert r"a & 35.00 $\pm$ 7.07 & - & - \\" in text
     assert r"b & \textbf{45.00} & \textbf{20.00} & \textbf{20.00} \\" in text
+
+
+def test_runs_are_read_as_for_summaries(tmp_path, caplog, monkeypatch):
+    """The folder of a training run has several evaluations; other protocols are said."""
+    for name, dataset in (("eval_gtav", "gtav"), ("eval_kitti", "kitti")):
+        write_results(tmp_path / "run" / name, {dataset: [0.4, 0.2, None]}, training_domains=["gtav"])
+    monkeypatch.setattr(logger, "propagate", True)
+    other = write_results(tmp_path / "other", {"kitti": [0.1, 0.2, None]}, mode="sliding")
+    text = latex.table(read_named([f"a={tmp_path / 'run'}", f"b={other}"]), [])
+    assert r"mIoU (\%) & gtav* & kitti & mean of unseen \\" in text
+    assert "not comparable: the runs differ in mode sliding or whole" in caplog.text
 
 
 def test_wrong_runs_are_named(runs, tmp_path):

@@ -113,7 +113,7 @@ def mechanism(comparison: Comparison, folder: Path) -> str:
     body += (
         "<p>Covariances of standardized maps at the positions that are whitened, in hundredths, means over "
         "pairs of channels and seeds. size: mean |covariance|; change: root mean square change of twins; "
-        "sensitive: share of the pairs whose change is not in the lowest of 20 clusters, and their size; "
+        "sensitive: share of the pairs whose change is not in the lowest of 3 clusters, and their size; "
         "suppressed: share of the pairs in ISW's mask, their size, and the size of the rest</p>"
         f"{html_table(rows)}"
     )

@@ -31,7 +31,7 @@ from utils.visualize import colorize
 STAGES = ("layer0", "layer1", "layer2", "layer3", "layer4")
 POSITIONS = STAGES[:3]  # the stages at whose ends the study whitens
 TWINS = 16
-CLUSTERS = 20  # of the variances, for every network
+CLUSTERS = 3  # of the variances, for every network
 WIDTH = 192  # px of a small picture
 
 

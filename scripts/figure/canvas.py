@@ -17,6 +17,7 @@ COLORS = (
     "#e69f00",
     "#56b4e9",
     "#000000",
+    "#999999",
 )  # told apart by most eyes
 INK, QUIET = "#1f2328", "#8c959f"
 FONT = 13  # px

@@ -3,6 +3,7 @@
 import argparse
 import math
 import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts.figure.canvas import COLORS, INK, QUIET, Box, Canvas, Line, Words, check_suffix, text_width
@@ -36,11 +37,19 @@ def draw(runs: dict[str, list[Saved]], dataset: str) -> Canvas:
         name: [spread([saved.ious[dataset][i] for saved in seeds]) for i in range(len(classes))]
         for name, seeds in runs.items()
     }
-    shown = [i for i in range(len(classes)) if any(not math.isnan(row[i][0]) for row in scores.values())]
-    left = max(text_width(classes[i]) for i in shown) + 14
-    step = BAR * len(runs) + SPACE
+    return bars(classes, scores)
+
+
+def bars(names: Sequence[str], scores: Mapping[str, Sequence[tuple[float, float]]]) -> Canvas:
+    """Return a bar per method for each of `names`, from mean and standard deviation in [0, 1] by method.
+
+    A name of which no method has a score is left out.
+    """
+    shown = [i for i in range(len(names)) if any(not math.isnan(row[i][0]) for row in scores.values())]
+    left = max(text_width(names[i]) for i in shown) + 14
+    step = BAR * len(scores) + SPACE
     canvas = Canvas(left + WIDTH + 60, TOP + step * len(shown) + 8)
-    legend(canvas, [*runs], left, 12)
+    legend(canvas, [*scores], left, 12)
     for percent in range(0, 101, 20):
         x = left + WIDTH * percent / 100
         canvas.add(
@@ -49,7 +58,7 @@ def draw(runs: dict[str, list[Saved]], dataset: str) -> Canvas:
         )
     for place, i in enumerate(shown):
         top = TOP + step * place
-        canvas.add(Words(left - 8, top + BAR * len(runs) / 2, classes[i], "right"))
+        canvas.add(Words(left - 8, top + BAR * len(scores) / 2, names[i], "right"))
         for j, row in enumerate(scores.values()):
             mean, deviation = row[i]
             y = top + BAR * j

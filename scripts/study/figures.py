@@ -13,13 +13,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from datasets import get_dataset_class
 from datasets.toy_city import write_pair
-from scripts.figure import classes as bars
 from scripts.figure.canvas import COLORS, INK, QUIET, Canvas, Dot, Line, Words, text_width
+from scripts.figure.classes import bars
 from scripts.study.plan import SIZES, TASKS
 from scripts.study.probe import POSITIONS
 from scripts.study.results import Comparison, Spread
 from utils.classes import CITYSCAPES
-from utils.evaluation.saved import Saved
 from utils.visualize import colorize
 
 WIDTH, HEIGHT, LEFT, TOP = 460, 220, 46, 52  # px: of a plot, left of it, above it
@@ -29,14 +28,14 @@ PANEL, GAP, TITLE = 132, 4, 20  # px: of a small picture, between two, of a row 
 def domains(comparison: Comparison) -> Canvas:
     """Return bars of the mean IoU by domain and method, with the standard deviation over seeds."""
     names = [name for name in comparison.columns if name not in TASKS[comparison.task].groups]
-    runs = {
+    scores = {
         method: [
-            Saved(Path(), names, {}, {}, {"": [comparison.score(method, seed, name) for name in names]}, {})
-            for seed in seeds
+            (value.mean, 0 if math.isnan(value.std) else value.std)
+            for value in (comparison.spread(method, name) for name in names)
         ]
-        for method, seeds in comparison.runs.items()
+        for method in comparison.runs
     }
-    return bars.draw(runs, "")
+    return bars(names, scores)
 
 
 def lines(series: Mapping[str, Sequence[Spread]], ticks: Sequence[str], title: str) -> Canvas:

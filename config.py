@@ -179,6 +179,11 @@ def last_iteration(args: argparse.Namespace, batches: int) -> int:
     return min(args.max_iter, args.max_epoch * epoch_steps(args, batches) if args.max_epoch else math.inf)
 
 
+def images_per_sample(args: argparse.Namespace) -> int:
+    """Return how many images of a sample one step sees: one per source domain, if it sees all domains."""
+    return 1 if args.domain_steps == "separate" else _domains_per_sample(args)
+
+
 def _domains_per_sample(args: argparse.Namespace) -> int:
     """Return how many images one sample has: one per source domain, unless the domains are concatenated."""
     return 1 if args.image_uniform_sampling else max(1, len(args.dataset))
@@ -868,6 +873,11 @@ def _optimization(parser: Parser) -> None:
     add("--bs_mult_val", type=int, default=1, help="validation images per process")
     add("--fp16", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on a CPU")
     add("--seed", type=int, default=0, help="seed of all random numbers")
+    add(
+        "--deterministic",
+        action="store_true",
+        help="on GPUs, repeat and continue a run bit for bit (CPUs always do); slower, see utils/README.md",
+    )
 
 
 def _check_optimization(args: argparse.Namespace) -> Idle:

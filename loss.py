@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from utils import distributed
 from utils.classes import IGNORE_LABEL
 
 Weights = Sequence[float] | Tensor | None  # one per class
@@ -17,27 +18,44 @@ AUX_WEIGHT = 0.4  # of the auxiliary head's loss (arXiv 2103.15597)
 
 
 def cross_entropy(
-    logits: Tensor, label: Tensor, class_weights: Weights = None, all_pixels: bool = False
+    logits: Tensor,
+    label: Tensor,
+    class_weights: Weights = None,
+    all_pixels: bool = False,
+    joint: bool = False,
 ) -> Tensor:
     """Return the (class-weighted) mean cross entropy over the labelled pixels; 0 if no pixel is labelled.
 
     With `all_pixels` the sum over the labelled pixels is divided by the number of all pixels, which DA-SAC
-    was published with (arXiv 2105.00097).
+    was published with (arXiv 2105.00097). With `joint`, which all processes must ask for, the mean of their
+    losses is the one over the labelled pixels of all of them.
     """
     weight = None
     if class_weights is not None:
         weight = torch.as_tensor(class_weights, dtype=logits.dtype, device=logits.device)
-    total = F.cross_entropy(logits, label, weight, ignore_index=IGNORE_LABEL, reduction="sum")
+    # On a GPU the kernel of reduction="sum" adds in any order, so --deterministic adds up the pixels itself.
+    exact = logits.is_cuda and torch.are_deterministic_algorithms_enabled()
+    reduction = "none" if exact else "sum"
+    total = F.cross_entropy(logits, label, weight, ignore_index=IGNORE_LABEL, reduction=reduction)
+    if exact:
+        total = total.sum()
     if all_pixels:
         return total / label.numel()
     labelled = label != IGNORE_LABEL
     count = labelled.sum() if weight is None else (weight[label.where(labelled, 0)] * labelled).sum()
+    if joint:
+        count = (distributed.sum_in_place(count).double() / distributed.world_size()).to(total.dtype)
     return total / count.clamp(min=1e-6)
 
 
 def share_weights(counts: Tensor, totals: Tensor, upper_bound: float) -> Tensor:
     """Return weights like counts: 1 + upper_bound * (1 - share) for classes that occur, 1 for the others."""
     return torch.where(counts > 0, 1 + upper_bound * (1 - counts / totals.clamp(min=1)), 1.0)
+
+
+def batch_counts(counts: Tensor) -> Tensor:
+    """Return counts (B, K) of images as those of the whole batch of all processes, for each image."""
+    return distributed.sum_in_place(counts.sum(0, keepdim=True)).expand_as(counts)
 
 
 def one_hot(label: Tensor, num_classes: int, pad: int = 0) -> Tensor:
@@ -52,11 +70,12 @@ def image_weighted_cross_entropy(
 ) -> Tensor:
     """Return the sum over images of the weighted-mean cross entropy, weighted against frequent classes.
 
-    A class's share is taken over the labelled pixels of its image, or of the batch (`batch_weighting`).
+    A class's share is taken over the labelled pixels of its image, or of the batch of all processes
+    (`batch_weighting`).
     """
     hot = one_hot(label, logits.shape[1])[:, :-1].to(logits.dtype)
     counts = hot.sum((2, 3))  # (B, K)
-    shares = counts.sum(0, keepdim=True).expand_as(counts) if batch_weighting else counts
+    shares = batch_counts(counts) if batch_weighting else counts
     weights = share_weights(shares, shares.sum(1, keepdim=True), upper_bound)
     nll = -(F.log_softmax(logits, 1) * hot).sum((2, 3))  # (B, K)
     return ((weights * nll).sum(1) / (weights * counts).sum(1).clamp(min=1e-6)).sum()
@@ -102,7 +121,7 @@ def relaxed_cross_entropy(
     hot = relaxed_label(label, num_classes, strict_classes) if relaxed else one_hot(label, num_classes)
     hot = hot.to(logits.dtype)
     counts = hot.sum((2, 3))  # (B, K + 1)
-    shares = counts.sum(0, keepdim=True).expand_as(counts) if batch_weighting else counts
+    shares = batch_counts(counts) if batch_weighting else counts
     weights = share_weights(shares[:, :-1], shares.sum(1, keepdim=True), upper_bound)
     t = hot[:, :-1]
     n = t.sum(1)  # (B, H, W)
@@ -164,7 +183,7 @@ class MainLoss:
             )
         if self.image_weighted:
             return image_weighted_cross_entropy(logits, label, self.upper_bound, self.batch_weighting)
-        return cross_entropy(logits, label, self.class_weights, self.all_pixels)
+        return cross_entropy(logits, label, self.class_weights, self.all_pixels, joint=True)
 
 
 class Output(Protocol):
@@ -210,7 +229,7 @@ def aux_cross_entropy(
 ) -> Tensor:
     """Return the cross entropy of logits (B, K, h, w) and the label, resized to them by nearest neighbour."""
     label = F.interpolate(label[:, None].float(), size=logits.shape[-2:], mode="nearest")[:, 0].long()
-    return cross_entropy(float32_or_better(logits), label, class_weights, all_pixels)
+    return cross_entropy(float32_or_better(logits), label, class_weights, all_pixels, joint=True)
 
 
 def float32_or_better(x: Tensor) -> Tensor:

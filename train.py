@@ -25,11 +25,12 @@ from loss import HeadLosses, MainLoss, cross_entropy
 from network import get_adaptation, get_net
 from network.archs import check_version
 from network.instance_whitening import Whitening, covariance
-from network.normalization import synchronize_batch_norm
+from network.normalization import synchronize
 from network.weights import load_weights
 from optimizer import get_optimizer
 from utils import checkpoint, distributed, resume, settings, speed, tensorboard, visualize
 from utils.classes import ClassTable
+from utils.determinism import set_deterministic
 from utils.errors import UserError
 from utils.evaluation.validation import Pictures, validate_all
 from utils.exit import exit_cleanly
@@ -48,6 +49,7 @@ LOG_EVERY = 50  # iterations
 
 
 def main(args: argparse.Namespace) -> None:
+    set_deterministic(args.deterministic)
     device = distributed.init(args.local_rank, args.num_workers)
     setup()
     with StopSignal(device, resume.command("auto")) as stop:
@@ -64,7 +66,7 @@ def main(args: argparse.Namespace) -> None:
             logger.info(text, continued, trainer.iteration)
             return
         if distributed.world_size() > 1:
-            synchronize_batch_norm(trainer.net)
+            synchronize(trainer.net, config.images_per_sample(args))
             trainer.model = DistributedDataParallel(trainer.net, [device] if device.type == "cuda" else None)
         place = {"continued": continued.parent, "position": state.get("events")} if continued else {}
         del state

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from network.backbone import Backbone
+from network.dropout import JointDropout2d
 from network.segmentation import SegOutput, StagedNet, initialize, resize
 from utils.distributed import world_size
 from utils.errors import UserError
@@ -56,7 +57,7 @@ class DeepV3Plus(StagedNet):
             nn.Conv2d(aux, 512, 3, padding=1),
             nn.BatchNorm2d(512),
             nn.ReLU(inplace=True),
-            nn.Dropout2d(0.1),
+            JointDropout2d(0.1),
             nn.Conv2d(512, num_classes, 1),
         )
         for module in (self.aspp, self.bot_fine, self.bot_aspp, self.final1, self.final2, self.dsn):

@@ -3,13 +3,14 @@
 from torch import Tensor, nn
 
 from network.backbone import Backbone
+from network.dropout import JointDropout2d
 from network.segmentation import SegOutput, StagedNet, initialize_classifiers, resize
 
 
 def fully_connected(inputs: int, outputs: int, size: int) -> nn.Sequential:
     """Return a convolution that replaces a fully connected layer of VGG, with its norm and dropout."""
     conv = nn.Conv2d(inputs, outputs, size, padding=size // 2)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(), nn.Dropout2d(0.1))
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(), JointDropout2d(0.1))
 
 
 class FCN8s(StagedNet):

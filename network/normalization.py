@@ -1,10 +1,11 @@
-"""The factory from a code of wt_layer to a module, and batch norm over several processes."""
+"""The factory from a code of wt_layer to a module; batch norm and dropout over several processes."""
 
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
+from network.dropout import JointDropout2d
 from network.instance_whitening import (
     InstanceWhitening,
     SelectiveInstanceWhitening,
@@ -103,3 +104,11 @@ def synchronize_batch_norm(net: nn.Module) -> nn.Module:
         if type(module) is nn.BatchNorm2d:
             net.set_submodule(name, GlooSyncBatchNorm(module))
     return net
+
+
+def synchronize(net: nn.Module, domains: int = 1) -> nn.Module:
+    """Make `net` train on several processes as on one, with samples of `domains` images each."""
+    for module in net.modules():
+        if isinstance(module, JointDropout2d):
+            module.domains = domains
+    return synchronize_batch_norm(net)

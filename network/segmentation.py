@@ -49,19 +49,23 @@ def resize(x: Tensor, size: torch.Size) -> Tensor:
     """Resize x (B, C, h, w) to size (H, W), bilinear, corners aligned."""
     if x.shape[-2:].numel() == 1:  # the same numbers; their gradients are summed up much faster
         return x.expand(-1, -1, *size)
-    if torch.compiler.is_compiling() and x.requires_grad:
+    exact = x.is_cuda and torch.are_deterministic_algorithms_enabled()
+    if exact or (torch.compiler.is_compiling() and x.requires_grad):
         return Resize.apply(x, size)
     return interpolate(x, size)
 
 
 def interpolate(x: Tensor, size: torch.Size) -> Tensor:
+    if torch.are_deterministic_algorithms_enabled():  # where F.interpolate is many slow operations
+        return torch.ops.aten.upsample_bilinear2d(x, size, True)
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
 class Resize(torch.autograd.Function):
     """`interpolate`, whose gradient is two products with the matrices of the rows and of the columns.
 
-    A compiled graph would scatter the gradient pixel by pixel, which takes much longer.
+    A compiled graph would scatter the gradient pixel by pixel, which takes much longer, and PyTorch's kernel
+    adds it up in any order, which --deterministic forbids.
     """
 
     @staticmethod

@@ -1,11 +1,12 @@
 """Steps whose gradients are not finite change nothing, and several in a row end the run."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from utils import distributed
 from utils.errors import UserError, few
@@ -16,12 +17,48 @@ MOST_IN_A_ROW = 3
 LAG = 2  # steps after which the device's flag is read, so that the host does not wait for the device
 
 
+class Statistics:
+    """Copies of the buffers of `modules`, such as the running statistics of batch norms.
+
+    `keep` copies them. `restore` brings the copies back where a flag on the device is true. Neither makes the
+    host wait, and both take a few kernels for all buffers together.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+        for buffer in chain.from_iterable(module.buffers() for module in modules):
+            groups.setdefault((buffer.dtype, buffer.device), []).append(buffer)
+        self.groups = []
+        for buffers in groups.values():
+            sizes = [buffer.numel() for buffer in buffers]
+            flat = [torch.empty(sum(sizes), dtype=buffers[0].dtype, device=buffers[0].device) for _ in "on"]
+            views = [
+                [part.view_as(buffer) for part, buffer in zip(values.split(sizes), buffers, strict=True)]
+                for values in flat
+            ]
+            self.groups.append((buffers, *flat, *views))
+
+    def keep(self) -> None:
+        """Copy the buffers as they are now."""
+        for buffers, _, _, old, _ in self.groups:
+            torch._foreach_copy_(old, buffers)
+
+    def restore(self, bad: Tensor) -> None:
+        """Give all buffers the values that they had at `keep`, if the scalar `bad` is true."""
+        for buffers, kept, now, _, new in self.groups:
+            torch._foreach_copy_(new, buffers)
+            torch.where(bad, kept, now, out=now)
+            torch._foreach_copy_(buffers, new)
+
+
 class Guard:
     """Wraps the optimizer's step of `trainer`; call `check` after each training step.
 
-    A step is left out if a gradient is not finite: neither weights nor the optimizer's state change. The
-    gradients are those of all processes, so all leave out the same steps. On a GPU the fused SGD reads the
-    flag on the device; for Adam the host waits for it. With a GradScaler (float16), the scaler does all this.
+    A step is left out if a gradient is not finite: weights, the optimizer's state, the running statistics of
+    the network and the class prior of self-training stay as they were. (The teacher moves towards weights of
+    earlier steps, so it moves all the same.) The gradients are those of all processes, so all leave out the
+    same steps. On a GPU the fused SGD reads the flag on the device; for Adam the host waits for it. With a
+    GradScaler (float16), the scaler finds such steps, which are not counted: they adjust its scale.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -34,10 +71,21 @@ class Guard:
         self.on_device = trainer.device.type == "cuda" and sgd and not scaled
         for group in self.optimizer.param_groups:
             group |= {"fused": True, "foreach": False} if self.on_device else {"fused": None, "foreach": None}
+        prior = getattr(trainer.adaptation, "class_prior", None)
+        trainer.statistics = self.statistics = Statistics([trainer.net, *([prior] if prior else [])])
         if scaled:
+            self.scaled = trainer.scaler.step
+            setattr(trainer.scaler, "step", self.scaled_step)  # noqa: B010
             return
         self.original = self.optimizer.step
         setattr(self.optimizer, "step", self.step)  # noqa: B010
+
+    def scaled_step(self, optimizer: torch.optim.Optimizer) -> Any:
+        """Do the GradScaler's step, and restore the statistics if it left out the optimizer's."""
+        result = self.scaled(optimizer)
+        found = self.trainer.scaler._per_optimizer_states[id(optimizer)]["found_inf_per_device"]
+        self.statistics.restore(torch.stack(list(found.values())).sum() > 0)
+        return result
 
     def step(self, closure: Any = None) -> Any:
         """Do the optimizer's step unless a gradient is not finite."""
@@ -46,6 +94,7 @@ class Guard:
         ]
         bad = torch.stack(torch._foreach_norm(found)).isfinite().all().logical_not()
         self.bad = bad if self.bad is None else self.bad | bad
+        self.statistics.restore(bad)
         if not self.on_device or not self.optimizer.state:  # the first step makes the state
             return None if bad else self.original(closure)
         self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]

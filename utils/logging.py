@@ -131,7 +131,10 @@ class RunningMeans:
         """Return the values added since the last call of `take`, of this process."""
         return {"steps": self.steps, "sums": {name: value.cpu() for name, value in self.sums.items()}}
 
-    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Restore what `state_dict` returned."""
-        self.steps = state["steps"]
-        self.sums = {name: value.to(device) for name, value in state["sums"].items()}
+    def load_state_dict(self, states: list[dict[str, Any]], device: torch.device) -> None:
+        """Restore what `state_dict` returned on each process; for another number of processes, their mean."""
+        if len(states) == distributed.world_size():
+            states = [states[distributed.rank()]]
+        self.steps, names = states[0]["steps"], states[0]["sums"]
+        sums = {name: torch.stack([state["sums"][name] for state in states]).mean(0) for name in names}
+        self.sums = {name: value.to(device) for name, value in sums.items()}

@@ -29,7 +29,7 @@ APPLIED = frozenset(
     lr_schedule poly_exp rescale repoly max_iter max_epoch
     wt_reg_weight clusters trials cov_stat_epoch dynamic covstat_val_dataset
     val_dataset val_every select_on mapillary_protocol test_mode processes
-    visualize_feature dump_augmentation_images amp micro_batch
+    visualize_feature dump_augmentation_images amp micro_batch deterministic
     """.split()
 )
 # IGNORED: where files are, who computes, how a run starts, and flags that a derived fact stands for:

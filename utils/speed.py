@@ -32,6 +32,8 @@ def choose(flags: Mapping[str, Any], device: torch.device, processes: int) -> di
     for part in ("compile", "cuda_graph"):
         allowed = reasons[1:] if part == "compile" else reasons
         reason = next((text for holds, text in allowed if holds), None)
+        if part == "compile" and flags["deterministic"]:
+            reason = "it chooses kernels by their speed, which --deterministic forbids"
         if chosen[part] and reason:
             logger.info("--%s is left out, because %s", part, reason)
             chosen[part] = False

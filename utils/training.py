@@ -95,6 +95,7 @@ class Trainer:
         self.device: torch.device = next(self.net.parameters()).device
         self.model = self.net  # what is called in training: `net`, or its wrapper for several processes
         self.means = RunningMeans()  # of the losses since the last log line
+        self.statistics: Any = None  # utils.guard.Statistics, which a step that is left out restores
         self.amp = AMP_TYPES.get(self.settings.get("amp", "none"))
         half = self.amp == torch.float16 and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
@@ -129,6 +130,8 @@ class Trainer:
         image, label = self.to_device(batch)
         steps = self.loaders.steps_per_batch
         for step in range(steps):  # of several, each has one domain: image b is of domain b % steps
+            if self.statistics:
+                self.statistics.keep()
             losses = self.source_gradients(image[step::steps], label[step::steps])
             if target and self.adaptation.has_loss:
                 adapted = self.target_losses(self.views_to_device(target))
@@ -227,8 +230,8 @@ class Trainer:
         loader.sampler.set_epoch(self.epoch)
         done = self.steps_done()
         if not done:
-            seed = self.settings["seed"], self.epoch, distributed.rank()
-            torch.manual_seed(hash(seed))  # of the dropout
+            seed = self.settings["seed"], self.epoch, 0
+            torch.manual_seed(hash(seed))  # of the dropout, which all processes draw alike
             self.means.reset()
         self.pending = True
         self.model.train()
@@ -245,7 +248,7 @@ class Trainer:
     # Checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint holds; all processes call this, because each has its own random state."""
+        """Return what a checkpoint holds; all processes call this, because each has its own means."""
         adapting = {}
         if self.adaptation:
             adapting["adaptation"] = self.adaptation.state_dict()
@@ -290,10 +293,9 @@ class Trainer:
         if self.adaptation:
             self.adaptation.load_state_dict(state["adaptation"])
             self.loaders.target.sampler.load_state_dict(state["target_sampler"])
-        if len(state["rng"]) == distributed.world_size():  # else the next epoch is seeded anew
-            set_random_state(state["rng"][distributed.rank()])
-            if "means" in state:
-                self.means.load_state_dict(state["means"][distributed.rank()], self.device)
+        set_random_state(state["rng"][0])  # which all processes share
+        if "means" in state:
+            self.means.load_state_dict(state["means"], self.device)
         self.pending = state.get("pending", False)
         finished = self.steps_done() >= len(self.loaders.train) and not self.pending
         self.epoch = state["epoch"] + finished

@@ -1,6 +1,8 @@
 """What only a GPU can show; run with `bash scripts/test.sh -m gpu`."""
 
 import copy
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -13,10 +15,11 @@ from network import ARCHS
 from network.folding import Folded
 from network.instance_whitening import Whitening
 from tests.golden.recipe import fill, inputs, statistics_pair
-from tests.helpers import ISW, flags, run_command, small_trainer, the_checkpoint, torchrun
+from tests.helpers import ISW, ROOT, flags, run_command, small_trainer, the_checkpoint, torchrun
 from transforms.photometric import ColorJitter, GaussianBlur, Photometric
 from utils import checkpoint
 from utils.evaluation.inference import predict
+from utils.guard import Guard
 from utils.pixels import DATASET_COLORS, IMAGENET, normalize_, normalize_levels
 
 pytestmark = pytest.mark.gpu
@@ -135,3 +138,84 @@ def test_every_gpu_of_the_machine(toy_town, tmp_path):
     done = run_command(torchrun("gpu", "train.py", *flags(toy_town, tmp_path, "--test_mode", *ISW)))
     assert done.returncode == 0, done.stderr
     assert f"on {torch.cuda.device_count()} x cuda" in done.stdout
+
+
+def final_state(folder):
+    """Return what a run ended with, without what says where and when it ran."""
+    state = checkpoint.load(the_checkpoint(folder))
+    return {key: value for key, value in state.items() if key not in ("command", "settings", "events")}
+
+
+DETERMINISTIC = {
+    "isw": ["--cov_stat_epoch", "0", *ISW],
+    "boundaries": ["--jointwtborder", "--wt_layer", *"0025200"],
+    "sac": ["--adapt_dataset", "cityscapes", "--sac_crop", "64", "64"],
+    "fast": ["--fast", "--cov_stat_epoch", "0", *ISW],
+}
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_a_deterministic_run_repeats_bit_for_bit(name, toy_town, tmp_path):
+    """Two runs, and one that stops within the second epoch and is continued, end with equal bits."""
+    argv = ["--deterministic", "--max_iter", "8", "--resume", "auto", *DETERMINISTIC[name]]
+    for folder in ("a", "b"):
+        train.main(config.parse_train_args(flags(toy_town, tmp_path / folder, *argv)))
+    for more in (["--stop_after", "6"], []):
+        train.main(config.parse_train_args(flags(toy_town, tmp_path / "c", *argv, *more)))
+    first = final_state(tmp_path / "a")
+    assert first["iteration"] == 8
+    for folder in ("b", "c"):
+        torch.testing.assert_close(final_state(tmp_path / folder), first, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("launch", [[sys.executable], torchrun(1)])
+def test_a_program_with_loaders_ends(launch, toy_town, tmp_path):
+    """Also in a process group of NCCL; before, loader processes that ignore signals kept it from ending."""
+    argv = flags(toy_town, tmp_path, "--max_epoch", "1", "--num_workers", "4")
+    start = time.monotonic()
+    done = run_command([*launch, "train.py", *argv])
+    assert done.returncode == 0, done.stderr
+    print("exit after", time.monotonic() - start)
+
+
+def test_a_signal_stops_a_process_of_nccl(toy_town, tmp_path):
+    """SIGTERM after the second step; the rest follows bit for bit."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, signal, sys\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "import config, train\n"
+        "from utils.exit import exit_cleanly\n"
+        "from utils.training import Trainer\n"
+        "step = Trainer.step\n"
+        "def stopping(self, *batches):\n"
+        "    step(self, *batches)\n"
+        "    if self.iteration == 2:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "Trainer.step = stopping\n"
+        "with exit_cleanly():\n"
+        "    train.main(config.parse_train_args())\n"
+    )
+    argv = ["--max_iter", "8", "--resume", "auto", "--deterministic", "--num_workers", "2", *ISW]
+    whole = run_command(torchrun(1, "train.py", *flags(toy_town, tmp_path / "a", *argv)))
+    assert whole.returncode == 0, whole.stderr
+    stopped = run_command(torchrun(1, program, *flags(toy_town, tmp_path / "b", *argv)))
+    assert "stopped by SIGTERM" in stopped.stderr and "exitcode  : 75" in stopped.stderr
+    run_command(torchrun(1, "train.py", *flags(toy_town, tmp_path / "b", *argv)))
+    states = [final_state(tmp_path / folder) for folder in "ab"]
+    torch.testing.assert_close(*states, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_step_that_is_left_out_leaves_everything():
+    """On a GPU the host does not wait to know it."""
+    trainer, batch = small_trainer(device="cuda")
+    guard = Guard(trainer)
+    parts = []
+    for value in (0.0, float("nan"), 0.0):
+        spoilt = batch["image"].clone()
+        spoilt[0, 0, 0, 0] += value
+        trainer.step(batch | {"image": spoilt})
+        guard.check("ab")
+        parts.append(copy.deepcopy([trainer.net.state_dict(), trainer.optimizer.state_dict()["state"]]))
+    torch.testing.assert_close(parts[1], parts[0], rtol=0, atol=0)
+    assert not torch.equal(parts[2][0]["bot_fine.1.running_mean"], parts[1][0]["bot_fine.1.running_mean"])

@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -23,7 +22,6 @@ from tests.helpers import (
     run,
     run_command,
     run_on_terminal,
-    run_processes,
     the_checkpoint,
     torchrun,
 )
@@ -151,27 +149,6 @@ def loaders_stop_at(iteration, argv):
         train.main(args)
 
 
-def go_on_in_a_group(rank, world_size, town, folder):
-    """Train an epoch of four iterations, two of them, and the other two, in the group that is there."""
-    train.distributed.init = lambda *args: torch.device("cpu")
-    argv = ["--max_epoch", "1", "--bs_mult", "1", "--val_dataset", "null"]
-    train.main(config.parse_train_args(flags(town, folder / "whole", *argv)))
-    loaders_stop_at(2, flags(town, folder / "half", *argv))
-    train.distributed.broadcast_object(None)  # the first process has written the checkpoint
-    snapshot = ["--snapshot", str(the_checkpoint(folder / "half", "last")), "--restore_optimizer"]
-    train.main(config.parse_train_args(flags(town, folder / "rest", *argv, *snapshot)))
-
-
-@pytest.mark.slow
-def test_processes_go_on_with_their_own_dropout(toy_town, tmp_path):
-    run_processes(go_on_in_a_group, 2, toy_town, tmp_path)
-    whole, rest = (checkpoint.load(the_checkpoint(tmp_path / name, "last")) for name in ("whole", "rest"))
-    assert whole["iteration"] == rest["iteration"] == 4
-    first, second = whole["rng"]
-    assert not torch.equal(first["cpu"], second["cpu"])
-    torch.testing.assert_close(rest["state_dict"], whole["state_dict"], rtol=0, atol=0)
-
-
 def test_wrong_names_are_found_before_any_data_is_read(tmp_path):
     """There is no data at all."""
     isw = ["--wt_layer", *"0022200", "--clusters", "999"]
@@ -190,39 +167,6 @@ def test_statistics_are_due_once_or_with_dynamic_again_and_again():
     again = config.parse_train_args(["--cov_stat_epoch", "2", "--wt_layer", *"0022200", "--dynamic"])
     assert [epoch for epoch in range(9) if train.statistics_due(once, epoch)] == [2]
     assert [epoch for epoch in range(9) if train.statistics_due(again, epoch)] == [2, 5, 8]
-
-
-def train_in_a_group(rank, world_size, argv):
-    """Run train.main in float64 in the process group that is there, without the auxiliary loss's dropout."""
-
-    def double_net(args):
-        net = get_net(args).double()
-        net.layer0.register_forward_pre_hook(lambda layer, images: images[0].double())
-        return net
-
-    get_net, train.get_net = train.get_net, double_net
-    train.distributed.init = lambda *args: torch.device("cpu")
-    train.HeadLosses = partial(train.HeadLosses, aux_weight=0.0)
-    train.main(config.parse_train_args(argv))
-
-
-@pytest.mark.slow
-def test_two_processes_train_as_one(toy_town, tmp_path):
-    """Batch norm, switchable whitening, masks and losses of the joint batch of 4: two iterations without the
-    ISW loss, the statistics, two with it. The main loss is the one that is a mean over images, as each
-    process's mean over labelled pixels is not that of all."""
-    setting = ["--wt_layer", *"0025200", "--clusters", "3", "--wt_reg_weight", "0.6", "--cov_stat_epoch", "0"]
-    common = ["--max_epoch", "2", "--global_batch_size", "4", "--val_dataset", "null", "--jointwtborder"]
-    states = []
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        run_processes(train_in_a_group, processes, flags(toy_town, folder, *common, *setting))
-        states.append(checkpoint.load(the_checkpoint(folder, "last_unscored")))
-    one, two = states
-    assert one["iteration"] == two["iteration"] == 4
-    assert one["whitening"]["masks.0.num_selected"] > 0
-    torch.testing.assert_close(two["whitening"], one["whitening"], rtol=0, atol=0)
-    torch.testing.assert_close(two["state_dict"], one["state_dict"], rtol=1e-6, atol=1e-8)
 
 
 def test_augmented_images_are_dumped(toy_town, tmp_path):

@@ -17,5 +17,6 @@ def set_deterministic(wanted: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", WORKSPACE)
         torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = wanted
-    torch.utils.deterministic.fill_uninitialized_memory = False  # takes time; nothing here reads such memory
+    # takes time, and nothing here reads such memory
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(wanted)

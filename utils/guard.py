@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,27 @@ MOST_IN_A_ROW = 3
 LAG = 2  # steps after which the device's flag is read, so that the host does not wait for the device
 
 
+class Kept(NamedTuple):
+    """Buffers of one type, and their values in two flat tensors: those to keep, and those of now."""
+
+    buffers: list[Tensor]
+    kept: Tensor
+    now: Tensor
+    kept_views: list[Tensor]  # one for each buffer
+    now_views: list[Tensor]
+
+    @classmethod
+    def of(cls, buffers: list[Tensor]) -> "Kept":
+        """Return the place for `buffers`, which are of one type and device."""
+        sizes = [buffer.numel() for buffer in buffers]
+        kept, now = (buffers[0].new_empty(sum(sizes)) for _ in range(2))
+        views = [
+            [part.view_as(buffer) for part, buffer in zip(flat.split(sizes), buffers, strict=True)]
+            for flat in (kept, now)
+        ]
+        return cls(buffers, kept, now, *views)
+
+
 class Statistics:
     """Copies of the buffers of `modules`, such as the running statistics of batch norms.
 
@@ -25,30 +46,22 @@ class Statistics:
     """
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
-        groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+        groups: dict[Any, list[Tensor]] = {}
         for buffer in chain.from_iterable(module.buffers() for module in modules):
             groups.setdefault((buffer.dtype, buffer.device), []).append(buffer)
-        self.groups = []
-        for buffers in groups.values():
-            sizes = [buffer.numel() for buffer in buffers]
-            flat = [torch.empty(sum(sizes), dtype=buffers[0].dtype, device=buffers[0].device) for _ in "on"]
-            views = [
-                [part.view_as(buffer) for part, buffer in zip(values.split(sizes), buffers, strict=True)]
-                for values in flat
-            ]
-            self.groups.append((buffers, *flat, *views))
+        self.groups = [Kept.of(buffers) for buffers in groups.values()]
 
     def keep(self) -> None:
         """Copy the buffers as they are now."""
-        for buffers, _, _, old, _ in self.groups:
-            torch._foreach_copy_(old, buffers)
+        for group in self.groups:
+            torch._foreach_copy_(group.kept_views, group.buffers)
 
     def restore(self, bad: Tensor) -> None:
         """Give all buffers the values that they had at `keep`, if the scalar `bad` is true."""
-        for buffers, kept, now, _, new in self.groups:
-            torch._foreach_copy_(new, buffers)
-            torch.where(bad, kept, now, out=now)
-            torch._foreach_copy_(buffers, new)
+        for group in self.groups:
+            torch._foreach_copy_(group.now_views, group.buffers)
+            torch.where(bad, group.kept, group.now, out=group.now)
+            torch._foreach_copy_(group.buffers, group.now_views)
 
 
 class Guard:

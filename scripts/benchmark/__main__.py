@@ -4,6 +4,7 @@ python -m scripts.benchmark data --root data/benchmark
 python -m scripts.benchmark train --arch DeepR50V3PlusD --batch 4
 python -m scripts.benchmark eval --arch DeepR50V3PlusD
 python -m scripts.benchmark disk
+python -m scripts.benchmark goals
 python -m scripts.benchmark statistics
 python -m scripts.benchmark scaling
 
@@ -14,7 +15,7 @@ docstring becomes its help.
 import argparse
 from collections.abc import Sequence
 
-from scripts.benchmark import data, disk, scaling, statistics, train
+from scripts.benchmark import data, disk, goals, scaling, statistics, train
 from scripts.benchmark import eval as evaluation
 from utils.exit import exit_cleanly
 
@@ -23,6 +24,7 @@ BENCHMARKS = {
     "train": train,
     "eval": evaluation,
     "disk": disk,
+    "goals": goals,
     "statistics": statistics,
     "scaling": scaling,
 }

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from scripts.benchmark import goals
 from scripts.benchmark.__main__ import BENCHMARKS, main
 from scripts.benchmark.data import measure_data
 from scripts.benchmark.streets import write_streets
@@ -63,6 +64,24 @@ def test_disk_table(tmp_path):
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert [row["title"] for row in rows] == ["float", "both"]
     assert all(row["images_per_second"] > 0 and 0 < row["waited"] < 1 for row in rows)
+
+
+@pytest.mark.slow
+def test_goals_table(tmp_path, capsys, monkeypatch):
+    """All rows beside what was published; ISW costs what its steps take beyond the baseline's."""
+    monkeypatch.setattr(goals, "STEPS", goals.STEPS[:2])
+    write_streets(tmp_path / "streets", {"cityscapes": (48, 96), "gtav": (40, 72)})
+    flags = ["--arch", "DeepMobileNetV3PlusD", "--root", str(tmp_path / "streets"), "--crop_size", "32"]
+    flags += ["--pairs", "10", "--workers", "0", "--seconds", "0", "--json", str(tmp_path / "rows.json")]
+    main(["goals", *flags])
+    printed = capsys.readouterr().out
+    assert re.search(r"^ResNet-50 OS16 ISW, batch 4 +54\.2 +\d+\.\d+ +- +80\.0 / 190\.0", printed, re.M)
+    assert "from disk, ISW" in printed and "sliding, ISW" in printed and "statistics, 500" in printed
+    rows = {row["title"]: row["measured"] for row in json.loads((tmp_path / "rows.json").read_text())["rows"]}
+    rates = [rows[f"ResNet-50 OS16 {kind}, batch 4"]["default"] for kind in ("baseline", "ISW")]
+    assert rows["cost of ISW over baseline, batch 4, %"]["default"] == pytest.approx(
+        100 * (rates[0] / rates[1] - 1)
+    )
 
 
 @pytest.mark.slow

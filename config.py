@@ -918,7 +918,11 @@ def _speed(parser: Parser) -> None:
         default="none",
         help="mixed precision: the type in which convolutions compute",
     )
-    add("--channels_last", action="store_true", help="keep the channels of a pixel together in memory")
+    add(
+        "--channels_last",
+        action=argparse.BooleanOptionalAction,
+        help="keep the channels of a pixel together in memory; on a GPU this is the default",
+    )
     add("--compile", action="store_true", help="compile network and losses with torch.compile")
     add("--cuda_graph", action="store_true", help="capture each training step in a CUDA graph")
     add(

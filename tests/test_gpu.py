@@ -115,6 +115,7 @@ def test_fast_steps_are_the_plain_ones(settings, dtype, tolerance):
     assert runs[1][-1] < 0.9 * runs[1][0]
 
 
+@pytest.mark.timeout(600)  # four compilations
 def test_a_fast_training_from_end_to_end(toy_town, tmp_path):
     """The step is captured again when the masks are estimated after the first epoch; the run continues."""
     argv = flags(toy_town, tmp_path, "--fast", "--max_epoch", "2", "--cov_stat_epoch", "0", *ISW)

@@ -23,6 +23,8 @@ def choose(flags: Mapping[str, Any], device: torch.device, processes: int) -> di
     chosen = {name: flags[name] for name in (*PARTS, "num_workers")}
     if flags["fast"]:
         chosen |= {name: value for name, value in safe(device).items() if name not in flags["given"]}
+    if chosen["channels_last"] is None:  # the same arithmetic, faster
+        chosen["channels_last"] = device.type == "cuda" and not flags["adapt_dataset"]
     if flags["fp16"]:
         chosen["amp"] = "fp16" if device.type == "cuda" else "bf16"
     reasons = [(device.type != "cuda", "training is not on a GPU")]

@@ -26,7 +26,8 @@ from utils.errors import UserError
 from utils.training import Trainer
 
 ROWS: dict[str, dict[str, Any]] = {
-    "default": {},
+    "default": {"channels_last": torch.cuda.is_available()},
+    "contiguous": {},
     "channels_last": {"channels_last": True},
     "cuda_graph": {"cuda_graph": True},
     "amp": {"amp": "bf16"},
@@ -76,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
     if args.batch < 2:
         raise UserError(f"--batch must be at least 2, not {args.batch}: batch norm needs two images")
     possible = [name for name, parts in ROWS.items() if cuda or not {"cuda_graph", "compile"} & set(parts)]
+    possible.remove("channels_last" if cuda else "contiguous")  # the default
     title = f"{machine()}, {args.arch}, wt_layer {args.wt_layer}"
     print(f"{title}, {args.batch} images of {setting.crop} px", flush=True)
     print(f"{'':34}{'images/s':>10}{'ms/step':>10}{'GiB':>8}{'first s':>9}{'loss':>9}")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from datasets import DATASETS
-from datasets.cache import CachedImages
+from datasets.cache import CachedImages, MappedImage, checksums, write_mapped
 from datasets.class_uniform import ClassUniform
 from tests.helpers import run_processes, save
 from transforms import presets
@@ -65,6 +65,10 @@ def test_a_damaged_file_is_remade(toy, tmp_path, caplog):
     for content in (whole[:-200], b"", b"garbage" * 100, b"\x93NUMPY\1\0v\0{'descr': "):
         path.write_bytes(content)
         check(path)
+    crop = len(whole) // 3  # within the pixels, also where they are white, and in the checksums
+    for position, changed in ((crop, bytes(4096)), (crop, b"\xff\xfe"), (len(whole) - 60, bytes(60))):
+        path.write_bytes(whole[:position] + changed + whole[position + len(changed) :])
+        check(path)
     a_label, floats, a_row = np.zeros((8, 9), np.uint8), np.zeros((8, 9, 3)), np.zeros(3, np.uint8)
     for values in (a_label, floats, a_row):
         np.save(path, values)
@@ -75,6 +79,32 @@ def test_a_damaged_file_is_remade(toy, tmp_path, caplog):
     check(label)
     label.write_bytes(b"")
     assert (cached.read_label(cached.samples[0].label) == np.load(label)).all()
+
+
+def test_only_the_blocks_of_a_crop_are_checked(tmp_path):
+    """Rows of 64 KiB, a block each; the damaged row 2 is noticed only by crops that have it."""
+    values = np.random.default_rng(0).integers(0, 256, (5, 2**16), np.uint8)
+    write_mapped(tmp_path / "x.npy", values)
+    content = bytearray((tmp_path / "x.npy").read_bytes())
+    start = len(content) - content[::-1].index(values[2, ::-1].tobytes()) - 2**16
+    content[start + 7] ^= 1
+    (tmp_path / "x.npy").write_bytes(content)
+    image = MappedImage(tmp_path / "x.npy", ())
+    assert (image.crop((3, 0, 9, 2)) == values[:2, 3:9]).all()
+    assert (image.crop((3, 3, 9, 5)) == values[3:, 3:9]).all()
+    for top, bottom in ((0, 3), (2, 3), (2, 5)):
+        with pytest.raises(UserError, match="x.npy is damaged"):
+            image.crop((3, top, 9, bottom))
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 2**16 - 1, 2**16, 2**16 + 1])
+def test_checksums_of_all_lengths(width):
+    content = np.random.default_rng(0).integers(0, 256, width, np.uint8)
+    for position in (0, width // 2, width - 1):
+        changed = content.copy()
+        changed[position] ^= 1
+        assert (checksums(changed) != checksums(content)).any()
+    assert (checksums(np.zeros(width, np.uint8)) == 1).all()
 
 
 def test_unfinished_files_of_dead_jobs_are_removed(toy, tmp_path):

@@ -30,6 +30,8 @@ def test_fast_chooses_what_is_safe(monkeypatch, caplog):
     plain = {"amp": "none", "channels_last": False, "compile": False, "cuda_graph": False, "num_workers": 4}
     monkeypatch.setattr(speed.os, "sched_getaffinity", lambda pid: range(12), raising=False)
     assert parts([]) == plain
+    assert parts([], GPU) == plain | {"channels_last": True}
+    assert parts(["--no-channels_last"], GPU) == plain
     assert parts(["--fast"]) == plain | {"channels_last": True}
     assert parts(["--fp16"]) == plain | {"amp": "bf16"}
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))

@@ -186,7 +186,8 @@ def images_per_sample(args: argparse.Namespace) -> int:
 
 def _domains_per_sample(args: argparse.Namespace) -> int:
     """Return how many images one sample has: one per source domain, unless the domains are concatenated."""
-    return 1 if args.image_uniform_sampling else max(1, len(args.dataset))
+    sources = [name for name in args.dataset if name != "null"]
+    return 1 if args.image_uniform_sampling else max(1, len(sources))
 
 
 def parse_eval_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -378,7 +379,7 @@ def _source_data(parser: Parser) -> None:
         nargs="*",
         type=str,
         default=["bdd100k"],
-        help="datasets to validate, and at the end a single source domain's own val split; null for none",
+        help="datasets to validate, and at the end the source domains' own val splits; null for none",
     )
     add("--val_every", type=int, default=1, help="validate after every N epochs, and always at the end")
     add(
@@ -771,15 +772,16 @@ def _check_ranges(args: argparse.Namespace) -> None:
 
 
 def _choose_validation(args: argparse.Namespace) -> None:
-    """Set `select_on` and `own_val`, the source domain that is validated besides --val_dataset.
+    """Set `select_on` and `own_val`, the source domains that are validated besides --val_dataset.
 
-    A run with one source domain validates that domain's own val split at the end, as the published code does.
+    A run validates its sources' own val splits at the end, as the published code does. The labels of a source
+    that is the only one choose best_.
     """
     validates = set(args.val_dataset) - {"null"}
-    single = len(args.dataset) == 1 and args.dataset != ["null"] and not args.adapt_dataset
-    own = args.dataset if validates and single else []
+    sources = [name for name in args.dataset if name != "null" and not args.adapt_dataset]
+    own = sources if validates else []
     if args.select_on is None:
-        args.select_on = own
+        args.select_on = own if len(own) == 1 else []
     if unknown := set(args.select_on) - {*args.val_dataset, *own}:
         raise UserError(f"--select_on {', '.join(sorted(unknown))} is not in --val_dataset")
     args.own_val = [name for name in own if name not in validates]

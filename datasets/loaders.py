@@ -236,13 +236,13 @@ def _val_loader(args: Namespace, name: str) -> DataLoader:
 
 
 def _own_val_loaders(args: Namespace) -> dict[str, DataLoader]:
-    """Return the loader of the only source domain's val split; none, and a warning, if that is not there."""
+    """Return the loaders of the sources' own val splits; a warning names one that is not there."""
     loaders = {}
     for name in getattr(args, "own_val", ()):
         try:
             loaders[name] = _val_loader(args, name)
         except UserError as error:
-            logger.warning("%s, the source domain, is not validated: %s", name, error)
+            logger.warning("%s, a source domain, is not validated: %s", name, error)
     return loaders
 
 

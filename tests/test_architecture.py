@@ -11,6 +11,7 @@ GROUND_FLOOR = (
     *("errors", "distributed", "files", "torch_files", "images", "classes", "pixels", "settings", "norms"),
     "checkpoint",
     "variants",
+    "resampling",
     "bars",
 )
 GROUND = {f"utils.{name}" for name in GROUND_FLOOR}

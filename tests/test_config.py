@@ -92,6 +92,10 @@ def test_global_batch_is_divided_among_processes(monkeypatch):
 
 
 def test_global_batch_is_divided_among_domains():
+    null = config.complete(
+        config.parse_train_args(["--global_batch_size", "8", "--dataset", "gtav", "null"]), 2, 19
+    )
+    assert null.bs_mult == 4 and config.images_per_step(null, 2) == 8
     two = ["--global_batch_size", "8", "--dataset", "gtav", "synthia"]
     args = config.complete(config.parse_train_args(two), 2, 19)
     assert args.bs_mult == 2 and config.images_per_step(args, 2) == 8

@@ -11,9 +11,7 @@ from PIL import Image
 from scipy.sparse import csr_array
 
 from transforms.pil import Croppable, pixels, to_tensor
-
-WEIGHT_BITS = 22  # Pillow's Resample.c, PRECISION_BITS
-SUPPORT = 2.0  # px, radius of the bicubic kernel
+from utils.resampling import BICUBIC, WEIGHT_BITS, filter_weights, integer_weights
 
 
 def bicubic_window(image: Croppable, height: int, width: int, box: tuple[int, int, int, int]) -> torch.Tensor:
@@ -45,28 +43,13 @@ def bicubic_table(size: int, scaled: int, first: int, last: int) -> tuple[csr_ar
     The result is (weights, start, stop): source pixels start..stop-1 are used, and the weights are an int32
     matrix (last - first, stop - start).
     """
-    step = size / scaled
-    stretch = max(step, 1.0)
-    centers = (np.arange(first, last) + 0.5) * step
-    begin = np.maximum((centers - SUPPORT * stretch + 0.5).astype(int), 0)
-    end = np.minimum((centers + SUPPORT * stretch + 0.5).astype(int), size)
-    pixels = begin[:, None] + np.arange((end - begin).max())
+    begin, end, weights = filter_weights(size, scaled, first, last, BICUBIC)
+    pixels = begin[:, None] + np.arange(weights.shape[1])
     inside = pixels < end[:, None]
-    weights = bicubic((pixels - centers[:, None] + 0.5) * (1.0 / stretch)) * inside
-    weights /= np.add.accumulate(weights, axis=1)[:, -1:]  # summed in Pillow's order
-    weights = np.trunc(weights * (1 << WEIGHT_BITS) + np.copysign(0.5, weights)).astype(np.int32)
     start, stop = int(begin[0]), int(end[-1])
     ends = np.append(0, np.cumsum(end - begin))
-    matrix = csr_array((weights[inside], pixels[inside] - start, ends), (last - first, stop - start))
-    return matrix, start, stop
-
-
-def bicubic(x: np.ndarray) -> np.ndarray:
-    """Return Keys' cubic kernel with a = -0.5 (IEEE TASSP 29(6), 1981) in Pillow's order of operations."""
-    a, x = -0.5, np.abs(x)
-    near = ((a + 2.0) * x - (a + 3.0)) * x * x + 1
-    far = (((x - 5) * x + 8) * x - 4) * a
-    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+    entries = integer_weights(weights)[inside], pixels[inside] - start, ends
+    return csr_array(entries, (last - first, stop - start)), start, stop
 
 
 def _apply(table: csr_array, values: torch.Tensor) -> torch.Tensor:

@@ -59,6 +59,22 @@ def normalize_levels(images: Tensor, colors: Colors = IMAGENET) -> Tensor:
     return images.float().div_(full).sub_(mean).div_(std)
 
 
+def grey_levels(image: Tensor) -> Tensor | None:
+    """Return the grey levels, uint8, of which `image` (..., 3, H, W) is ImageNet's normalization.
+
+    Returns None if they are not whole numbers in 0..255, within a hundredth.
+    """
+    full, mean, std = _constants(IMAGENET, image.device)
+    levels = torch.empty(image.shape, dtype=torch.uint8, device=image.device)
+    worst = image.new_zeros(())
+    for start in range(0, image.shape[-2], ROWS):
+        rows = ..., slice(start, start + ROWS), slice(None)
+        values = image[rows].mul(std).add_(mean).mul_(full)
+        levels[rows] = values.round().clamp_(0, 255)
+        worst = torch.maximum(worst, values.sub_(levels[rows]).abs_().max())
+    return levels if worst < 0.01 else None
+
+
 @cache
 def _constants(colors: Colors, device: torch.device) -> tuple[Tensor, ...]:
     """Return 255, and mean and std as (3, 1, 1), on a device."""

@@ -53,6 +53,17 @@ def test_columns_of_legacy_mapillary(number):
     assert (scored.numpy() == ARRAYS[f"legacy mapillary/{number}"]).all()
 
 
+def test_the_first_column_of_legacy_mapillary_is_rounded_half_to_even():
+    """2005 x 2000 px become 1539 x 1536: 1.5 columns too many on each side, so the first one is 2, not 1."""
+    column = (np.arange(2005) * 1539 // 2005 % 250).astype(np.uint8)
+    (square,) = PROTOCOLS["legacy"]
+    _, scored = square(
+        Image.new("RGB", (2005, 2000)), Image.fromarray(column[None].repeat(2000, 0)), None, None
+    )
+    assert scored.shape == (1536, 1536)
+    assert scored[0, 100] == 102
+
+
 @pytest.mark.parametrize("number", range(len(F10["target views"]["cases"])))
 def test_the_reference_of_target_views(number):
     case = F10["target views"]["cases"][number]

@@ -38,6 +38,13 @@ def test_starts_are_the_published_ones(case):
             assert abs(counts[start] - DRAWS * ours) <= 5 * np.sqrt(DRAWS * ours * (1 - ours)), (axis, start)
 
 
+@pytest.mark.parametrize("centroid", [None, (1, 1), (5, 20)])
+def test_a_smaller_image_is_in_the_middle(centroid):
+    """Crop 24 around 21 rows and 20 columns: 1 row before, 2 after; 2 columns on both sides."""
+    columns, rows = starts(21, 20, 24, centroid)
+    assert (columns.keys(), rows.keys()) == ({-2}, {-1})
+
+
 def test_the_centroid_moves_with_the_resized_image():
     """Scale 1.5: 24 x 40 px become 36 x 60, the centroid (13, 5) becomes (19, 7), cut off from 19.5 and 7.5.
 

@@ -77,7 +77,8 @@ def test_the_only_source_is_validated_at_the_end_and_chooses(town, capsys):
         (["--dataset", "gtav", "--val_dataset", "bdd100k", "--select_on", "bdd100k"], ["bdd100k"], ["gtav"]),
         (["--dataset", "gtav", "--val_dataset", "null"], [], []),
         (["--dataset", "gtav", "--val_dataset"], [], []),
-        (["--dataset", "gtav", "synthia", "--val_dataset", "bdd100k"], [], []),
+        (["--dataset", "gtav", "synthia", "--val_dataset", "bdd100k"], [], ["gtav", "synthia"]),
+        (["--dataset", "gtav", "null", "--val_dataset", "bdd100k"], ["gtav"], ["gtav"]),
         (["--dataset", "gtav", "--val_dataset", "bdd100k", "--select_on"], [], ["gtav"]),
     ],
 )

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from utils.errors import UserError
 from utils.evaluation import memory
+from utils.evaluation.resizing import Resizable
 from utils.evaluation.strips import classify_in_strips, windows_of
+from utils.resampling import BICUBIC, BILINEAR
 
 logger = logging.getLogger("robustnet.process")
 MODES = ("sliding", "pooling", "whole")
@@ -177,9 +179,9 @@ def predict(
       probabilities are averaged.
     - "whole": the logits of one pass over the unchanged image; `scales` and `flip` have no effect.
 
-    Images are resized with antialiasing, bilinear for "sliding" and bicubic for "pooling", logits bilinear
-    without it, all with half-pixel centres. Every pixel is averaged over its true number of windows (the
-    published evaluator mixes up the axes).
+    Images are resized with antialiasing, bilinear for "sliding" and bicubic for "pooling" (see
+    utils/evaluation/resizing.py), logits bilinear without it, all with half-pixel centres. Every pixel is
+    averaged over its true number of windows (the published evaluator mixes up the axes).
     A scaled image has at least one row and one column. Raises ValueError for an unknown mode, and UserError
     for a scale that is not above 0.
     """
@@ -193,12 +195,10 @@ def predict(
         raise ValueError("no scale is given; expected at least one, such as 1.0")
 
     batcher = net if isinstance(net, WindowBatcher) else WindowBatcher(net)
+    images = Resizable(image) if set(sizes) != {(height, width)} else None
     total: Tensor | None = None
     for scale, size in zip(scales, sizes, strict=True):
-        views = image
-        if size != (height, width):
-            filter_ = "bicubic" if mode == "pooling" else "bilinear"
-            views = F.interpolate(image, size, mode=filter_, antialias=True, align_corners=False)
+        views = images.resized(*size, BICUBIC if mode == "pooling" else BILINEAR) if images else image
         if flip:
             views = torch.cat([views, views.flip(-1)])
         window = int(crop * max(scale, 1)) if mode == "sliding" else max(size)
@@ -253,5 +253,6 @@ def _classify_large(
     height, width = image.shape[-2:]
     sizes = [_scaled_size(height, width, scale) for scale in scales]
     crops = [int(crop * max(scale, 1)) for scale in scales]
-    windows = windows_of(image, sizes, crops, flip, overlap, tile_boxes)
-    return classify_in_strips(image, windows, batcher)
+    source = Resizable(image)
+    windows = windows_of(source, sizes, crops, flip, overlap, tile_boxes)
+    return classify_in_strips(source, windows, batcher)

@@ -11,55 +11,15 @@ from typing import NamedTuple, overload
 import torch
 from torch import Tensor
 
+from utils.evaluation.resizing import Resizable, Span, Taps, used
+from utils.resampling import BILINEAR
+
 ROWS = 64  # of a block of scores, which is released as a whole
 Tiles = Callable[[int, int, int, float], list[tuple[int, int, int, int]]]
 Batches = Callable[[Sequence[Tensor]], Iterator[Tensor]]
 
 
-class Taps(NamedTuple):
-    """A linear map along one axis: output i is the sum over t of weight[t, i] * input[source[t, i]]."""
-
-    source: Tensor  # (T, n) int64
-    weight: Tensor  # (T, n) float32
-
-    def to(self, device: torch.device) -> "Taps":
-        return Taps(self.source.to(device), self.weight.to(device))
-
-    def apply(self, x: Tensor, dim: int) -> Tensor:
-        """Map `x` along `dim`, which is -1 or -2."""
-        total: Tensor | None = None
-        for index, weight in zip(self.source, self.weight, strict=True):
-            part = x.index_select(dim, index).mul_(weight if dim == -1 else weight[:, None])
-            total = part if total is None else total.add_(part)
-        assert total is not None  # there is a tap
-        return total
-
-
-def used(source: Tensor, weight: Tensor) -> Taps:
-    """Return the taps that have a weight anywhere."""
-    some = weight.any(1)
-    return Taps(source[some], weight[some].float())
-
-
-def enlarge_or_shrink(side: int, scaled: int, first: int, last: int) -> tuple[int, int, Taps]:
-    """Return how the px [first, last) of a side resized to `scaled` px come from px [low, high) of the image.
-
-    The filter is a triangle that is widened where the image shrinks, as in F.interpolate with antialias.
-    Returns low, high and taps from there.
-    """
-    ratio = side / scaled
-    support = max(ratio, 1.0)
-    centers = (torch.arange(first, last, dtype=torch.float64) + 0.5) * ratio
-    start = (centers - support + 0.5).long().clamp(min=0)
-    count = int(2 * support) + 2
-    index = start + torch.arange(count)[:, None]  # (T, n)
-    weight = (1 - ((index + 0.5 - centers) / support).abs()).clamp(min=0) * (index < side)
-    index = index.clamp(max=side - 1)
-    low, high = int(index.min()), int(index.max()) + 1
-    return low, high, used(index - low, weight / weight.sum(0))
-
-
-def scores_of_window(side: int, scaled: int, first: int, last: int, counts: Tensor) -> tuple[int, int, Taps]:
+def scores_of_window(side: int, scaled: int, first: int, last: int, counts: Tensor) -> Span:
     """Return which px [low, high) of a side the scores of the scaled px [first, last) reach, and the taps.
 
     The resizing is bilinear without antialiasing. `counts` (scaled,) are the windows over each px.
@@ -72,10 +32,10 @@ def scores_of_window(side: int, scaled: int, first: int, last: int, counts: Tens
     inside = (index >= first) & (index < last) & (weight > 0)
     reached = inside.any(0).nonzero().flatten()
     if not len(reached):
-        return 0, 0, Taps(index[:, :0], weight[:, :0].float())
+        return Span(0, 0, Taps(index[:, :0], weight[:, :0].float()))
     low, high = int(reached[0]), int(reached[-1]) + 1
     index, weight = index[:, low:high], (weight * inside / counts[index])[:, low:high]
-    return low, high, used((index - first).clamp(0, last - first - 1), weight)
+    return Span(low, high, used((index - first).clamp(0, last - first - 1), weight.float()))
 
 
 class Window(NamedTuple):
@@ -83,16 +43,16 @@ class Window(NamedTuple):
 
     scale: int  # position of the scale
     mirrored: bool
-    rows: tuple[int, int, Taps]  # of the image, from which the window is resized
-    columns: tuple[int, int, Taps]
-    to_rows: tuple[int, int, Taps]  # of the image, which its scores reach
-    to_columns: tuple[int, int, Taps]
+    rows: Span  # of the image, from which the window is resized
+    columns: Span
+    to_rows: Span  # of the image, which its scores reach
+    to_columns: Span
 
 
 class _Pixels(Sequence[Tensor]):
     """The pixels (3, h, w) of windows, made when they are asked for."""
 
-    def __init__(self, image: Tensor, windows: Sequence[Window]) -> None:
+    def __init__(self, image: Resizable, windows: Sequence[Window]) -> None:
         self.image, self.windows = image, windows
 
     def __len__(self) -> int:
@@ -108,29 +68,24 @@ class _Pixels(Sequence[Tensor]):
         return self._make(self.windows[index])
 
     def _make(self, window: Window) -> Tensor:
-        (top, bottom, down), (left, right, across) = window.rows, window.columns
-        pixels = down.apply(across.apply(self.image[:, top:bottom, left:right], -1), -2)
+        pixels = self.image.part(window.rows, window.columns)
         return pixels.flip(-1) if window.mirrored else pixels
 
 
 def windows_of(
-    image: Tensor,
+    image: Resizable,
     sizes: Sequence[tuple[int, int]],
     crops: Sequence[int],
     flip: bool,
     overlap: float,
     tiles: Tiles,
 ) -> list[Window]:
-    """List the windows of the image (3, H, W) from top to bottom.
+    """List the windows of an image (3, H, W) from top to bottom.
 
     They have `crops` px in the image at `sizes` (height, width); `tiles` is inference.tile_boxes.
     """
-    height, width = image.shape[-2:]
-    device, found = image.device, []
-
-    def on_device(part: tuple[int, int, Taps]) -> tuple[int, int, Taps]:
-        return part[0], part[1], part[2].to(device)
-
+    height, width = image.image.shape[-2:]
+    device, found = image.image.device, []
     for scale, ((h, w), crop) in enumerate(zip(sizes, crops, strict=True)):
         boxes = tiles(h, w, crop, overlap)
         rows, columns = ({(box[i], box[i + 2]) for box in boxes} for i in (1, 0))
@@ -138,8 +93,8 @@ def windows_of(
         share = len(sizes) * (1 + flip)
         vertical = {
             span: (
-                on_device(enlarge_or_shrink(height, h, *span)),
-                on_device(scores_of_window(height, h, *span, down * share)),
+                image.span(height, h, *span, BILINEAR),
+                scores_of_window(height, h, *span, down * share).to(device),
             )
             for span in rows
         }
@@ -147,8 +102,8 @@ def windows_of(
             spans = {(w - x2, w - x1) for x1, x2 in columns} if mirrored else columns
             over = across.flip(0) if mirrored else across
             for left, right in sorted(spans):
-                source = on_device(enlarge_or_shrink(width, w, left, right))
-                target = on_device(scores_of_window(width, w, left, right, over))
+                source = image.span(width, w, left, right, BILINEAR)
+                target = scores_of_window(width, w, left, right, over).to(device)
                 for _, (from_rows, to_rows) in sorted(vertical.items(), key=lambda item: item[0]):
                     found.append(Window(scale, mirrored, from_rows, source, to_rows, target))
     return sorted(found, key=lambda window: (window.to_rows[0], window.scale))
@@ -162,13 +117,13 @@ def _coverage(side: int, spans: set[tuple[int, int]]) -> Tensor:
     return counts
 
 
-def classify_in_strips(image: Tensor, windows: Sequence[Window], batches: Batches) -> Tensor:
+def classify_in_strips(image: Resizable, windows: Sequence[Window], batches: Batches) -> Tensor:
     """Return the classes, uint8 (H, W), of an image (3, H, W) from its windows.
 
     `batches` turns windows (3, h, w) of one size into batches of logits (n, K, h, w).
     """
-    height, width = image.shape[-2:]
-    pred = torch.zeros(height, width, dtype=torch.uint8, device=image.device)
+    height, width = image.image.shape[-2:]
+    pred = torch.zeros(height, width, dtype=torch.uint8, device=image.image.device)
     blocks: dict[int, Tensor] = {}
     done = 0
     while done < len(windows):

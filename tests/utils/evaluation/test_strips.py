@@ -7,7 +7,9 @@ from torch import nn
 
 from utils.evaluation import strips
 from utils.evaluation.inference import WindowBatcher, classify, predict
-from utils.evaluation.strips import enlarge_or_shrink, scores_of_window
+from utils.evaluation.resizing import Resizable
+from utils.evaluation.strips import scores_of_window
+from utils.resampling import BILINEAR
 
 Output = namedtuple("Output", "logits")
 
@@ -38,7 +40,7 @@ def test_resizing_of_a_part_is_that_of_the_whole(side, scaled):
     line = picture(1, side)
     whole = F.interpolate(line, (1, scaled), mode="bilinear", antialias=True, align_corners=False)
     for first, last in ((0, scaled), (scaled // 3, scaled // 3 + 1), (scaled // 2, scaled)):
-        low, high, taps = enlarge_or_shrink(side, scaled, first, last)
+        low, high, taps = Resizable(line).span(side, scaled, first, last, BILINEAR)
         torch.testing.assert_close(taps.apply(line[..., low:high], -1), whole[..., first:last])
     back = F.interpolate(whole, (1, side), mode="bilinear", align_corners=False)
     parts = torch.zeros_like(back)

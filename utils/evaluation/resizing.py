@@ -1,0 +1,86 @@
+"""Resizing of images, whole or in parts, and of scores: weighted sums along one axis after the other.
+
+The published code resizes images of 8 bits with Pillow. An image that is ImageNet's normalization of such
+grey levels is resized to the same levels, to the bit. Others, as those normalized by their own mean and
+standard deviation, are resized as floats.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from utils.pixels import grey_levels, normalize_levels
+from utils.resampling import WEIGHT_BITS, Filter, filter_weights, integer_weights
+
+
+class Taps(NamedTuple):
+    """A linear map along one axis: output i is the sum over t of weight[t, i] * input[source[t, i]].
+
+    Integer weights are in units of 2**-WEIGHT_BITS. Their sums are rounded to 0..255.
+    """
+
+    source: Tensor  # (T, n) int64
+    weight: Tensor  # (T, n) float32 or int32
+
+    def to(self, device: torch.device) -> "Taps":
+        return Taps(self.source.to(device), self.weight.to(device))
+
+    def apply(self, x: Tensor, dim: int) -> Tensor:
+        """Map `x` along `dim`, which is -1 or -2."""
+        total: Tensor | None = None
+        for index, weight in zip(self.source, self.weight, strict=True):
+            part = x.index_select(dim, index) * (weight if dim == -1 else weight[:, None])
+            total = part if total is None else total.add_(part)
+        assert total is not None  # there is a tap
+        if total.is_floating_point():
+            return total
+        return total.add_(1 << (WEIGHT_BITS - 1)).bitwise_right_shift_(WEIGHT_BITS).clamp_(0, 255)
+
+
+def used(source: Tensor, weight: Tensor) -> Taps:
+    """Return the taps that have a weight anywhere."""
+    some = weight.any(1)
+    return Taps(source[some], weight[some])
+
+
+class Span(NamedTuple):
+    """Which px [low, high) of an axis are used, and how, counted from `low`."""
+
+    low: int
+    high: int
+    taps: Taps
+
+    def to(self, device: torch.device) -> "Span":
+        return self._replace(taps=self.taps.to(device))
+
+
+class Resizable:
+    """Normalized images (..., 3, H, W), float32, of which parts are resized."""
+
+    def __init__(self, image: Tensor) -> None:
+        self.image, self.levels = image, grey_levels(image)
+
+    def span(self, side: int, scaled: int, first: int, last: int, filter_: Filter) -> Span:
+        """Return how the px [first, last) of a side resized to `scaled` px are made."""
+        begin, _, weights = filter_weights(side, scaled, first, last, filter_)
+        index = np.minimum(begin[:, None] + np.arange(weights.shape[1]), side - 1)
+        low, high = int(index.min()), int(index.max()) + 1
+        values = weights.astype(np.float32) if self.levels is None else integer_weights(weights)
+        taps = used(torch.from_numpy(index.T - low), torch.from_numpy(values.T.copy()))
+        return Span(low, high, taps.to(self.image.device))
+
+    def part(self, rows: Span, columns: Span) -> Tensor:
+        """Return the part of the resized images that the spans make, normalized."""
+        area = ..., slice(rows.low, rows.high), slice(columns.low, columns.high)
+        if self.levels is None:
+            return rows.taps.apply(columns.taps.apply(self.image[area], -1), -2)
+        return normalize_levels(rows.taps.apply(columns.taps.apply(self.levels[area], -1), -2))
+
+    def resized(self, height: int, width: int, filter_: Filter) -> Tensor:
+        """Return the whole images in another size, (..., 3, height, width)."""
+        if self.image.shape[-2:] == (height, width):
+            return self.image
+        rows = self.span(self.image.shape[-2], height, 0, height, filter_)
+        return self.part(rows, self.span(self.image.shape[-1], width, 0, width, filter_))

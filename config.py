@@ -31,6 +31,7 @@ KITTI_DIR = "data/kitti"
 FOLDER_DIR = "data/folder"
 
 COLORED = ("gtav", "cityscapes")  # datasets whose colours utils/pixels.py knows
+MOST_BINS = 1000  # of --calibration
 TEST_MODE_ITERATIONS = 7  # of each epoch
 INFERENCE_MODES = ("sliding", "pooling", "whole")
 NULL_NAMES = ("null", "null_loader")  # of the dataset without images
@@ -197,7 +198,7 @@ def parse_eval_args(argv: list[str] | None = None) -> argparse.Namespace:
     cannot work. Flags without effect are listed in one warning.
     """
     args = _parse("eval", argv)
-    checks = _check_scored_data, _check_corruptions, _check_inference, _check_records
+    checks = _check_scored_data, _check_corruptions, _check_inference, _check_measures, _check_records
     _warn_of_idle(args, [check(args) for check in checks])
     args.pretrained = "none"
     return args
@@ -264,6 +265,7 @@ def get_parser(program: str) -> Parser:
             _corruptions,
             _checkpoint,
             _inference,
+            _measures,
             _eval_records,
             _data_paths,
             _layers,
@@ -1081,15 +1083,21 @@ def _inference(parser: Parser) -> None:
     )
 
 
+def _scales(flag: str, text: str) -> list[float]:
+    """Return numbers separated by commas; UserError for others than scales."""
+    try:
+        scales = [float(scale) for scale in text.split(",")]
+    except ValueError:
+        raise UserError(f"{flag} takes numbers separated by commas, not {text!r}") from None
+    if impossible := [scale for scale in scales if not 0 < scale < math.inf]:
+        raise UserError(f"{flag} takes finite numbers above 0, not {impossible[0]}")
+    return scales
+
+
 def _check_inference(args: argparse.Namespace) -> Idle:
     """Check the flags of inference and turn `scales` into numbers."""
     _check_layers(args)
-    try:
-        args.scales = [1.0] if args.single_scale else [float(scale) for scale in args.scales.split(",")]
-    except ValueError:
-        raise UserError(f"--scales takes numbers separated by commas, not {args.scales!r}") from None
-    if impossible := [scale for scale in args.scales if not 0 < scale < math.inf]:
-        raise UserError(f"--scales takes finite numbers above 0, not {impossible[0]}")
+    args.scales = [1.0] if args.single_scale else _scales("--scales", args.scales)
     if args.crop_size < 1 or not 0 <= args.sliding_overlap < 1:
         raise UserError(
             f"windows need a --crop_size of at least 1 px and 0 <= --sliding_overlap < 1, "
@@ -1105,6 +1113,48 @@ def _check_inference(args: argparse.Namespace) -> Idle:
     if args.single_scale:
         idle["with --single_scale"] = ["scales"]
     return idle
+
+
+def _measures(parser: Parser) -> None:
+    add = parser.add_argument_group("what else is measured").add_argument
+    add(
+        "--calibration",
+        nargs="?",
+        type=int,
+        const=15,
+        default=0,
+        metavar="BINS",
+        help="expected calibration error and reliability diagram, with this number of bins; alone: 15",
+    )
+    add(
+        "--boundary_iou",
+        nargs="?",
+        type=float,
+        const=0.02,
+        default=0.0,
+        metavar="RATIO",
+        help="IoU of bands along edges, this share of the image's diagonal wide; alone: 0.02",
+    )
+    add(
+        "--scale_sweep",
+        type=str,
+        default="",
+        help="also score every one of these scales on its own, separated by commas: 0.5,1.0,2.0",
+    )
+
+
+def _check_measures(args: argparse.Namespace) -> Idle:
+    """Check what is measured, and add the datasets at each of the scales to `val_dataset`."""
+    if "calibration" in args.given and not 1 <= args.calibration <= MOST_BINS:
+        raise UserError(f"--calibration takes a number of bins from 1 to {MOST_BINS}, not {args.calibration}")
+    if "boundary_iou" in args.given and not 0 < args.boundary_iou < 1:
+        raise UserError(f"--boundary_iou takes a share of the diagonal in (0, 1), not {args.boundary_iou}")
+    if args.scale_sweep:
+        scales = sorted(set(_scales("--scale_sweep", args.scale_sweep)))
+        if args.corruption:
+            raise UserError("--scale_sweep and --corruption cannot be combined: evaluate once with each")
+        args.val_dataset = variants.entries(args.val_dataset, [], [], scales)
+    return {}
 
 
 def _eval_records(parser: Parser) -> None:
@@ -1141,7 +1191,7 @@ def place_results(args: argparse.Namespace, snapshot: Path) -> argparse.Namespac
     if not {"exp_name", "exp"} & args.given or not args.exp_name:
         names = {variants.parse(name).dataset for name in args.val_dataset}
         one_name = f"eval_{min(names)}" if len(names) == 1 else "eval"
-        one_name += "" if names >= {*args.val_dataset} else "_corrupted"
+        one_name += "_corrupted" if args.corruption else "_scales" if args.scale_sweep else ""
         kind = re.match(r"(?:best|ema)_.+?(?=_epoch_)", snapshot.name)  # last_... has the plain name
         args.exp_name = f"{one_name}_{kind[0]}" if kind else one_name
     return args

@@ -27,6 +27,7 @@ from utils import bars, checkpoint, distributed, settings
 from utils.classes import ClassTable
 from utils.errors import UserError
 from utils.evaluation import memory, report, robustness
+from utils.evaluation.counts import Measures
 from utils.evaluation.fingerprint import fingerprints
 from utils.evaluation.folder import PICTURES, ResultFolder
 from utils.evaluation.inference import window_batcher
@@ -64,19 +65,21 @@ def evaluate_datasets(args: argparse.Namespace, device: torch.device) -> int:
     folder.check_writable()
     use_recorded_roots(args)
     loaders = loaders_of(args, args.image_in)  # a missing dataset is found before the network is loaded
+    check_labels(args, loaders)
     net = load_network(args, device)
     image_in = image_in_of(args, net)
     if image_in != args.image_in:
         loaders = loaders_of(args, image_in)
     batcher = window_batcher(net, device, args.max_memory_gb)
     bar = bars.Bar("evaluation", sum(len(loader.sampler.indices) for loader in loaders.values()))
-    evaluation = Evaluation(batcher, device, net.classes, protocol_of(args, image_in), folder, bar)
+    measures = Measures(args.calibration, args.boundary_iou)
+    evaluation = Evaluation(batcher, device, net.classes, protocol_of(args, image_in), folder, bar, measures)
     reference = robustness.read_reference(
         args.corruption_reference, args.val_dataset, evaluation.protocol.to_dict()
     )
     data = {name: data_of(loader) for name, loader in loaders.items()}
     kinds = {name: pictures_of(args, name) for name in loaders}
-    same = evaluation.protocol.to_dict() | {"snapshot_sha256": snapshot_sha256}
+    same = evaluation.protocol.to_dict() | measures.to_dict() | {"snapshot_sha256": snapshot_sha256}
     names = {name: list(images) for name, images in data.items()}
     distributed.from_first_rank(
         lambda: folder.prepare(same, names, kinds, resume=args.resume, overwrite=args.overwrite)
@@ -97,11 +100,12 @@ def evaluate_datasets(args: argparse.Namespace, device: torch.device) -> int:
         part=(folder.index, folder.count),
         reference=reference,
         unfinished=list(loaders),
+        measures=measures,
     )
     same |= {"dump_images": args.dump_images}
     for name, loader in loaders.items():
         recorder = recorder_of(name, evaluation, same, data[name], kinds[name], args.resume)
-        left_out = evaluate_unfinished(evaluation, loader, recorder, args.profile)
+        left_out = evaluate_unfinished(evaluation.of(name), loader, recorder, args.profile)
         counts = recorder.progress.gather()
         peak = max(distributed.all_gather_objects(peak_memory(device)))
         results = replace(results, peak_gpu_memory_gib=peak, unfinished=results.unfinished[1:])
@@ -143,6 +147,15 @@ def loaders_of(args: argparse.Namespace, image_in: bool) -> dict[str, DataLoader
     """Return a loader for each dataset; UserError for a dataset that is unknown or not there."""
     args = argparse.Namespace(**vars(args) | {"image_in": image_in})
     return {name: setup_eval_loader(args, name) for name in args.val_dataset}
+
+
+def check_labels(args: argparse.Namespace, loaders: Mapping[str, DataLoader]) -> None:
+    """Raise UserError for flags that need labels, if no dataset has any."""
+    samples = [sample for loader in loaders.values() for sample in base_of(loader).samples]
+    flags = [f"--{flag}" for flag in ("calibration", "boundary_iou", "scale_sweep") if getattr(args, flag)]
+    if flags and samples and all(sample.label is None for sample in samples):
+        names = ", ".join(name for name in loaders if not parse(name).is_variant)
+        raise UserError(f"{' and '.join(flags)} need labels, but split {args.split} of {names} has none")
 
 
 def load_network(args: argparse.Namespace, device: torch.device) -> network.Segmenter:

@@ -19,6 +19,7 @@ from utils.errors import UserError
 from utils.evaluation.folder import ResultFolder, picture_file
 from utils.evaluation.html_report import document
 from utils.evaluation.saved import Saved, read_named
+from utils.evaluation.scores import METRICS
 from utils.evaluation.tables import percent
 from utils.exit import exit_cleanly
 from utils.files import below, write_text
@@ -73,7 +74,8 @@ def page(names: tuple[str, str], runs: tuple[Saved, Saved], count: int, folder: 
 
 def _protocols(names: tuple[str, str], runs: tuple[Saved, Saved]) -> str:
     """Say how the images were predicted, and in what the two runs differ."""
-    first, second = (dict(run.protocol) for run in runs)
+    both = runs[0].measures.keys() & runs[1].measures.keys()
+    first, second = (dict(run.protocol) | {flag: run.measures[flag] for flag in both} for run in runs)
     differ = sorted(key for key in {*first, *second} if first.get(key) != second.get(key))
     texts = [f"{key} {first.get(key)} and {second.get(key)}" for key in differ]
     how = f"{first.get('mode')}, split {first.get('split')}, {len(runs[0].classes)} classes"
@@ -82,14 +84,21 @@ def _protocols(names: tuple[str, str], runs: tuple[Saved, Saved]) -> str:
 
 
 def _table(names: tuple[str, str], runs: tuple[Saved, Saved], datasets: list[str]) -> str:
-    """Return the table: mean IoU of both runs and the difference, then the differences by class."""
+    """Return the table: metrics of both runs and their differences, then the differences of IoU by class."""
     heads = "".join(f"<th><a href='#{quote(name)}'>{escape(name)}</a></th>" for name in datasets)
-    rows = [f"<tr><th>mIoU (%)</th>{heads}</tr>"]
-    for name, run in zip(names, runs, strict=True):
-        cells = "".join(f"<td>{percent(run.means[dataset])}</td>" for dataset in datasets)
-        rows.append(f"<tr class=mean><td>{escape(name)}</td>{cells}</tr>")
-    gains = [runs[1].means[dataset] - runs[0].means[dataset] for dataset in datasets]
-    rows.append(f"<tr class=mean><td>difference</td>{''.join(map(_gain, gains))}</tr>")
+    rows = []
+    for metric, title in METRICS.items():
+        values = [[run.value(dataset, metric) for dataset in datasets] for run in runs]
+        gains = [after - before for before, after in zip(*values, strict=True)]
+        if metric != "mean_iu" and all(map(math.isnan, gains)):
+            continue
+        rows.append(f"<tr><th>{title} (%)</th>{'' if rows else heads}</tr>")
+        for name, scores in zip(names, values, strict=True):
+            cells = "".join(f"<td>{percent(score)}</td>" for score in scores)
+            rows.append(f"<tr class=mean><td>{escape(name)}</td>{cells}</tr>")
+        cells = "".join(_gain(gain, lower_is_better=metric == "ece") for gain in gains)
+        rows.append(f"<tr class=mean><td>difference</td>{cells}</tr>")
+    rows.append("<tr><th>IoU by class (%), difference</th></tr>")
     for i, name in enumerate(runs[0].classes):
         gains = [runs[1].ious[dataset][i] - runs[0].ious[dataset][i] for dataset in datasets]
         if not all(map(math.isnan, gains)):
@@ -97,11 +106,11 @@ def _table(names: tuple[str, str], runs: tuple[Saved, Saved], datasets: list[str
     return f"<div class=scroll><table class=domains>{''.join(rows)}</table></div>"
 
 
-def _gain(value: float) -> str:
-    """Return a table cell with a signed difference in percent points, green above 0 and red below."""
+def _gain(value: float, lower_is_better: bool = False) -> str:
+    """Return a table cell with a signed difference in percent points, green if it is better, else red."""
     if math.isnan(value):
         return "<td>-</td>"
-    color = "46,125,80" if value > 0 else "205,32,44"
+    color = "46,125,80" if (value < 0 if lower_is_better else value > 0) else "205,32,44"
     shade = min(0.6, 2 * abs(value))
     return f"<td style='background:rgba({color},{shade:.2f})'>{100 * value:+.2f}</td>"
 

@@ -19,7 +19,7 @@ from datasets import DATASETS
 from utils.errors import UserError
 from utils.evaluation import tables
 from utils.evaluation.saved import Saved, differences, read
-from utils.evaluation.scores import network_name
+from utils.evaluation.scores import METRICS, network_name
 from utils.exit import exit_cleanly
 from utils.files import named_path
 
@@ -55,6 +55,8 @@ def main() -> None:
     named: defaultdict[str, list[Saved]] = defaultdict(list)
     if not (args.runs or args.published):
         raise UserError("name a run, or published numbers with --published")
+    if args.published and args.metric != "mean_iu":
+        raise UserError(f"--published has the mean IoU only; leave it out with --metric {args.metric}")
     for text in args.runs:
         name, given = named_path(text)
         path = Path(given)
@@ -70,7 +72,7 @@ def main() -> None:
             for run in runs
             for reason in unlike_published(run, PUBLISHED[title])
         }
-        rows[label + MARK * bool(reasons)] = [run.main_means for run in runs]
+        rows[label + MARK * bool(reasons)] = [run.main_values(args.metric) for run in runs]
         if reasons:
             notes.append(f"† {label}: not comparable with the published numbers: {'; '.join(reasons)}")
     for title in args.published:
@@ -86,8 +88,9 @@ def main() -> None:
         raise UserError(f"--seen {', '.join(sorted(unknown))} is not a dataset; the runs have {names}")
     every = [run for runs in named.values() for run in runs]
     table = tables.markdown_table if args.markdown else tables.text_table
-    print("\n".join([table(tables.seed_rows(rows, seen, numbered=True)), *_protocols(every), *notes]))
-    if different := differences(every):
+    shown = tables.seed_rows(rows, seen, numbered=True, title=METRICS[args.metric])
+    print("\n".join([table(shown), *_protocols(every), *notes]))
+    if different := differences(every) + _differences_of_measures(every, args.metric):
         print(f"\nnot comparable: the runs differ in {'; '.join(different)}")
 
 
@@ -106,8 +109,20 @@ def _parse() -> argparse.Namespace:
         default=[],
         help="add published numbers and mark their training domains; may be repeated",
     )
+    parser.add_argument("--metric", choices=METRICS, default="mean_iu", help="what the table shows")
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     return parser.parse_args()
+
+
+def _differences_of_measures(runs: Sequence[Saved], metric: str) -> list[str]:
+    """Say in which bins or width of bands the runs differ; UserError if none measured `metric`."""
+    if metric == "mean_iu":
+        return []
+    flag = {"ece": "calibration"}.get(metric, metric)
+    values = {str(run.measures.get(flag)) for run in runs}
+    if values == {"None"}:
+        raise UserError(f"no run has the {METRICS[metric]}; evaluate them with --{flag}")
+    return [f"--{flag} {' or '.join(sorted(values))}"] if len(values) > 1 else []
 
 
 def _protocols(runs: Sequence[Saved]) -> list[str]:

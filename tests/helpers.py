@@ -13,6 +13,7 @@ import tempfile
 import termios
 import threading
 import zipfile
+from collections import namedtuple
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from PIL import Image
 from tensorboardX.proto import event_pb2
+from torch import nn
 
 import config
 import train
@@ -282,6 +284,23 @@ def rename_in_pickle(path, old, new):
 
 
 # Datasets.
+
+
+Output = namedtuple("Output", "logits")
+
+
+class Tiny(nn.Module):
+    """A network of one random convolution with 3x3 px."""
+
+    classifiers = ("final2",)
+
+    def __init__(self, num_classes=19, wt_layer=(0,) * 7, pretrained=None):
+        super().__init__()
+        self.final2 = nn.Conv2d(3, num_classes, 3, padding=1)
+        self.layer0, self.layer1 = nn.Identity(), nn.Identity()
+
+    def forward(self, image):
+        return Output(self.final2(image))
 
 
 def no_transform(image, label, centroid, rng):

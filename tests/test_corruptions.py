@@ -2,41 +2,22 @@
 
 import json
 import re
-from collections import namedtuple
 
 import pytest
 import torch
-from torch import nn
 
 import config
 import eval as evaluation
 from datasets.loaders import setup_eval_loader
 from datasets.toy_city import write_toy_city
 from network import ARCHS, get_net
-from tests.helpers import run_command, run_processes, torchrun
+from tests.helpers import Tiny, run_command, run_processes, torchrun
 from utils import checkpoint
 from utils.errors import UserError
 from utils.evaluation import saved
 from utils.variants import COMMON, EXTRA
 
 FEW = ["gaussian_noise", "glass_blur", "frost"]
-
-
-Output = namedtuple("Output", "logits")
-
-
-class Tiny(nn.Module):
-    """A network of one random convolution with 3x3 px."""
-
-    classifiers = ("final2",)
-
-    def __init__(self, num_classes=19, wt_layer=(0,) * 7, pretrained=None):
-        super().__init__()
-        self.final2 = nn.Conv2d(3, num_classes, 3, padding=1)
-        self.layer0, self.layer1 = nn.Identity(), nn.Identity()
-
-    def forward(self, image):
-        return Output(self.final2(image))
 
 
 @pytest.fixture(scope="module")

@@ -63,3 +63,15 @@ def test_other_protocols_and_wrong_runs_are_said(runs, tmp_path):
     assert "mode whole and sliding" in (tmp_path / "out/index.html").read_text()
     with pytest.raises(UserError, match="different names"):
         main([f"a={runs[0]}", f"a={other}", "--out", str(tmp_path / "out")])
+
+
+def test_other_metrics_are_compared_where_both_runs_have_them(runs, tmp_path):
+    """ECE 20 and 15 is 5 less, which is green; the first run has no boundary IoU."""
+    for run, more in zip(runs, ({"ece": 0.2}, {"ece": 0.15, "boundary_iou": 0.3}), strict=True):
+        record = json.loads((run / "results.json").read_text())
+        record["metrics"]["gtav"] |= more
+        (run / "results.json").write_text(json.dumps(record))
+    main([f"base={runs[0]}", f"isw={runs[1]}", "--out", str(tmp_path / "out")])
+    text = (tmp_path / "out/index.html").read_text()
+    assert "<th>ECE (%)</th>" in text and "boundary IoU" not in text
+    assert "<td style='background:rgba(46,125,80,0.10)'>-5.00</td>" in text

@@ -168,3 +168,23 @@ def test_a_path_with_an_equals_sign(write, tmp_path, monkeypatch, capsys):
     assert "36.00" in "".join(printed(monkeypatch, capsys, "lr=0.1"))
     (row,) = [line for line in printed(monkeypatch, capsys, "isw=lr=0.1/results.json") if "36.00" in line]
     assert row.startswith("isw ")
+
+
+def test_other_metrics(write, monkeypatch, capsys):
+    """ECE of 10 and 14: 12 +- 2.83 (8 / 1, n - 1 = 1). The mean IoU stays the default."""
+    runs = []
+    for name, ece in (("a", 0.1), ("b", 0.14)):
+        folder = write(name, gtav=0.5)
+        record = json.loads((folder / "results.json").read_text())
+        record["metrics"]["gtav"] |= {"ece": ece}
+        record["measures"] = {"calibration": 15 if name == "a" else 10}
+        (folder / "results.json").write_text(json.dumps(record))
+        runs.append(f"isw={folder}")
+    lines = printed(monkeypatch, capsys, *runs, "--metric", "ece")
+    assert lines[0].split() == ["ECE", "(%)", "gtav", "mean"] and "12.00 ± 2.83" in lines[1]
+    assert lines[-1] == "not comparable: the runs differ in --calibration 10 or 15"
+    assert printed(monkeypatch, capsys, *runs)[1].split()[:2] == ["isw", "50.00"]
+    with pytest.raises(UserError, match="no run has the boundary IoU; evaluate them with --boundary_iou"):
+        printed(monkeypatch, capsys, *runs, "--metric", "boundary_iou")
+    with pytest.raises(UserError, match="--published has the mean IoU only"):
+        printed(monkeypatch, capsys, "--published", "robustnet_gtav", "--metric", "ece")

@@ -17,7 +17,8 @@ from utils.files import printable, remove_stale
 
 REPORT = ("results.json", "results.csv", "images.csv", "results.md", "index.html")
 PICTURES = ("pred", "rgb", "compose", "diff")
-CHECKED_AGAIN = ("dump_images", "format")  # settings that decide which files there are, not which scores
+# Settings that decide what is written, not the mean IoU.
+CHECKED_AGAIN = ("dump_images", "format", "calibration", "boundary_iou")
 
 
 @dataclass(frozen=True)

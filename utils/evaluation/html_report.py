@@ -7,11 +7,21 @@ from pathlib import Path
 from urllib.parse import quote
 
 from utils.classes import ClassTable
+from utils.evaluation.calibration import reliability
 from utils.evaluation.folder import ResultFolder, picture_file
 from utils.evaluation.metrics import Summary
-from utils.evaluation.robustness import Robustness, rows
+from utils.evaluation.reliability_diagram import LEGEND, diagram
+from utils.evaluation.reliability_diagram import STYLE as DIAGRAM_STYLE
 from utils.evaluation.scores import DatasetScores, Results, averaged_classes
-from utils.evaluation.tables import dataset_rows, percent, subset_scores
+from utils.evaluation.tables import (
+    VariantTables,
+    class_columns,
+    dataset_rows,
+    measured,
+    percent,
+    subset_scores,
+    variant_tables,
+)
 from utils.visualize import RIGHT, UNLABELLED, WRONG
 
 LARGE = ("compose", "rgb", "diff")  # the pictures of --dump_images that the page links to
@@ -43,6 +53,7 @@ td:first-child, th:first-child { text-align: left }
 .domains td:first-child, .domains th:first-child { padding-left: 0 }
 .domains .mean td { font-size: 19px; padding: 7px 10px }
 .domains .mean td:first-child { padding-left: 0 }
+.scroll + .scroll { margin-top: 18px }
 summary { color: var(--quiet); cursor: pointer; margin-top: 8px }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 18px; margin: 0 }
 dt { color: var(--quiet) }
@@ -97,7 +108,7 @@ def page(results: Results, facts: Mapping[str, str], folder: Path) -> str:
         for name, scores in results.datasets.items()
         if results.has_own_table(name)
     )
-    tables = "".join(_robustness(name, *runs) for name, runs in results.robustness.items())
+    tables = "".join(map(_variants, variant_tables(results)))
     terms = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items())
     body = f"{_overview(results)}{tables}{sections}<section><h2>How</h2><dl>{terms}</dl></section>"
     return document(results.run, body)
@@ -107,7 +118,7 @@ def document(title: str, body: str) -> str:
     """Return a whole page of `body`, HTML, in this module's style."""
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title>"
     view = '<meta name=viewport content="width=device-width, initial-scale=1">'
-    return f"{head}{view}<style>{STYLE}</style><main>{body}</main></html>\n"
+    return f"{head}{view}<style>{STYLE}{DIAGRAM_STYLE}</style><main>{body}</main></html>\n"
 
 
 def _overview(results: Results) -> str:
@@ -115,6 +126,9 @@ def _overview(results: Results) -> str:
     protocol, classes = results.protocol, results.classes
     title = f"{protocol.title()}; {len(classes)} classes; {averaged_classes(results.counted)}"
     header, *rows = dataset_rows(results)
+    lines = [["mean", *row[1:]] for row in rows]
+    for metric, name in results.metrics.items():
+        lines += [[name, *row[1:]] for row in dataset_rows(results, metric)[1:] if metric != "mean_iu"]
     shown = {name: summary for name, (_, summary) in results.labelled.items() if results.has_own_table(name)}
     names = [*shown]
     links = [
@@ -123,8 +137,7 @@ def _overview(results: Results) -> str:
     heads = [escape(header[0]), *links, *map(escape, header[len(names) + 1 :])]
     cells = "".join(f"<th>{cell}</th>" for cell in heads)
     means = "".join(
-        f"<tr class=mean>{''.join(f'<td>{escape(cell)}</td>' for cell in ['mean', *row[1:]])}</tr>"
-        for row in rows
+        f"<tr class=mean>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines
     )
     present, absent = "", []
     for i, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True)):
@@ -140,13 +153,15 @@ def _overview(results: Results) -> str:
     return f"{head}<section>{table}{starred}{_absent(absent)}</section>"
 
 
-def _robustness(name: str, run: Robustness, reference: Robustness | None) -> str:
-    """Return the section of a dataset under corruptions."""
-    header, *lines = rows(run, reference)
-    cells = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
-    table = f"<div class=scroll><table class=domains><tr>{cells}</tr>{body}</table></div>"
-    return f"<section><h2>{escape(name)} under corruptions</h2>{table}</section>"
+def _variants(tables: VariantTables) -> str:
+    """Return the section of a dataset under corruptions, or of scales."""
+    shown = ""
+    for header, *lines in tables.tables:
+        cells = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+        body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
+        shown += f"<div class=scroll><table class=domains><tr>{cells}</tr>{body}</table></div>"
+    note = f"<p>{escape(tables.note)}</p>" if tables.note else ""
+    return f"<section><h2>{escape(tables.title)}</h2>{shown}{note}</section>"
 
 
 def _iou_cell(iou: float) -> str:
@@ -167,12 +182,13 @@ def _section(name: str, scores: DatasetScores, results: Results, large: Path, fo
     if summary is None:
         return f"<section>{title}<p>{count} without labels, so no scores</p>{pictures}</section>"
     others = {"pixel accuracy": summary.acc, "class accuracy": summary.acc_cls}
-    others |= {"frequency-weighted IoU": summary.fwavacc} | subset_scores(scores)
+    others |= {"frequency-weighted IoU": summary.fwavacc} | subset_scores(scores) | measured(scores)
     text = " · ".join(f"{key} {percent(score)}" for key, score in others.items())
     return (
         f"<section>{title}<p><b class=score>{percent(summary.mean_iu)}</b>% mIoU over {count}, "
         f"mean over {len(summary.averaged)} classes</p>"
-        f"<p>{text}</p><h3>Classes</h3>{_bars(summary, results.classes)}"
+        f"<p>{text}</p><h3>Classes</h3>{_bars(summary, results.classes, scores.boundary)}"
+        f"{_calibration(scores)}"
         f"<h3>Best, median and worst images</h3>{_legend()}{pictures}"
         f"<h3>Confusion: the percentage of each class's pixels (row) predicted as each class (column)</h3>"
         f"{_confusion(scores, results.classes)}</section>"
@@ -186,11 +202,20 @@ def _legend() -> str:
     return f"<p class=legend>Errors: {words} Truth: <span>{_swatch((0, 0, 0))}not labelled</span></p>"
 
 
-def _bars(summary: Summary, classes: ClassTable) -> str:
+def _calibration(scores: DatasetScores) -> str:
+    """Return the reliability diagram, if the calibration was measured."""
+    if scores.calibration is None:
+        return ""
+    words = "".join(f"<span>{_swatch(color)}{text}</span>" for text, color in LEGEND.items())
+    head = f"<h3>Calibration: expected error {percent(scores.value('ece'))}%</h3>"
+    return f"{head}<p class=legend>{words}</p>{diagram(reliability(scores.calibration))}"
+
+
+def _bars(summary: Summary, classes: ClassTable, boundary: Sequence[float] | None) -> str:
     """Return a bar per class; classes that are neither in the truth nor predicted are folded away."""
     rows, absent = [], []
-    columns = summary.iou, summary.precision, summary.recall
-    for name, color, *scores in zip(classes.names, classes.colors, *columns, strict=True):
+    columns = class_columns(summary, boundary)
+    for name, color, *scores in zip(classes.names, classes.colors, *columns.values(), strict=True):
         if math.isnan(scores[0]):
             absent.append(name)
             continue
@@ -198,7 +223,8 @@ def _bars(summary: Summary, classes: ClassTable) -> str:
         bar = f"<div><div style='width:{100 * scores[0]:.2f}%;{paint};border-radius:4px'></div></div>"
         numbers = "".join(f"<td>{percent(score)}</td>" for score in scores)
         rows.append(f"<tr><td>{_swatch(color)}{escape(name)}</td><td class=bar>{bar}</td>{numbers}</tr>")
-    head = "<tr><th>class</th><th></th><th>IoU</th><th>precision</th><th>recall</th></tr>"
+    heads = "".join(f"<th>{title}</th>" for title in columns)
+    head = f"<tr><th>class</th><th></th>{heads}</tr>"
     return f"<div class=scroll><table>{head}{''.join(rows)}</table></div>{_absent(absent)}"
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from utils.errors import UserError
 from utils.evaluation import memory
+from utils.evaluation.calibration import confidence_of
 from utils.evaluation.resizing import Resizable
 from utils.evaluation.strips import classify_in_strips, windows_of
 from utils.resampling import BICUBIC, BILINEAR
@@ -215,17 +216,26 @@ def predict(
 
 
 @torch.inference_mode()
-def classify(net: nn.Module | WindowBatcher, image: Tensor, classes: int, **protocol: Any) -> Tensor:
+def classify(
+    net: nn.Module | WindowBatcher, image: Tensor, classes: int, *, confident: bool = False, **protocol: Any
+) -> tuple[Tensor, Tensor | None]:
     """Return the classes, uint8 (B, H, W), that `predict` scores highest of `classes`.
 
+    With `confident` their probabilities, float32 (B, H, W), too: the softmax of the averaged logits, in mode
+    "pooling" the averaged probabilities.
     Where the scores of the whole image do not fit into the batcher's room, sliding inference keeps only those
     of the rows in work; the result is the same within rounding.
     """
     batcher = net if isinstance(net, WindowBatcher) else WindowBatcher(net)
     needed = image.shape[0] * image.shape[-2] * image.shape[-1] * _bytes_per_pixel(classes, **protocol)
-    if protocol.get("mode", "sliding") != "sliding" or batcher.room is None or needed < batcher.room:
-        return predict(batcher, image, **protocol).argmax(1).byte()
-    return torch.stack([_classify_large(batcher, one, **protocol) for one in image])
+    mode = protocol.get("mode", "sliding")
+    if mode != "sliding" or batcher.room is None or needed < batcher.room:
+        scores = predict(batcher, image, **protocol)
+        confidence = confidence_of(scores, 1, mode == "pooling") if confident else None
+        return scores.argmax(1).byte(), confidence
+    parts = [_classify_large(batcher, one, confident, **protocol) for one in image]
+    preds, confidences = zip(*parts, strict=True)
+    return torch.stack(preds), torch.stack(confidences) if confident else None
 
 
 def _bytes_per_pixel(
@@ -242,17 +252,18 @@ def _bytes_per_pixel(
 def _classify_large(
     batcher: WindowBatcher,
     image: Tensor,
+    confident: bool,
     *,
     mode: str = "sliding",
     scales: Sequence[float] = (0.5, 1.0, 2.0),
     flip: bool = True,
     crop: int = 1024,
     overlap: float = 1 / 3,
-) -> Tensor:
-    """Return the classes, uint8 (H, W), of an image (3, H, W) in mode "sliding"; see `predict`."""
+) -> tuple[Tensor, Tensor | None]:
+    """Return the classes, uint8 (H, W), of an image (3, H, W) in mode "sliding"; see `classify`."""
     height, width = image.shape[-2:]
     sizes = [_scaled_size(height, width, scale) for scale in scales]
     crops = [int(crop * max(scale, 1)) for scale in scales]
     source = Resizable(image)
     windows = windows_of(source, sizes, crops, flip, overlap, tile_boxes)
-    return classify_in_strips(source, windows, batcher)
+    return classify_in_strips(source, windows, batcher, confident)

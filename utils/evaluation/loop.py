@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,15 +11,16 @@ from torch.utils.data import DataLoader
 
 from utils import bars, distributed
 from utils.classes import ClassTable
+from utils.evaluation.counts import Measures
 from utils.evaluation.folder import ResultFolder
 from utils.evaluation.inference import WindowBatcher, classify, free_memory, out_of_memory
-from utils.evaluation.metrics import count_pixels
 from utils.evaluation.progress import Background
 from utils.evaluation.protocol import Protocol
 from utils.evaluation.recorder import Predicted, Recorder
 from utils.evaluation.scores import without_picture
 from utils.files import printable, safe_name
 from utils.logging import logger, own_logger
+from utils.variants import parse
 
 LARGE = 2**24  # px of an image that is finished before the next one
 UNREADABLE, TOO_LARGE = "cannot be read", "are too large for the memory"
@@ -39,6 +40,11 @@ class Evaluation:
     protocol: Protocol
     folder: ResultFolder
     bar: bars.Bar  # of all datasets
+    measures: Measures = Measures()
+
+    def of(self, dataset: str) -> "Evaluation":
+        """Return how the images of `dataset` are predicted: cityscapes@scale-0.5 at one scale."""
+        return replace(self, protocol=self.protocol.at_scale(parse(dataset).scale))
 
 
 def base_of(loader: DataLoader) -> Any:
@@ -109,6 +115,8 @@ def evaluate(
 def predicted(evaluation: Evaluation, name: str, batch: Mapping[str, Tensor]) -> Predicted:
     """Predict the only image of a batch and count its pixels."""
     image, label = (batch[key].to(evaluation.device, non_blocking=True) for key in ("image", "label"))
-    pred = classify(evaluation.net, image, len(evaluation.classes), **evaluation.protocol.inference())
-    counts, _ = count_pixels(label, pred, len(evaluation.classes))
+    classes, measures = len(evaluation.classes), evaluation.measures
+    options = {"confident": bool(measures.bins), **evaluation.protocol.inference()}
+    pred, confidence = classify(evaluation.net, image, classes, **options)
+    counts = measures.count(label, pred, confidence, classes)
     return Predicted(name, batch["image"][0], batch["label"][0], pred[0], counts)

@@ -107,14 +107,24 @@ def count_pixels(label: Tensor, pred: Tensor, num_classes: int) -> tuple[Tensor,
 def _count(label: Tensor, pred: Tensor, k: int) -> tuple[Tensor, Tensor]:
     cell = torch.where((label >= 0) & (label < k), label * k + pred, k * k)  # a cell for ignored labels
     cell = torch.where((pred >= 0) & (pred < k), cell, k * k + 1)  # and one for impossible predictions
-    if cell.is_cuda:  # bincount would wait for the device; several matrices keep atomic additions apart
-        lane = torch.arange(len(cell), device=cell.device) % LANES
-        counts = cell.new_zeros(LANES, k * k + 2)
-        counts.view(-1).scatter_add_(0, lane * (k * k + 2) + cell, torch.ones_like(cell))
-        counts = counts.sum(0)
-    else:
-        counts = torch.bincount(cell, minlength=k * k + 2)
+    counts = sum_by(cell, k * k + 2)
     return counts[: k * k].view(k, k), counts[-1]
+
+
+def sum_by(cell: Tensor, cells: int, values: Tensor | None = None) -> Tensor:
+    """Return int64 sums (cells,) of `values`, by default ones, over the entries of each cell.
+
+    `cell` and `values` are int64 (n,), and the sums are below 2**53. The host does not wait for the device.
+    """
+    if cell.is_cuda:  # bincount would wait for the device; several rows keep atomic additions apart
+        lane = torch.arange(len(cell), device=cell.device) % LANES
+        sums = cell.new_zeros(LANES, cells)
+        added = torch.ones_like(cell) if values is None else values
+        sums.view(-1).scatter_add_(0, lane * cells + cell, added)
+        return sums.sum(0)
+    if values is None:
+        return torch.bincount(cell, minlength=cells)
+    return torch.bincount(cell, values.double(), cells).long()  # float64 is exact for these integers
 
 
 def mean_over(scores: Sequence[float], classes: Sequence[int]) -> float:

@@ -10,21 +10,21 @@ from types import TracebackType
 from typing import Any
 
 from PIL import Image
-from torch import Tensor
 
 from utils import distributed
 from utils.errors import UserError
 from utils.evaluation import records
+from utils.evaluation.counts import Counts
 from utils.evaluation.records import Finished
 from utils.files import write_text
 from utils.logging import logger
 
 FINISHED = "finished.jsonl"
-Files = Callable[[str, Tensor], Mapping[str, Path]]  # (image, counts) -> the files that were written for it
+Files = Callable[[str, Counts], Mapping[str, Path]]  # (image, counts) -> the files that were written for it
 
 
 class Progress:
-    """Pixel counts (K, K) by (truth, prediction) of each finished image of a dataset, or of a slice of it.
+    """The counts of each finished image of a dataset, or of a slice of it.
 
     `folder` holds the settings that all images share, the names of all images, files with one line per
     finished image, one file per process, and small pictures. All processes open it together. Names are those
@@ -47,15 +47,15 @@ class Progress:
         every process, for other settings.
         """
         self.folder, self.lock, self.data = folder, threading.Lock(), data
-        self.counts: dict[str, Tensor] = {}  # of the images that this process finishes
+        self.counts: dict[str, Counts] = {}  # of the images that this process finishes
         self.of_earlier_version = False  # whether what is finished was recorded by one
-        self.finished: dict[str, Tensor] = distributed.from_first_rank(
+        self.finished: dict[str, Counts] = distributed.from_first_rank(
             lambda: self._prepare(settings, resume, files)
         )
         folder.mkdir(parents=True, exist_ok=True)  # processes may have separate disks
         self.file = folder / f"process_{distributed.rank()}.jsonl"
 
-    def _prepare(self, settings: Mapping[str, Any], resume: bool, files: Files | None) -> dict[str, Tensor]:
+    def _prepare(self, settings: Mapping[str, Any], resume: bool, files: Files | None) -> dict[str, Counts]:
         """Write settings, names and one file of what is finished, which is returned."""
         kept = self._kept(settings, files) if resume else {}
         for file in self.folder.glob("*.jsonl"):
@@ -112,7 +112,7 @@ class Progress:
         if count:
             logger.warning(f"%s: {text}", self.folder, count)
 
-    def add(self, name: str, counts: Tensor, picture: Image.Image) -> None:
+    def add(self, name: str, counts: Counts, picture: Image.Image) -> None:
         """Record an image as finished. Any thread may call this, after it has written the image's files."""
         path = picture_path(self.folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ class Progress:
             with open(self.file, "a") as file:
                 file.write(records.line_of(name, Finished(counts, data)))
 
-    def gather(self) -> dict[str, Tensor]:
+    def gather(self) -> dict[str, Counts]:
         """Return the counts of every image, sorted by name. All processes call this together, at the end."""
         every = dict(self.finished)
         for counts in distributed.all_gather_objects(self.counts):
@@ -166,13 +166,13 @@ class Background:
                 task.result()
 
 
-def merged(folders: Sequence[Path], left_out: Collection[str] = ()) -> dict[str, Tensor]:
+def merged(folders: Sequence[Path], left_out: Collection[str] = ()) -> dict[str, Counts]:
     """Return the counts of all images of the slices in `folders`.
 
     Raises UserError if their settings differ, or if an image that is not `left_out` has no line.
     """
     first: dict[str, Any] = {}
-    images: dict[str, Tensor] = {}
+    images: dict[str, Counts] = {}
     for folder in folders:
         settings, lines_format = records.read_settings(folder)
         if not settings:

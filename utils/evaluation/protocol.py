@@ -1,6 +1,6 @@
 """What decides what scores mean, apart from the network and the data."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -29,6 +29,23 @@ class Protocol:
     def inference(self) -> dict[str, Any]:
         """Return the arguments of `inference.predict`."""
         return {name: getattr(self, name) for name in ("mode", "scales", "flip", "crop", "overlap")}
+
+    def at_scale(self, scale: float) -> "Protocol":
+        """Return this protocol with one scale only; 0 is this protocol itself.
+
+        "whole" becomes "pooling" without the mirror: one pass over the resized image, whose scores are
+        resized back.
+        """
+        if not scale:
+            return self
+        return replace(self, mode="pooling" if self.mode == "whole" else self.mode, scales=(scale,))
+
+    def average(self) -> str:
+        """Say which scales are averaged, where they stand beside single scales."""
+        if self.mode == "whole":
+            return "protocol (not resized)"
+        scales = ", ".join(map(str, self.scales))
+        return f"average of scales {scales}" if len(self.scales) > 1 else f"protocol (scale {scales})"
 
     def title(self) -> str:
         """Say in words how images are predicted and which are."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from utils import visualize
 from utils.classes import ClassTable
+from utils.evaluation.counts import Counts
 from utils.evaluation.folder import check_inside, picture_file
 from utils.evaluation.progress import Progress
 
@@ -22,7 +23,7 @@ class Predicted(NamedTuple):
     image: Tensor  # (3, H, W), normalized
     label: Tensor  # (H, W) train ids, 255 where there is none
     pred: Tensor  # (H, W) train ids, uint8
-    counts: Tensor  # (K, K) pixels by (truth, prediction)
+    counts: Counts
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ class Pictures:
     classes: ClassTable
     image_in: bool  # whether images are normalized by their own mean and std
 
-    def files(self, name: str, counts: Tensor) -> dict[str, Path]:
+    def files(self, name: str, counts: Counts) -> dict[str, Path]:
         """Return the files of an image by kind; diff/ has none for an image without labels."""
-        kinds = [kind for kind in self.kinds if kind != "diff" or counts.any()]
+        kinds = [kind for kind in self.kinds if kind != "diff" or counts.confusion.any()]
         return {kind: picture_file(self.folder, kind, name) for kind in kinds}
 
     def write(self, done: Predicted) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from utils.evaluation.counts import Counts
 from utils.files import safe_name, write_text
 
 SETTINGS, IMAGES = "settings.json", "images.txt"
@@ -23,7 +24,7 @@ BROKEN = ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowEr
 class Finished(NamedTuple):
     """What is known of a finished image."""
 
-    counts: Tensor  # (K, K) int64 pixels by (truth, prediction)
+    counts: Counts
     data: str  # fingerprint of the image and its label; "" where the line does not say
 
 
@@ -45,11 +46,15 @@ def _checksum(content: Mapping[str, Any]) -> str:
 
 
 def line_of(name: str, finished: Finished) -> str:
-    """Write an image's counts as a line that lists the cells that are not 0."""
-    flat = finished.counts.flatten()
+    """Write an image's counts as a line. Of the confusion matrix it lists the cells that are not 0."""
+    confusion, calibration, boundary = finished.counts
+    flat = confusion.flatten()
     cells = flat.nonzero().flatten()
-    line = {"name": name, "data": finished.data, "classes": len(finished.counts)}
-    return sealed(line | {"cells": cells.tolist(), "counts": flat[cells].tolist()}) + "\n"
+    line = {"name": name, "data": finished.data, "classes": len(confusion)}
+    line |= {"cells": cells.tolist(), "counts": flat[cells].tolist()}
+    others = {"calibration": calibration, "boundary": boundary}
+    line |= {key: part.tolist() for key, part in others.items() if part is not None}
+    return sealed(line) + "\n"
 
 
 def finished_images(folder: Path, lines_format: int = FORMAT) -> tuple[dict[str, Finished], int]:
@@ -71,7 +76,18 @@ def _finished(content: Mapping[str, Any]) -> Finished:
     if len(counts) != len(cells) or (counts < 0).any() or any(cell < 0 for cell in cells):
         raise ValueError("counts and cells do not fit together")
     flat[cells] = counts
-    return Finished(flat.view(content["classes"], -1), _text(content.get("data", "")))
+    confusion = flat.view(content["classes"], -1)
+    calibration, boundary = _table(content, "calibration", 3), _table(content, "boundary", 2)
+    return Finished(Counts(confusion, calibration, boundary), _text(content.get("data", "")))
+
+
+def _table(content: Mapping[str, Any], key: str, rows: int) -> Tensor | None:
+    if key not in content:
+        return None
+    table = torch.tensor(content[key], dtype=torch.int64)
+    if table.dim() != 2 or len(table) != rows or (table < 0).any():
+        raise ValueError(f"{key} has not {rows} rows of counts")
+    return table
 
 
 def _text(value: Any) -> str:

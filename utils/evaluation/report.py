@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from utils.evaluation import robustness, tables
+from utils.evaluation import robustness, sweep, tables
+from utils.evaluation.calibration import reliability
 from utils.evaluation.html_report import page
 from utils.evaluation.scores import DatasetScores, Results, averaged_classes, network_name
 from utils.files import write_text
@@ -45,18 +46,22 @@ def write_json(path: Path, results: Results) -> None:
         "git_commit": git_commit(),
         "versions": versions(),
     }
-    if results.robustness:
-        runs = results.robustness.items()
-        content["robustness"] = {name: robustness.to_dict(*both) for name, both in runs}
+    if results.measures.to_dict():
+        content["measures"] = results.measures.to_dict()
+    if runs := results.robustness():
+        content["robustness"] = {name: robustness.to_dict(*both) for name, both in runs.items()}
+    if scales := sweep.to_dict(results.values()):
+        content["scale_sweep"] = scales
     write_text(path, json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n")
 
 
 def markdown(results: Results) -> str:
     """Return results.md: the table of datasets, how the scores were computed, and a table per dataset."""
-    parts = [f"# {results.run}", results.how, tables.markdown_table(tables.dataset_rows(results))]
+    parts = [f"# {results.run}", results.how]
+    parts += [tables.markdown_table(tables.dataset_rows(results, metric)) for metric in results.metrics]
     parts += ["\n".join(f"- {key}: {value}" for key, value in facts(results).items())]
-    for name, runs in results.robustness.items():
-        parts += [f"## {name} under corruptions", tables.markdown_table(robustness.rows(*runs))]
+    for title, every, note in tables.variant_tables(results):
+        parts += [f"## {title}", *map(tables.markdown_table, every), *[note] * bool(note)]
     for name, scores in results.datasets.items():
         if not results.has_own_table(name):
             continue
@@ -66,7 +71,8 @@ def markdown(results: Results) -> str:
         else:
             lines = tables.summary_lines(results.classes, scores, scores.summary)
             parts += [lines.replace("\n", "  \n")]
-            parts += [tables.markdown_table(tables.class_rows(results.classes, scores.summary))]
+            rows = tables.class_rows(results.classes, scores.summary, scores.boundary)
+            parts += [tables.markdown_table(rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -81,6 +87,7 @@ def facts(results: Results) -> dict[str, str]:
     unfinished = ", ".join(results.unfinished)
     return {
         "inference": protocol.describe(),
+        **results.measures.describe(protocol.mode),
         "split": f"{protocol.split}, Mapillary protocol {protocol.mapillary_protocol}",
         "classes": averaged_classes(results.counted),
         "network": network_name(results.network),
@@ -114,7 +121,13 @@ def _metrics(scores: DatasetScores) -> dict[str, Any] | None:
     counted = {"images": len(scores.images), "confusion": scores.counts.tolist()}
     fields = scores.summary._asdict()
     del fields["averaged"]
-    return fields | scores.subsets | counted
+    more: dict[str, Any] = {}
+    if scores.calibration is not None:
+        bins = [one._asdict() for one in reliability(scores.calibration)]
+        more |= {"ece": scores.value("ece"), "reliability": bins}
+    if scores.boundary is not None:
+        more |= {"boundary_iou": scores.value("boundary_iou"), "boundary_iou_by_class": scores.boundary}
+    return fields | scores.subsets | counted | more
 
 
 def _without_nan(value: Any) -> Any:

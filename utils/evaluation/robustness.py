@@ -83,18 +83,18 @@ def read_reference(path: str | None, names: Sequence[str], protocol: Mapping[str
     return {name: metrics[name]["mean_iu"] for name in names if metrics[name]}
 
 
-def rows(run: Robustness, reference: Robustness | None) -> list[list[str]]:
-    """Lay out the mean IoU in percent by corruption (rows) and severity, and the degradations in percent."""
+def rows(run: Robustness, reference: Robustness | None, title: str = "mIoU") -> list[list[str]]:
+    """Lay out the scores in percent by corruption (rows) and severity, and the degradations in percent."""
     severities = sorted({severity for scores in run.scores.values() for severity in scores})
     extra = ["degradation", "relative"] if reference else []
-    table = [["mIoU (%)", *map(str, severities), "mean", *extra]]
+    table = [[f"{title} (%)", *map(str, severities), "mean", *extra]]
     table += [["no corruption", *[""] * len(severities), _percent(run.clean), *[""] * len(extra)]]
     for name, scores in run.scores.items():
         cells = [_percent(scores.get(severity, math.nan)) for severity in severities]
         ratios = (
             [run.degradation(name, reference), run.relative_degradation(name, reference)] if reference else []
         )
-        table += [[title(name), *cells, _percent(fmean(scores.values())), *map(_percent, ratios)]]
+        table += [[noted(name), *cells, _percent(fmean(scores.values())), *map(_percent, ratios)]]
     count = sum(name in COMMON for name in run.scores)
     columns = [
         _mean([scores.get(severity, math.nan) for name, scores in run.scores.items() if name in COMMON])
@@ -104,7 +104,7 @@ def rows(run: Robustness, reference: Robustness | None) -> list[list[str]]:
     return [*table, [f"mean of {count}", *map(_percent, means)]] if count else table
 
 
-def title(corruption: str) -> str:
+def noted(corruption: str) -> str:
     """Return a corruption's name, with what forbids a comparison with published scores."""
     note = NOTES.get(corruption)
     return f"{corruption} ({note})" if note else corruption

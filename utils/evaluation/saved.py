@@ -4,11 +4,12 @@ import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from utils.errors import MissingFile, UserError
+from utils.evaluation.scores import METRICS
 from utils.files import named_path
 from utils.logging import logger
 from utils.variants import parse
@@ -29,11 +30,24 @@ class Saved:
     counted: Mapping[str, Sequence[str]]  # names of the classes in the mean
     ious: Mapping[str, Sequence[float]]  # IoU of each class
     images: Mapping[str, Mapping[str, float]]  # mean IoU of each image
+    measured: Mapping[str, Mapping[str, float]]  # of scores.METRICS, those besides the mean IoU
+    measures: Mapping[str, Any] = field(default_factory=dict)  # bins and width of bands, by flag
 
     @property
     def main_means(self) -> Mapping[str, float]:
         """The mean IoU by dataset, without variants such as corrupted images where there are others."""
-        return {name: self.means[name] for name in self.means if not parse(name).is_variant} or self.means
+        return self.main_values("mean_iu")
+
+    def main_values(self, metric: str) -> Mapping[str, float]:
+        """Return one of scores.METRICS by the same datasets."""
+        names = [name for name in self.means if not parse(name).is_variant] or [*self.means]
+        return {name: self.value(name, metric) for name in names}
+
+    def value(self, dataset: str, metric: str) -> float:
+        """Return one of scores.METRICS of a dataset; nan where it was not measured."""
+        if metric == "mean_iu":
+            return self.means[dataset]
+        return self.measured[dataset].get(metric, math.nan)
 
 
 def read(path: str | Path) -> Saved:
@@ -52,7 +66,7 @@ def read(path: str | Path) -> Saved:
     if several or any((run.snapshot, run.protocol) != (first.snapshot, first.protocol) for run in others):
         names = ", ".join(file.parent.name for file in files)
         raise UserError(f"{path} holds several evaluations, name one of them: {names}")
-    fields = "folders", "means", "counted", "ious", "images"
+    fields = "folders", "means", "counted", "ious", "images", "measured"
     by_dataset: dict[str, Any] = {field: _merged(runs, field) for field in fields}
     return replace(first, **by_dataset)
 
@@ -81,6 +95,11 @@ def _read(file: Path) -> Saved:
             {name: [classes[k] for k in averaged[name]] for name in scored},
             {name: [*map(_number, metrics.get("iou", []))] for name, metrics in scored.items()},
             _images(file.parent / "images.csv"),
+            {
+                name: {key: _number(metrics[key]) for key in METRICS if key != "mean_iu" and key in metrics}
+                for name, metrics in scored.items()
+            },
+            record.get("measures", {}),
         )
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise UserError(f"{file} does not hold results of eval.py") from error

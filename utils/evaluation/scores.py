@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from utils.classes import ClassTable
+from utils.evaluation.boundary import boundary_ious
+from utils.evaluation.calibration import expected_calibration_error
+from utils.evaluation.counts import Counts, Measures, total
 from utils.evaluation.metrics import Summary, mean_over, summarize
 from utils.evaluation.progress import picture_path
 from utils.evaluation.protocol import Protocol
@@ -17,6 +19,7 @@ from utils.evaluation.robustness import Robustness, collect
 from utils.variants import parse
 
 WORST = 10  # images of a dataset that the page shows
+METRICS = {"mean_iu": "mIoU", "boundary_iou": "boundary IoU", "ece": "ECE"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,18 @@ class DatasetScores:
     subsets: dict[str, float]  # mean IoU over named subsets of the classes
     images: dict[str, float]  # mean IoU of each image; nan without labels
     pictures: list[tuple[str, str, Path]]  # (what for, image, file)
+    calibration: Tensor | None = None  # (3, bins), see calibration.count_confidences
+    boundary: Sequence[float] | None = None  # boundary IoU of each class, nan where it has no pixels
+
+    def value(self, metric: str) -> float:
+        """Return one of METRICS, nan where it was not measured or is not defined."""
+        if self.summary is None:
+            return math.nan
+        if metric == "ece":
+            return math.nan if self.calibration is None else expected_calibration_error(self.calibration)
+        if metric == "boundary_iou":
+            return math.nan if self.boundary is None else mean_over(self.boundary, self.summary.averaged)
+        return self.summary.mean_iu
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,7 @@ class Results:
     part: tuple[int, int] = (0, 1)  # (index, count) of the slice of each dataset
     reference: Mapping[str, float] = field(default_factory=dict)  # mean IoU by dataset of another run
     unfinished: Sequence[str] = ()  # datasets that are still to be evaluated
+    measures: Measures = Measures()
 
     @property
     def how(self) -> str:
@@ -71,11 +87,22 @@ class Results:
         return name not in variants or len(variants) == len(self.datasets)
 
     @property
-    def robustness(self) -> dict[str, tuple[Robustness, Robustness | None]]:
-        """The scores under corruptions by dataset, each with those of the reference, if there is one."""
-        means = {name: summary.mean_iu for name, (_, summary) in self.labelled.items()}
-        references = collect(self.reference)
-        return {name: (run, references.get(name)) for name, run in collect(means).items()}
+    def metrics(self) -> dict[str, str]:
+        """The METRICS that were measured and their titles."""
+        return {key: METRICS[key] for key in ("mean_iu", *self.measures.metrics)}
+
+    def values(self, metric: str = "mean_iu") -> dict[str, float]:
+        """Return one of METRICS by labelled dataset."""
+        return {name: scores.value(metric) for name, (scores, _) in self.labelled.items()}
+
+    def protocol_of(self, name: str) -> Protocol:
+        """Return how the images of a dataset were predicted."""
+        return self.protocol.at_scale(parse(name).scale)
+
+    def robustness(self, metric: str = "mean_iu") -> dict[str, tuple[Robustness, Robustness | None]]:
+        """Return the scores under corruptions by dataset, with those of the reference, if there is one."""
+        references = collect(self.reference) if metric == "mean_iu" else {}
+        return {name: (run, references.get(name)) for name, run in collect(self.values(metric)).items()}
 
 
 def network_name(network: Mapping[str, Any]) -> str:
@@ -95,31 +122,37 @@ def averaged_classes(counted: Mapping[str, int]) -> str:
 
 
 def score_dataset(
-    images: Mapping[str, Tensor],
+    images: Mapping[str, Counts],
     classes: ClassTable,
     subsets: Mapping[str, Sequence[int]],
     folders: Sequence[Path],
     occurring: Sequence[int] | None = None,
 ) -> DatasetScores:
-    """Score a dataset from the counts (K, K) of its images, by name; `subsets` are train ids by name.
+    """Score a dataset from the counts of its images, by name; `subsets` are train ids by name.
 
     Means are over the classes `occurring` in the dataset, by default all.
 
     The best, the median and the WORST worst images are chosen among those whose small picture is in one of
     the progress `folders`.
     """
-    scores = {name: summarize(counts, occurring).mean_iu for name, counts in images.items()}
-    counts = torch.zeros(len(classes), len(classes), dtype=torch.int64)
-    for one in images.values():
-        counts += one
-    summary = summarize(counts, occurring)
+    scores = {name: summarize(counts.confusion, occurring).mean_iu for name, counts in images.items()}
+    counts = total(images.values(), len(classes))
+    summary = summarize(counts.confusion, occurring)
     means = {name: mean_over(summary.iou, train_ids) for name, train_ids in subsets.items()}
     files: dict[str, Path] = {}
     for folder in folders:
         files |= {name: path for name in images if (path := picture_path(folder, name)).is_file()}
     chosen = choose({name: scores[name] for name in files})
     pictures = [(kind, name, files[name]) for kind, name in chosen.items()]
-    return DatasetScores(summary if summary.present else None, counts, means, scores, pictures)
+    return DatasetScores(
+        summary if summary.present else None,
+        counts.confusion,
+        means,
+        scores,
+        pictures,
+        counts.calibration,
+        None if counts.boundary is None else boundary_ious(counts.boundary),
+    )
 
 
 def choose(scores: Mapping[str, float]) -> dict[str, str]:
@@ -134,10 +167,11 @@ def choose(scores: Mapping[str, float]) -> dict[str, str]:
 
 
 def without_picture(
-    folder: Path, images: Mapping[str, Tensor], occurring: Sequence[int] | None = None
+    folder: Path, images: Mapping[str, Counts], occurring: Sequence[int] | None = None
 ) -> list[str]:
     """Return the images whose small picture a report shows but is not in a progress `folder`."""
-    chosen = choose({name: summarize(counts, occurring).mean_iu for name, counts in images.items()})
+    scores = {name: summarize(counts.confusion, occurring).mean_iu for name, counts in images.items()}
+    chosen = choose(scores)
     return [name for name in chosen.values() if not picture_path(folder, name).is_file()]
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, overload
 import torch
 from torch import Tensor
 
+from utils.evaluation.calibration import confidence_of
 from utils.evaluation.resizing import Resizable, Span, Taps, used
 from utils.resampling import BILINEAR
 
@@ -117,13 +118,17 @@ def _coverage(side: int, spans: set[tuple[int, int]]) -> Tensor:
     return counts
 
 
-def classify_in_strips(image: Resizable, windows: Sequence[Window], batches: Batches) -> Tensor:
+def classify_in_strips(
+    image: Resizable, windows: Sequence[Window], batches: Batches, confident: bool = False
+) -> tuple[Tensor, Tensor | None]:
     """Return the classes, uint8 (H, W), of an image (3, H, W) from its windows.
 
+    With `confident` their softmax probabilities, float32 (H, W), too.
     `batches` turns windows (3, h, w) of one size into batches of logits (n, K, h, w).
     """
     height, width = image.image.shape[-2:]
     pred = torch.zeros(height, width, dtype=torch.uint8, device=image.image.device)
+    confidence = torch.zeros(height, width, device=image.image.device) if confident else None
     blocks: dict[int, Tensor] = {}
     done = 0
     while done < len(windows):
@@ -147,8 +152,11 @@ def classify_in_strips(image: Resizable, windows: Sequence[Window], batches: Bat
         reached = windows[done].to_rows[0] if done < len(windows) else height + ROWS
         for block in [block for block in blocks if (block + 1) * ROWS <= reached]:
             scores = blocks.pop(block)
-            pred[block * ROWS : (block + 1) * ROWS] = scores.argmax(0)
-    return pred
+            rows = slice(block * ROWS, (block + 1) * ROWS)
+            pred[rows] = scores.argmax(0)
+            if confidence is not None:
+                confidence[rows] = confidence_of(scores, 0)
+    return pred, confidence
 
 
 def _goes_with(window: Window, first: Window) -> bool:

@@ -5,11 +5,13 @@ import io
 import math
 import statistics
 from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from utils import variants
 from utils.classes import ClassTable
+from utils.evaluation import robustness, sweep
 from utils.evaluation.metrics import Summary, mean_over
-from utils.evaluation.scores import DatasetScores, Results
+from utils.evaluation.scores import METRICS, DatasetScores, Results
 
 Rows = Sequence[Sequence[str]]  # the first row is the header
 
@@ -25,9 +27,12 @@ def fraction(score: float) -> str:
 
 
 def seed_rows(
-    runs: Mapping[str, Sequence[Mapping[str, float]]], seen: Collection[str] = (), numbered: bool = False
+    runs: Mapping[str, Sequence[Mapping[str, float]]],
+    seen: Collection[str] = (),
+    numbered: bool = False,
+    title: str = "mIoU",
 ) -> Rows:
-    """Lay out `runs[name][seed][dataset]`, mean IU in [0, 1], as one row per name.
+    """Lay out `runs[name][seed][dataset]`, scores in [0, 1] called `title`, as one row per name.
 
     The columns are the datasets and their mean. Several seeds of one name become their mean and standard
     deviation. Datasets in `seen` (training domains) are marked with * and excluded from the mean. A score
@@ -37,7 +42,7 @@ def seed_rows(
     datasets = list(dict.fromkeys(dataset for rows in runs.values() for row in rows for dataset in row))
     unseen = [dataset for dataset in datasets if dataset not in seen]
     marked = [f"{dataset}*" if dataset in seen else dataset for dataset in datasets]
-    table = [["mIoU (%)", *marked, "mean of unseen" if len(unseen) < len(datasets) else "mean"]]
+    table = [[f"{title} (%)", *marked, "mean of unseen" if len(unseen) < len(datasets) else "mean"]]
     for name, rows in runs.items():
         columns = [[row.get(dataset, math.nan) for row in rows] for dataset in datasets]
         means = [sum(row.get(dataset, math.nan) for dataset in unseen) / max(1, len(unseen)) for row in rows]
@@ -54,22 +59,61 @@ def mean_and_deviation(scores: Sequence[float], numbered: bool = False) -> str:
     return f"{percent(statistics.mean(scores))} ± {percent(statistics.stdev(scores))}{number}"
 
 
-def dataset_rows(results: Results) -> Rows:
-    """Lay out the mean IU in percent of a run: one row, a column per labelled dataset and their mean.
+def dataset_rows(results: Results, metric: str = "mean_iu") -> Rows:
+    """Lay out one of the run's metrics in percent: one row, a column per labelled dataset and their mean.
 
-    Corrupted images are in tables of their own (robustness.rows), unless there are no others.
+    Variants of datasets are in tables of their own (`variant_tables`), unless there are no others.
     """
-    labelled = results.labelled.items()
-    means = {name: summary.mean_iu for name, (_, summary) in labelled if results.has_own_table(name)}
-    return seed_rows({results.run: [means]}, results.training_domains)
+    values = {name: score for name, score in results.values(metric).items() if results.has_own_table(name)}
+    return seed_rows({results.run: [values]}, results.training_domains, title=results.metrics[metric])
 
 
-def class_rows(classes: ClassTable, summary: Summary) -> Rows:
-    """Lay out IoU, precision and recall in percent by class, then their means over the averaged classes."""
-    columns = summary.iou, summary.precision, summary.recall
-    rows = [["class", "IoU", "precision", "recall"]]
-    rows += [[name, *map(percent, scores)] for name, *scores in zip(classes.names, *columns, strict=True)]
-    return [*rows, ["mean", *(percent(mean_over(column, summary.averaged)) for column in columns)]]
+class VariantTables(NamedTuple):
+    """Tables of corrupted images or of scales, one for each metric."""
+
+    title: str
+    tables: Sequence[Rows]
+    note: str = ""
+
+
+def variant_tables(results: Results) -> list[VariantTables]:
+    """Return the tables of each dataset under corruptions, and those of the scales of all datasets."""
+    found = []
+    for name in results.robustness():
+        runs = {title: results.robustness(metric)[name] for metric, title in results.metrics.items()}
+        rows = [robustness.rows(*both, title) for title, both in runs.items()]
+        found.append(VariantTables(f"{name} under corruptions", rows))
+    if sweep.collect(results.values()):
+        own = results.protocol.average()
+        rows = [
+            sweep.rows(results.values(metric), title, own, lowest=metric == "ece")
+            for metric, title in results.metrics.items()
+        ]
+        found.append(VariantTables("Every scale on its own", rows, sweep.NOTE))
+    return found
+
+
+def class_columns(summary: Summary, boundary: Sequence[float] | None = None) -> dict[str, Sequence[float]]:
+    """Return the scores of each class, with the boundary IoU if it was measured, by title."""
+    columns: dict[str, Sequence[float]] = {"IoU": summary.iou}
+    columns |= {"precision": summary.precision, "recall": summary.recall}
+    return columns if boundary is None else columns | {"boundary IoU": boundary}
+
+
+def class_rows(classes: ClassTable, summary: Summary, boundary: Sequence[float] | None = None) -> Rows:
+    """Lay out `class_columns` in percent by class, then their means over the averaged classes."""
+    columns = class_columns(summary, boundary)
+    rows = [["class", *columns]]
+    rows += [
+        [name, *map(percent, scores)] for name, *scores in zip(classes.names, *columns.values(), strict=True)
+    ]
+    return [*rows, ["mean", *(percent(mean_over(column, summary.averaged)) for column in columns.values())]]
+
+
+def measured(scores: DatasetScores) -> dict[str, float]:
+    """Return what was measured besides the mean IoU by its title."""
+    found = {title: scores.value(metric) for metric, title in METRICS.items() if metric != "mean_iu"}
+    return {title: value for title, value in found.items() if not math.isnan(value)}
 
 
 def subset_scores(scores: DatasetScores) -> dict[str, float]:
@@ -93,7 +137,8 @@ def summary_lines(classes: ClassTable, scores: DatasetScores, summary: Summary) 
     fields = [("mIoU", "mean_iu"), ("acc", "acc"), ("acc_cls", "acc_cls"), ("fwavacc", "fwavacc")]
     texts = [f"{title} {percent(getattr(summary, field))}" for title, field in fields]
     lines = [", ".join([*texts, f"mean over {len(summary.averaged)} classes"])]
-    lines += [f"{title} {percent(mean)}" for title, mean in subset_scores(scores).items()]
+    others = subset_scores(scores) | measured(scores)
+    lines += [f"{title} {percent(score)}" for title, score in others.items()]
     return "\n".join(lines + absent_classes(classes, summary))
 
 
@@ -102,27 +147,34 @@ def exact_class_rows(results: Results) -> Rows:
 
     "classes" is the number of classes in a mean, "protocol" how the scores were computed.
     """
-    rows = [["dataset", "class", "iou", "precision", "recall", "classes", "protocol"]]
-    how = results.protocol.title()
+    more = [metric for metric in results.metrics if metric != "mean_iu"]
+    rows = [["dataset", "class", "iou", "precision", "recall", "classes", "protocol", *more]]
     for dataset, (scores, summary) in results.labelled.items():
+        how = results.protocol_of(dataset).title()
+        by_class = {"boundary_iou": scores.boundary}
         columns = [
             [*column, mean_over(column, summary.averaged)]
             for column in (summary.iou, summary.precision, summary.recall)
         ]
-        for name, *values in zip([*results.classes.names, "mean"], *columns, strict=True):
+        others = [
+            [*(by_class.get(metric) or [math.nan] * len(results.classes)), scores.value(metric)]
+            for metric in more
+        ]
+        for name, *values in zip([*results.classes.names, "mean"], *columns, *others, strict=True):
             number = str(len(summary.averaged)) if name == "mean" else ""
-            rows.append([variants.title(dataset), name, *map(fraction, values), number, how])
+            cells = [*map(fraction, values)]
+            rows.append([variants.title(dataset), name, *cells[:3], number, how, *cells[3:]])
         for subset, mean in scores.subsets.items():
-            rows.append(
-                [variants.title(dataset), subset, fraction(mean), "", "", subset.rpartition("_")[2], how]
-            )
+            cells = [fraction(mean), "", "", subset.rpartition("_")[2], how, *[""] * len(more)]
+            rows.append([variants.title(dataset), subset, *cells])
     return rows
 
 
 def exact_image_rows(results: Results) -> Rows:
     """Lay out the mean IU of each labelled image as a fraction, the best image of a dataset first."""
-    rows, how = [["dataset", "image", "mean_iu", "protocol"]], results.protocol.title()
+    rows = [["dataset", "image", "mean_iu", "protocol"]]
     for dataset, (scores, _) in results.labelled.items():
+        how = results.protocol_of(dataset).title()
         ranked = sorted(scores.images.items(), key=lambda item: (math.isnan(item[1]), -item[1]))
         rows += [[variants.title(dataset), image, fraction(score), how] for image, score in ranked]
     return rows

@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from utils.classes import ClassTable
+from utils.evaluation.counts import Counts
 from utils.evaluation.html_report import page
 from utils.evaluation.progress import picture_path
 from utils.evaluation.protocol import Protocol
@@ -42,13 +43,13 @@ def results(tmp_path):
     counts = torch.zeros(3, 3, 3, dtype=torch.int64)
     counts[0, 0, 0], counts[1, 0, :2], counts[2, 0, 1] = 8, 4, 8
     folder = tmp_path / "records" / "a b_val"
-    images = {f"a/{i}": one for i, one in enumerate(counts, start=1)}
+    images = {f"a/{i}": Counts(one) for i, one in enumerate(counts, start=1)}
     for name in images:
         picture_path(folder, name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 2)).save(picture_path(folder, name))
     datasets = {
         "town": score_dataset(images, CLASSES, {}, [folder]),
-        "folder": score_dataset({"a/1": 0 * counts[0]}, CLASSES, {}, [folder]),
+        "folder": score_dataset({"a/1": Counts(0 * counts[0])}, CLASSES, {}, [folder]),
     }
     return Results(
         "run <1>", CLASSES, datasets, {}, ["town"], PROTOCOL, "eval.py", "net.pth", "0" * 64, 0.0, {}

@@ -11,6 +11,7 @@ from PIL import Image
 
 from utils.classes import ClassTable
 from utils.evaluation import tables
+from utils.evaluation.counts import Counts
 from utils.evaluation.html_report import page
 from utils.evaluation.progress import picture_path
 from utils.evaluation.protocol import Protocol
@@ -23,7 +24,7 @@ NAMES = ["<script>alert(1)", "<img src=x onerror='f()'>", 'a,"b",c', "=1+1", "a;
 
 
 def results(folder):
-    counts = torch.tensor([[4, 0], [0, 4]])
+    counts = Counts(torch.tensor([[4, 0], [0, 4]]))
     for name in NAMES:
         assert safe_name(name) == name
         path = picture_path(folder, name)

@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from utils.classes import ClassTable
+from utils.evaluation.counts import Counts
 from utils.evaluation.progress import Background, Progress, merged
 from utils.evaluation.records import finished_images
 from utils.evaluation.scores import prune_pictures, score_dataset
@@ -14,7 +15,7 @@ PICTURE = Image.new("RGB", (4, 2))
 
 
 def diagonal(right, wrong=0):
-    return torch.tensor([[right, wrong], [0, 0]])
+    return Counts(torch.tensor([[right, wrong], [0, 0]]))
 
 
 def test_counts_come_back_after_a_crash(tmp_path):
@@ -29,9 +30,11 @@ def test_counts_come_back_after_a_crash(tmp_path):
     again.add("c", diagonal(1), PICTURE)
     images = again.gather()
     assert list(images) == ["b", "c", "sub/a"]
-    assert images["sub/a"].tolist() == [[2**40, 3], [0, 0]]
+    assert images["sub/a"].confusion.tolist() == [[2**40, 3], [0, 0]]
     finished, damaged = finished_images(tmp_path / "r")
-    assert damaged == 0 and all(torch.equal(images[name], f.counts) for name, f in finished.items())
+    assert damaged == 0 and set(finished) == set(images)
+    for name, image in finished.items():
+        assert torch.equal(images[name].confusion, image.counts.confusion)
     with pytest.raises(ValueError, match=r"scale \[1.0\].*\[2.0\]"):
         Progress(tmp_path / "r", {"scale": [2.0]}, resume=True)
     assert Progress(tmp_path / "r", {"scale": [2.0]}).gather() == {}

@@ -2,10 +2,12 @@ import json
 
 import torch
 
+from utils.evaluation.counts import Counts
 from utils.evaluation.fingerprint import ENDS, fingerprint, fingerprints
 from utils.evaluation.records import Finished, finished_images, line_of, read_settings, write_settings
 
-COUNTS = torch.tensor([[2**40, 3], [0, 5]])
+CONFUSION = torch.tensor([[2**40, 3], [0, 5]])
+COUNTS = Counts(CONFUSION)
 
 
 def test_every_flipped_bit_is_noticed(tmp_path):
@@ -19,7 +21,8 @@ def test_every_flipped_bit_is_noticed(tmp_path):
         images, damaged = finished_images(tmp_path)
         assert set(images) <= {"a", "b"} and 1 <= len(images) + damaged <= 3
         for name, image in images.items():
-            assert torch.equal(image.counts, COUNTS) and image.data == {"a": "f1", "b": "f2"}[name]
+            assert torch.equal(image.counts.confusion, CONFUSION)
+            assert image.data == {"a": "f1", "b": "f2"}[name]
 
 
 def test_lines_of_an_earlier_version(tmp_path):
@@ -29,7 +32,8 @@ def test_lines_of_an_earlier_version(tmp_path):
     (tmp_path / "finished.jsonl").write_text(text)
     images, damaged = finished_images(tmp_path, lines_format=1)
     (name,) = images
-    assert ".." not in name and images[name].counts.tolist() == [[7, 0], [0, 0]] and damaged == len(broken)
+    assert ".." not in name and damaged == len(broken)
+    assert images[name].counts.confusion.tolist() == [[7, 0], [0, 0]]
     assert finished_images(tmp_path) == ({}, 1 + len(broken))
 
 

@@ -8,6 +8,7 @@ import torch
 
 from utils.classes import ClassTable
 from utils.evaluation import report
+from utils.evaluation.counts import Counts
 from utils.evaluation.protocol import Protocol
 from utils.evaluation.scores import Results, score_dataset
 
@@ -40,8 +41,8 @@ def results():
         run="a <b>",
         classes=CLASSES,
         datasets={
-            "gtav": score_dataset({"one": counts}, CLASSES, {"mean_iu_1": [0]}, []),
-            "folder": score_dataset({"two": 0 * counts}, CLASSES, {}, []),
+            "gtav": score_dataset({"one": Counts(counts)}, CLASSES, {"mean_iu_1": [0]}, []),
+            "folder": score_dataset({"two": Counts(0 * counts)}, CLASSES, {}, []),
         },
         training_domains=["gtav"],
         network={"arch": "Net", "wt_layer": [0, 0, 2]},

@@ -59,12 +59,15 @@ def test_classes_in_strips_are_those_of_the_scores(monkeypatch, height, width, s
     monkeypatch.setattr(strips, "ROWS", 8)
     image, options = picture(height, width), dict(scales=scales, flip=flip, crop=24)
     scores = predict(Local(), image, **options)
-    pred = classify(WindowBatcher(Local(), room=0), image, 5, **options)
+    pred, confidence = classify(WindowBatcher(Local(), room=0), image, 5, confident=True, **options)
     assert pred.shape == (1, height, width) and pred.dtype == torch.uint8
     chosen = scores.gather(1, pred[:, None].long())[:, 0]
     torch.testing.assert_close(chosen, scores.amax(1), rtol=1e-5, atol=1e-5)
     assert (pred == scores.argmax(1)).double().mean() > 0.99
-    assert torch.equal(classify(WindowBatcher(Local()), image, 5, **options), scores.argmax(1).byte())
+    torch.testing.assert_close(confidence, scores.softmax(1).amax(1))
+    whole, confidence = classify(WindowBatcher(Local()), image, 5, confident=True, **options)
+    assert torch.equal(whole, scores.argmax(1).byte())
+    torch.testing.assert_close(confidence, scores.softmax(1).amax(1))
 
 
 def test_only_the_rows_in_work_are_held(monkeypatch):

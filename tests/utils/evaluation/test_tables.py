@@ -5,6 +5,7 @@ import torch
 
 from utils.classes import ClassTable
 from utils.evaluation import tables
+from utils.evaluation.counts import Counts
 from utils.evaluation.metrics import ConfusionMatrix
 from utils.evaluation.scores import score_dataset
 
@@ -20,7 +21,7 @@ def scores():
     """
     confusion = ConfusionMatrix(3)
     confusion.update(torch.tensor([0, 0, 0, 0, 1, 1]), torch.tensor([0, 0, 0, 1, 0, 1]))
-    return score_dataset({"one": confusion.counts}, CLASSES, {"mean_iu_1": [0]}, [])
+    return score_dataset({"one": Counts(confusion.counts)}, CLASSES, {"mean_iu_1": [0]}, [])
 
 
 def test_class_table(scores):
@@ -45,7 +46,7 @@ def test_classes_that_the_dataset_lacks_are_errors_of_the_others():
 
     Over all three classes the car's IoU of 0 would count: 5/9.
     """
-    counts = torch.tensor([[4, 0, 2], [0, 1, 0], [0, 0, 0]])
+    counts = Counts(torch.tensor([[4, 0, 2], [0, 1, 0], [0, 0, 0]]))
     scores = score_dataset({"one": counts}, CLASSES, {}, [], occurring=(0, 1))
     assert scores.summary.averaged == [0, 1] and scores.summary.present == [0, 1, 2]
     assert scores.summary.mean_iu == pytest.approx(5 / 6) == scores.images["one"]

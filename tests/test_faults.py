@@ -1,80 +1,83 @@
 """Real processes that are stopped or killed: the continued run ends bit for bit like one without a stop."""
 
+import json
+import os
 import random
+import re
 import signal
+import subprocess
 import sys
 
 import pytest
 import torch
 
-from tests.helpers import ISW, ROOT, event_list, flags, run, run_command, the_checkpoint, torchrun
+from tests.helpers import ISW, ROOT, event_list, flags, free_port, run_command, the_checkpoint, torchrun
 from utils import checkpoint
 from utils.signals import CONTINUE
 
-# A run that sends itself a signal at its N-th event: before and after each step, each batch of statistics and
-# validation, and each file. With several processes, only the one of rank RANK does.
-DRIVER = """
-import os, sys
-sys.path.insert(0, {root!r})
-import config, train
-from network.instance_whitening import Whitening
-from utils import torch_files
-from utils.evaluation import validation
-from utils.exit import exit_cleanly
-from utils.logging import warn_in_log
-from utils.training import Trainer
-
-number, last, rank = map(int, sys.argv[1:4])
-del sys.argv[1:4]
-count = 0
-
-def event():
-    global count
-    count += 1
-    if count == last and int(os.environ.get("RANK", 0)) == rank:
-        os.kill(os.getpid(), number)
-
-def watch(owner, name):
-    function = getattr(owner, name)
-    def watched(*args, **kwargs):
-        event()
-        result = function(*args, **kwargs)
-        event()
-        return result
-    setattr(owner, name, watched)
-
-watch(Trainer, "step")
-watch(Whitening, "observe")
-watch(validation, "predict")
-watch(torch_files, "write")
-with exit_cleanly():
-    warn_in_log()
-    train.main(config.parse_train_args())
-"""
-EVENTS = 108  # of a whole run of one process
+PROGRAM = ROOT / "tests/programs/faults.py"
+EVERY = 2  # iterations between two checkpoints
+KILLS = int(os.environ.get("KILLS", 20))  # random points of the slow test
 PARTS = (
     "state_dict optimizer scheduler whitening sampler rng means best epoch iteration pending mean_iu".split()
 )
 
 
-def argv(town, folder):
+def argv(town, folder, *more):
     """Three epochs of four iterations, masks after the first, a checkpoint after every second."""
     small = ["--crop_size", "32", "--max_iter", "12", "--cov_stat_epoch", "0", *ISW]
-    return flags(town, folder, *small, "--save_every_iters", "2", "--resume", "auto")
+    every = ["--save_every_iters", str(EVERY), "--global_batch_size", "2"]
+    return flags(town, folder, *small, *every, "--resume", "auto", *more)
+
+
+class Runs:
+    """Runs of train.py in processes of their own, by tests/programs/faults.py."""
+
+    def __init__(self, town, folder):
+        self.town, self.folder = town, folder
+        self.program = subprocess.Popen(
+            [sys.executable, PROGRAM],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.made = {}
+
+    def __call__(self, folder, *more, processes=1, **fault):
+        """Train; return what the program answers."""
+        request = {"argv": argv(self.town, folder, *more), "log": str(folder / "log"), "processes": processes}
+        request |= fault | {"port": free_port()}
+        self.program.stdin.write(json.dumps(request) + "\n")
+        self.program.stdin.flush()
+        return json.loads(self.program.stdout.readline())
+
+    def whole(self, processes=1):
+        """Return the folder of a run without a fault, and what the program answered."""
+        if processes not in self.made:
+            folder = self.folder / f"whole{processes}"
+            self.made[processes] = folder, self(folder, processes=processes)
+            assert set(self.made[processes][1]["codes"]) == {0}, printed(folder)
+        return self.made[processes]
+
+    def close(self):
+        self.program.stdin.close()
+        self.program.stdout.close()
+        self.program.kill()
+        self.program.wait()
 
 
 @pytest.fixture(scope="module")
-def whole(toy_town, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    run(argv(toy_town, folder))
-    return folder
+def train(toy_town, tmp_path_factory):
+    runs = Runs(toy_town, tmp_path_factory.mktemp("whole"))
+    yield runs
+    runs.close()
 
 
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    path = tmp_path_factory.mktemp("driver") / "driver.py"
-    path.write_text(DRIVER.format(root=str(ROOT)))
-    return path
+def printed(folder):
+    """Return what the processes of all runs in a folder printed."""
+    return "\n".join(file.read_text() for file in sorted(folder.glob("log/*.txt")))
 
 
 def assert_equal(folder, whole):
@@ -87,66 +90,96 @@ def assert_equal(folder, whole):
     assert event_list(folder) == event_list(whole)
 
 
-def test_a_stop_and_a_kill_lose_nothing(whole, driver, toy_town, tmp_path):
-    """SIGTERM after the second step, then SIGKILL in a later epoch, then the rest."""
-    words = argv(toy_town, tmp_path)
-    stopped = run_command([sys.executable, driver, str(int(signal.SIGTERM)), "4", "0", *words])
-    assert stopped.returncode == CONTINUE
-    last = stopped.stderr.splitlines()[-1]
-    assert "stopped by SIGTERM; continue with: python" in last and f"--resume {tmp_path}" in last
+def test_a_stop_and_a_kill_lose_nothing(train, tmp_path):
+    """SIGTERM within the second step, then SIGKILL in a later epoch, then the rest."""
+    stopped = train(tmp_path, number=signal.SIGTERM, rank=0, step=2)
+    assert stopped["codes"] == [CONTINUE] and stopped["steps"] == [1, 2]
+    (last,) = re.findall("stopped by SIGTERM; continue with: python.*", printed(tmp_path))
+    assert f"--resume {tmp_path}" in last
     assert checkpoint.load(the_checkpoint(tmp_path))["iteration"] == 2
-    killed = run_command([sys.executable, driver, str(int(signal.SIGKILL)), "50", "0", *words])
-    assert killed.returncode == -signal.SIGKILL
-    run(words)
-    assert_equal(tmp_path, whole)
+    killed = train(tmp_path, number=signal.SIGKILL, rank=0, step=10)
+    assert killed["codes"] == [-signal.SIGKILL] and killed["steps"] == [*range(3, 10)]
+    rest = train(tmp_path)
+    assert rest["codes"] == [0] and rest["steps"][-1] == 12
+    assert_equal(tmp_path, train.whole()[0])
     log = next(tmp_path.glob("ckpt/**/log.txt")).read_text()
     assert "stopped by SIGTERM" in log and "last_gtav_epoch_0_mean-iu_nan.pth from iteration 2" in log
 
 
-def test_a_finished_run_says_so(whole, toy_town, capsys):
-    before = event_list(whole)
-    run(argv(toy_town, whole))
-    assert "finished run, iteration 12: nothing is left to do" in capsys.readouterr().out
-    assert event_list(whole) == before
+def test_a_finished_run_says_so(train):
+    folder, _ = train.whole()
+    before = event_list(folder)
+    assert train(folder) == {"codes": [0], "events": [0], "steps": []}
+    assert "finished run, iteration 12: nothing is left to do" in printed(folder)
+    assert event_list(folder) == before
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(whole, toy_town, tmp_path, capsys):
-    words = argv(toy_town, tmp_path)
-    run([*words, "--stop_after", "7"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(train, tmp_path):
+    train(tmp_path, "--stop_after", "7")
     file = the_checkpoint(tmp_path)
     assert checkpoint.load(file)["iteration"] == 7
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.unlink()  # the state before has the same content under another name
     file.write_bytes(content)
-    run(words)
-    printed = capsys.readouterr().out
-    assert f"{file}" in printed and "previous_gtav" in printed and "from iteration 6" in printed
-    assert_equal(tmp_path, whole)
+    train(tmp_path)
+    text = printed(tmp_path)
+    assert f"{file}" in text and "previous_gtav" in text and "from iteration 6" in text
+    assert_equal(tmp_path, train.whole()[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_two_processes_end_together(number, train, tmp_path):
+    """One of them gets the signal within the third step. After SIGTERM both end with the same checkpoint."""
+    ended = train(tmp_path, processes=2, number=number, rank=1, step=3)
+    if number == signal.SIGTERM:
+        assert ended["codes"] == [CONTINUE, CONTINUE]
+    else:
+        assert ended["codes"] == [2, -signal.SIGKILL], printed(tmp_path)
+        assert "another process ended" in printed(tmp_path)
+    train(tmp_path, processes=2)
+    assert_equal(tmp_path, train.whole(2)[0])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(10))
-def test_random_kills(seed, whole, driver, toy_town, tmp_path):
-    """Stops and kills at random events until the run is finished; at most 2 iterations are done again."""
-    rng, words = random.Random(seed), argv(toy_town, tmp_path)
-    for _ in range(3):
-        number = rng.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGKILL, signal.SIGKILL])
-        run_command([sys.executable, driver, str(int(number)), str(rng.randint(1, EVENTS // 2)), "0", *words])
-    run(words)
-    assert_equal(tmp_path, whole)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
-def test_random_kills_of_one_of_two_processes(seed, driver, toy_town, tmp_path):
-    """torchrun starts the processes again, and they continue by themselves; then the rest."""
-    rng, words = random.Random(seed), argv(toy_town, tmp_path / "b")
-    whole = run_command(torchrun(2, "train.py", *argv(toy_town, tmp_path / "a"), "--bs_mult", "1"))
-    assert whole.returncode == 0, whole.stderr
-    number = rng.choice([signal.SIGTERM, signal.SIGKILL])
-    program = [driver, int(number), rng.randint(1, EVENTS // 2), rng.randint(0, 1)]
-    run_command(torchrun(2, *program, *words, "--bs_mult", "1"))
-    done = run_command(torchrun(2, "train.py", *words, "--bs_mult", "1"))
+def test_torchrun_starts_a_killed_process_again_and_the_run_goes_on(train, toy_town, tmp_path):
+    """Without --resume: the second process is killed in its seventh step; nothing else is done by hand."""
+    words = [word for word in argv(toy_town, tmp_path) if word not in ("--resume", "auto")]
+    fault = {"number": signal.SIGKILL, "rank": 1, "step": 7}
+    request = json.dumps({"argv": words, "log": str(tmp_path / "log")} | fault)
+    command = torchrun(2, PROGRAM, request)
+    command.insert(command.index("--standalone"), "--max-restarts=1")
+    done = run_command(command, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
-    assert_equal(tmp_path / "b", tmp_path / "a")
+    assert len(list(tmp_path.glob("ckpt/*/*/*"))) == 1
+    assert "from iteration 6" in printed(tmp_path) or "from iteration 4" in printed(tmp_path)
+    assert_equal(tmp_path, train.whole(2)[0])
+
+
+def repeated(steps):
+    """Return how many iterations were done more than once in the runs of one training."""
+    return len(steps) - len(set(steps))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(KILLS))
+def test_random_kills(seed, train, tmp_path):
+    """A signal at a random event of one of one or two processes; the rest follows."""
+    rng = random.Random(seed)
+    processes = 1 + seed % 2
+    whole, answer = train.whole(processes)
+    rank = rng.randrange(processes)
+    last = rng.randint(1, answer["events"][rank])
+    number = rng.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *3 * [signal.SIGKILL]])
+    first = train(tmp_path, processes=processes, number=number, rank=rank, last=last)
+    expected = -signal.SIGKILL if number == signal.SIGKILL else CONTINUE
+    assert first["codes"][rank] in (expected, 0), printed(tmp_path)
+    rest = train(tmp_path, processes=processes)
+    assert set(rest["codes"]) == {0}, printed(tmp_path)
+    again = repeated(first["steps"] + rest["steps"])
+    print(
+        f"seed {seed}: {processes} processes, {signal.Signals(number).name} at event {last} of rank {rank}, "
+        f"codes {first['codes']}, {again} iterations repeated"
+    )
+    assert again <= (2 * EVERY if number == signal.SIGKILL or processes > 1 else 0)
+    assert_equal(tmp_path, whole)

@@ -106,10 +106,9 @@ def train(
         with stop.recording():
             epoch, stopped = train_epoch(args, loaders, keeper, stop, log, classes)
             keeper.save()  # before what can fail
+            if stopped or trainer.iteration == args.stop_after:
+                logger.info("iteration %d is saved in %s", trainer.iteration, run.checkpoints)
         if stopped or trainer.iteration == args.stop_after:
-            logger.info("iteration %d is saved in %s", trainer.iteration, run.checkpoints)
-            if stopped:
-                raise stop.stopped()
             return
         statistics = epoch.complete and trainer.whitening.selective and statistics_due(args, trainer.epoch)
         if statistics:

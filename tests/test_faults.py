@@ -128,12 +128,18 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(train, tmp_
     assert_equal(tmp_path, train.whole()[0])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_two_processes_end_together(number, train, tmp_path):
-    """One of them gets the signal within the third step. After SIGTERM both end with the same checkpoint."""
-    ended = train(tmp_path, processes=2, number=number, rank=1, step=3)
+def test_a_stop_in_the_last_step_of_an_epoch_does_not_wait_for_the_validation(train, tmp_path):
+    assert train(tmp_path, number=signal.SIGTERM, rank=0, step=4)["codes"] == [CONTINUE]
+    assert "mean-iu_nan" in the_checkpoint(tmp_path).name
+
+
+@pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 3), (signal.SIGTERM, 4), (signal.SIGKILL, 3)])
+def test_two_processes_end_together(number, step, train, tmp_path):
+    """One of them gets the signal within a step. After SIGTERM both end with the same checkpoint."""
+    ended = train(tmp_path, processes=2, number=number, rank=1, step=step)
     if number == signal.SIGTERM:
-        assert ended["codes"] == [CONTINUE, CONTINUE]
+        assert ended["codes"] == [CONTINUE, CONTINUE] and ended["steps"][-1] < 6
+        assert "mean-iu_nan" in the_checkpoint(tmp_path).name
     else:
         assert ended["codes"] == [2, -signal.SIGKILL], printed(tmp_path)
         assert "another process ended" in printed(tmp_path)

@@ -64,14 +64,20 @@ class StopSignal:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Let signals wait until `requested` is asked; leaving the block raises Stopped for one that came."""
+        """Let signals wait until `requested` is asked; leaving the block raises Stopped for one that came.
+
+        Of several processes, all leave the block and raise together.
+        """
         self.is_recording = True
         try:
             yield
-            while self.flags:
-                self.flags.popleft()()
+            self.requested()
+            answers = [flag() for flag in self.flags]
+            self.flags.clear()
         finally:
             self.is_recording = False
+        if any(answers) or self.received is not None:
+            raise self.stopped()
 
     def requested(self) -> bool:
         """Whether any process was asked to stop; all processes call this after each step.

@@ -36,6 +36,13 @@ class Early(logging.Handler):
         self.records.append(record)
 
 
+class Lines(logging.Formatter):
+    """Begins each message with the time; bytes of names that are not UTF-8 become \\udcNN."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).encode(errors="backslashreplace").decode()
+
+
 def setup(file: Path | None = None) -> None:
     """Send log lines and warnings to the console and, if given, to `file`, which opens with the command.
 
@@ -54,7 +61,7 @@ def setup(file: Path | None = None) -> None:
     handlers: list[logging.Handler] = [Console(sys.stdout)]
     handlers += [logging.FileHandler(file)] if file else [keep]
     for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%m-%d %H:%M:%S"))
+        handler.setFormatter(Lines("%(asctime)s %(message)s", "%m-%d %H:%M:%S"))
         logger.addHandler(handler)
     if file:
         command = logging.LogRecord(logger.name, logging.INFO, "", 0, shlex.join(sys.argv), None, None)

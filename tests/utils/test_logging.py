@@ -1,0 +1,13 @@
+"""Log lines on the console and in the file."""
+
+import os
+
+from utils.logging import logger, setup
+
+
+def test_a_name_that_is_not_utf8_is_logged(tmp_path, capsys):
+    setup(tmp_path / "log.txt")
+    logger.info("left out: %s", os.fsdecode(b"M\xfcnchen.png"))
+    setup()
+    assert capsys.readouterr().err == ""
+    assert (tmp_path / "log.txt").read_text().splitlines()[-1].endswith(r"left out: M\udcfcnchen.png")

@@ -16,10 +16,11 @@ from utils.signals import CONTINUE, Stopped
 
 # What a user can do about errors of libraries, by words of their messages.
 MENDABLE = {
-    "out of memory|can't allocate memory|unable to find an engine|bad_alloc": "the memory does not suffice; "
-    "lower --bs_mult, --global_batch_size or --crop_size, or use --fp16",
-    "shared memory|bus error|unable to write to file </torch|/dev/shm": "no room in /dev/shm for the batches "
-    "of the loaders; lower --num_workers, or give a container more with --shm-size",
+    "out of memory|can't allocate memory|unable to allocate [0-9]|unable to find an engine|bad_alloc|"
+    "^MemoryError$": "the memory does not suffice; lower --bs_mult, --global_batch_size or --crop_size, or "
+    "use --fp16",
+    "shared memory|bus error|unable to (write to|resize) file </torch|/dev/shm": "no room in /dev/shm for "
+    "the batches of the loaders; lower --num_workers, or give a container more with --shm-size",
     "DataLoader worker .* (killed by signal|exited unexpectedly)": "a loader process was killed, most likely "
     "because the memory ran out; lower --num_workers",
     "No space left on device": "the disk is full",
@@ -75,8 +76,9 @@ def mendable(error: Exception) -> str | None:
     if isinstance(error, UserError) or (isinstance(error, OSError) and error.filename is not None):
         return sentence(error)
     if isinstance(error, RuntimeError | OSError | MemoryError):
+        message = str(error) or type(error).__name__
         for words, text in MENDABLE.items():
-            if found := re.search(f".*(?:{words}).*", str(error), re.IGNORECASE):
+            if found := re.search(f".*(?:{words}).*", message, re.IGNORECASE | re.MULTILINE):
                 return f"{text} ({found[0].strip()[:200]})"
     return None
 

@@ -327,5 +327,5 @@ def test_command_line(tmp_path, capsys):
             "mapillary",
         ]
     )
-    assert "4/4" in capsys.readouterr().err  # the progress bar
+    assert capsys.readouterr().out == f"written to {tmp_path / 'out'}\n"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"bdd100k", "mapillary", "toy_city.json"}

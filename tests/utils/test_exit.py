@@ -1,14 +1,23 @@
 """A user's mistake is one sentence and exit code 2; a mistake in the code keeps its traceback."""
 
+import os
+import resource
+import signal
 import subprocess
 import sys
+import time
+from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset
 
+from tests.helpers import run_processes
 from utils.errors import MissingFile, UserError
-from utils.exit import exit_cleanly
+from utils.exit import exit_cleanly, mendable
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,3 +95,102 @@ def test_one_of_several_processes_ends_at_once(kind, code, tmp_path):
     assert f"exitcode  : {code}" in done.stderr
     sentence, trace = "\nerror: what is wrong\n", "raise ValueError('what is wrong')"
     assert (sentence in f"\n{done.stderr}") == (code == 2) and (trace in done.stderr) == (code == 1)
+
+
+# What the system refuses, provoked as it really happens.
+
+NO_MEMORY, NO_SHM = "error: the memory does not suffice; ", "error: no room in /dev/shm for the batches"
+
+
+class Zeros(Dataset):
+    """Images of 7 MiB. `spoil` is called before each, where it is read."""
+
+    def __init__(self, spoil=lambda: None):
+        self.spoil = spoil
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        self.spoil()
+        return torch.zeros(3, 800, 800)
+
+
+def lack_memory():
+    """Ask for 1 GiB where this process may have 64 MiB more than it has now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + 2**26
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+    torch.empty(2**28)
+
+
+def limit_files():
+    """Let this process write no file, also in /dev/shm, of more than 64 KiB."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, resource.RLIM_INFINITY))
+
+
+@pytest.mark.parametrize("allocate", [torch.empty, np.empty, bytearray, lambda n: [0] * n])
+def test_more_memory_than_there_is(allocate, capsys):
+    """2^50 bytes. torch, NumPy and Python say it in their own words, or in none."""
+    with pytest.raises(SystemExit) as end, exit_cleanly():
+        allocate(2**50)
+    text = capsys.readouterr().err
+    assert end.value.code == 2 and text.startswith(NO_MEMORY) and text.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lack_memory, NO_MEMORY),
+        (limit_files, NO_SHM),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "error: a loader process was killed"),
+    ],
+    ids=["memory", "shm", "killed"],
+)
+def test_a_loader_that_the_system_refuses_something(spoil, sentence, capsys):
+    with pytest.raises(SystemExit) as end, exit_cleanly():
+        next(iter(DataLoader(Zeros(spoil), num_workers=1)))
+    text = capsys.readouterr().err
+    assert end.value.code == 2 and text.startswith(sentence) and text.count("\n") == 1
+
+
+def test_a_small_dev_shm():
+    """As in a container: 1 MiB, mounted in a namespace of its own."""
+    own = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    mount = "mount -t tmpfs -o size=1m tmpfs /dev/shm"
+    try:
+        possible = subprocess.run([*own, mount], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        possible = False
+    if not possible:
+        pytest.skip("this system gives no namespaces to its users")
+    program = (
+        "from tests.utils.test_exit import DataLoader, Zeros, exit_cleanly\n"
+        "with exit_cleanly():\n"
+        "    next(iter(DataLoader(Zeros(), num_workers=1)))"
+    )
+    command = [*own, f'{mount} && exec "$0" -c "$1"', sys.executable, program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith(NO_SHM) and done.stderr.count("\n") == 1
+
+
+def lose_the_other_process(rank, world_size):
+    """Wait for a process that does not answer, then for one that has ended; return both sentences."""
+    patient = dist.new_group()
+    hasty = dist.new_group(timeout=timedelta(seconds=1))
+    if rank:
+        time.sleep(3)
+        dist.destroy_process_group()
+        return []
+    found = []
+    for group in (hasty, patient):
+        try:
+            dist.all_reduce(torch.zeros(1), group=group)
+        except RuntimeError as error:
+            found.append(mendable(error))
+    return found
+
+
+def test_a_process_that_hangs_and_one_that_ended():
+    hangs, ended = run_processes(lose_the_other_process, 2)[0]
+    assert hangs.startswith("another process did not answer") and ended.startswith("another process ended")

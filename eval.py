@@ -85,23 +85,8 @@ def evaluate_datasets(args: argparse.Namespace, device: torch.device) -> int:
         lambda: folder.prepare(same, names, kinds, resume=args.resume, overwrite=args.overwrite)
     )
 
-    results = Results(
-        run=printable(Path(args.snapshot).stem),
-        classes=net.classes,
-        datasets={},
-        network={key: net.settings.get(key) for key in ("arch", "wt_layer")},
-        training_domains=training_domains(net),
-        protocol=evaluation.protocol,
-        command=printable(shlex.join(sys.argv)),
-        snapshot=printable(args.snapshot),
-        snapshot_sha256=snapshot_sha256,
-        peak_gpu_memory_gib=0.0,
-        left_out={},
-        part=(folder.index, folder.count),
-        reference=reference,
-        unfinished=list(loaders),
-        measures=measures,
-    )
+    results = unscored(args.snapshot, snapshot_sha256, net, evaluation)
+    results = replace(results, reference=reference, unfinished=list(loaders))
     same |= {"dump_images": args.dump_images}
     for name, loader in loaders.items():
         recorder = recorder_of(name, evaluation, same, data[name], kinds[name], args.resume)
@@ -124,6 +109,25 @@ def evaluate_datasets(args: argparse.Namespace, device: torch.device) -> int:
     if distributed.is_main():
         write(folder, results)
     return distributed.broadcast_object(sum(map(len, results.left_out.values())))  # after all is written
+
+
+def unscored(snapshot: str, snapshot_sha256: str, net: network.Segmenter, evaluation: Evaluation) -> Results:
+    """Return the results before any dataset is scored."""
+    return Results(
+        run=printable(Path(snapshot).stem),
+        classes=net.classes,
+        datasets={},
+        network={key: net.settings.get(key) for key in ("arch", "wt_layer")},
+        training_domains=training_domains(net),
+        protocol=evaluation.protocol,
+        command=printable(shlex.join(sys.argv)),
+        snapshot=printable(snapshot),
+        snapshot_sha256=snapshot_sha256,
+        peak_gpu_memory_gib=0.0,
+        left_out={},
+        part=(evaluation.folder.index, evaluation.folder.count),
+        measures=evaluation.measures,
+    )
 
 
 def use_recorded_roots(args: argparse.Namespace) -> None:

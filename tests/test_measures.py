@@ -172,3 +172,12 @@ def test_defaults(town):
     argv = ["--snapshot", "s", "--dataset", "gtav", "--scale_sweep", "1.0"]
     assert config.parse_eval_args(argv).exp_name == "eval_gtav_scales"
     assert config.parse_eval_args(argv[:4]).calibration == 0
+
+
+def test_corruptions_have_a_table_of_each_measure(town, capsys):
+    more = ["--dataset", "idd", "--inference_mode", "whole", "--calibration", "--boundary_iou"]
+    found = evaluate(town, "corrupted", *more, "--corruption", "contrast", "--severity", "2")
+    printed = capsys.readouterr().out.split("idd under corruptions")[1]
+    for title, metric in (("mIoU", "mean_iu"), ("boundary IoU", "boundary_iou"), ("ECE", "ece")):
+        score = f"{100 * found['metrics']['idd@contrast-2'][metric]:.2f}"
+        assert re.search(rf"^{title} \(%\) .*\n.*\ncontrast +{score} ", printed, re.MULTILINE), title

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from utils.classes import IGNORE_LABEL
-from utils.evaluation.metrics import sum_by
+from utils.evaluation.metrics import PIXELS, sum_by
 
 RATIO = 0.02  # of the image's diagonal, as in the paper
 OUTSIDE = 254  # stands for what is not in the image
@@ -45,6 +45,13 @@ def _over_windows(reduce: Callable[[Tensor, Tensor], Tensor], x: Tensor, size: i
     return x
 
 
+def _by_class(classes: Tensor, inside: Tensor, num_classes: int) -> Tensor:
+    """Count the pixels `inside` by their class: int64 (K,)."""
+    cells = torch.where(inside, classes, num_classes).flatten()
+    counts = [sum_by(part.long(), num_classes + 1)[:num_classes] for part in cells.split(PIXELS)]
+    return torch.stack(counts).sum(0)
+
+
 def boundary_ious(counts: Tensor) -> list[float]:
     """Return each class's intersection over union from counts (2, K); nan for a class without pixels."""
     both, union = counts.cpu().double()
@@ -57,19 +64,18 @@ def count_boundaries(label: Tensor, pred: Tensor, num_classes: int, ratio: float
     `label` and `pred` are (..., H, W) with classes below 254. A pixel without a label belongs to no region,
     neither in the truth nor in the prediction: regions of both end there, as at the border of the image.
     """
-    truth = label.to(pred.device)
-    known = (truth >= 0) & (truth < num_classes)
-    truth, found = (torch.where(known, x, IGNORE_LABEL).byte() for x in (truth, pred))
+    truth = label.to(pred.device).byte()
+    known = truth < num_classes
+    truth, found = (torch.where(known, x, IGNORE_LABEL) for x in (truth, pred.byte()))
     height, width = label.shape[-2:]
     px = band_width(height, width, ratio)
     near_truth, near_found = (band(x, px) & known for x in (truth, found))
-    by_class = [
-        sum_by(torch.where(inside, x, num_classes).long().flatten(), num_classes + 1)[:num_classes]
+    both, in_truth, in_found = (
+        _by_class(x, inside, num_classes)
         for x, inside in (
             (truth, near_truth & near_found & (truth == found)),
             (truth, near_truth),
             (found, near_found),
         )
-    ]
-    both, in_truth, in_found = by_class
+    )
     return torch.stack([both, in_truth + in_found - both])

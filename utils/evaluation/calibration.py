@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from utils.evaluation.metrics import sum_by
+from utils.evaluation.metrics import PIXELS, sum_by
 
 BINS = 15  # as in the paper
 ONE = 2**24  # the integer for confidence 1: sums of integers are the same in every order
@@ -35,12 +35,17 @@ def count_confidences(
     The rows are the pixels, those that are right, and the sum of their confidences times ONE. The tensors
     have one shape. Confidences are in [0, 1]; bin m of 1..bins holds those in ((m - 1) / bins, m / bins].
     """
-    label, pred = label.flatten().to(pred.device), pred.flatten()
-    whole = (confidence.flatten().double() * ONE).round_().long().clamp_(0, ONE)
-    bin_of = ((whole * bins + ONE - 1).div_(ONE, rounding_mode="floor") - 1).clamp_(min=0)
-    cell = torch.where((label >= 0) & (label < num_classes), bin_of, bins)  # one more cell for ignored labels
-    rows = torch.ones_like(whole), (label == pred).long(), whole
-    return torch.stack([sum_by(cell, bins + 1, row)[:bins] for row in rows])
+    counts = torch.zeros(3, bins, dtype=torch.int64, device=pred.device)
+    parts = (x.flatten().split(PIXELS) for x in (label, pred, confidence))
+    for truth, found, sure in zip(*parts, strict=True):
+        truth = truth.to(pred.device)
+        whole = (sure.double() * ONE).round_().long().clamp_(0, ONE)
+        bin_of = ((whole * bins + ONE - 1).div_(ONE, rounding_mode="floor") - 1).clamp_(min=0)
+        known = (truth >= 0) & (truth < num_classes)
+        cell = torch.where(known, bin_of, bins)  # one more cell for ignored labels
+        for total, row in zip(counts, (torch.ones_like(whole), (truth == found).long(), whole), strict=True):
+            total += sum_by(cell, bins + 1, row)[:bins]
+    return counts
 
 
 def reliability(counts: Tensor) -> list[Bin]:

@@ -41,7 +41,7 @@ def test_bins_include_their_upper_edge():
     assert counts[0].tolist() == [1, *[0] * 14, 1] and counts[2, -1] == ONE
 
 
-def test_sums_do_not_depend_on_the_order():
+def test_sums_do_not_depend_on_the_order(monkeypatch):
     """Float32 sums of a shuffled tensor differ; those of the counts do not, nor do sums of parts."""
     torch.manual_seed(0)
     confidence = torch.rand(10_000)
@@ -51,6 +51,8 @@ def test_sums_do_not_depend_on_the_order():
     assert torch.equal(counts, count_confidences(label[order], pred[order], confidence[order], 3))
     halves = [count_confidences(label[i::2], pred[i::2], confidence[i::2], 3) for i in range(2)]
     assert torch.equal(counts, halves[0] + halves[1])
+    monkeypatch.setattr("utils.evaluation.calibration.PIXELS", 999)
+    assert torch.equal(counts, count_confidences(label, pred, confidence, 3))
 
 
 def test_nothing_labelled_has_no_error():

@@ -32,7 +32,7 @@ from utils import checkpoint, distributed, resume, settings, speed, tensorboard,
 from utils.classes import ClassTable
 from utils.determinism import set_deterministic
 from utils.errors import UserError
-from utils.evaluation.validation import Pictures, validate_all
+from utils.evaluation.validation import Pictures, interval, validate_all
 from utils.exit import exit_cleanly
 from utils.files import sha256
 from utils.logging import logger, setup, warn_in_log
@@ -280,9 +280,10 @@ def validation_due(args: argparse.Namespace, trainer: Trainer, loaders: Loaders)
     """Return the loaders of what is validated after this epoch (--val_every); at the end of the run, all."""
     if trainer.iteration >= args.max_iter or trainer.epoch + 1 == args.max_epoch:
         return loaders.val
-    due = {*args.val_dataset, *args.select_on} - set(args.own_val if "select_on" not in args.given else ())
-    last = (trainer.epoch + 1) % args.val_every == 0
-    return {name: loader for name, loader in loaders.val.items() if last and name in due}
+    names = {*args.val_dataset, *args.select_on} - set(args.own_val if "select_on" not in args.given else ())
+    meanwhile = {name: loader for name, loader in loaders.val.items() if name in names}
+    every = args.val_every or interval(meanwhile, len(loaders.train.dataset), log=trainer.epoch == 0)
+    return {} if (trainer.epoch + 1) % every else meanwhile
 
 
 def covariances(args: argparse.Namespace) -> Callable[[nn.Module, Tensor], list[Tensor]] | None:

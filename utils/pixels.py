@@ -51,9 +51,9 @@ def normalize_(image: Tensor, per_image: bool = False, colors: Colors = IMAGENET
 
 
 def normalize_levels(images: Tensor, colors: Colors = IMAGENET) -> Tensor:
-    """Return what `normalize_` makes of grey levels uint8 (B, 3, H, W) on a CPU, on any device, to the bit.
+    """Return what `normalize_` makes of whole grey levels (B, 3, H, W) on a CPU, on any device, to the bit.
 
-    A GPU multiplies by the inverse of a number, but divides by a tensor.
+    Float32 images are changed in place. A GPU multiplies by the inverse of a number, but divides by a tensor.
     """
     full, mean, std = _constants(colors, images.device)
     return images.float().div_(full).sub_(mean).div_(std)

@@ -15,6 +15,8 @@ from transforms.photometric import (
     Operation,
     Photometric,
     PillowBlur,
+    blurred,
+    gaussian_weights,
 )
 from transforms.pil import to_tensor
 
@@ -229,3 +231,14 @@ def test_pillows_blur_is_pillows(radius):
     blur.apply(image, blur.draw(np.random.default_rng(0)))
     expected = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius)))
     assert np.array_equal(image.permute(1, 2, 0).numpy(), expected)
+
+
+def test_many_images_blurred_at_once():
+    """Each with its own sigma, whose kernels have 1, 5 and 11 px; rounding differs by less than 1e-3."""
+    sigmas = [0.11, 0.5, 1.30]
+    images = torch.from_numpy(rng(0).integers(0, 256, (3, 3, 20, 30)).astype(np.float32))
+    for image, sigma, batched in zip(images, sigmas, blurred(images, sigmas), strict=True):
+        weights, alone = gaussian_weights(sigma), image.clone()
+        GaussianBlur().apply(alone, {"sigma": sigma})
+        assert len(weights) == 2 * int(4 * sigma + 0.5) + 1
+        assert (batched - alone).abs().max() < 0.5 + 1e-3 and (batched.round() != alone).float().mean() < 1e-2

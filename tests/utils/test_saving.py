@@ -1,6 +1,7 @@
 """What a run keeps: the epoch before its validation, and best_ only where labels may choose."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -9,6 +10,7 @@ import config
 from datasets.toy_city import write_toy_city
 from tests.helpers import flags, run, the_checkpoint
 from utils import checkpoint
+from utils.evaluation.validation import due
 
 EPOCH = ["--max_iter", "4"]  # of 8 images
 
@@ -96,3 +98,24 @@ def test_an_epoch_limit_counts_only_when_it_is_given(town, capsys):
 def test_validation_is_due_every_few_epochs_and_at_the_end(town, capsys):
     run(flags(town, town, "--max_iter", "20", "--val_dataset", "gtav", "--val_every", "2"))
     assert re.findall(r"\[epoch (\d)\], gtav: ", capsys.readouterr().out) == ["1", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "epochs"),
+    [
+        ([], 26),  # 6,300 images are 0.02 x 12,403 x 25.4
+        (["--val_every", "3"], 3),
+        (["--val_dataset", "null"], None),
+        (["--select_on", "gtav"], 27),  # with 300 of the source domain
+    ],
+)
+def test_validation_takes_a_twentieth_of_the_time(argv, epochs):
+    """About 2 images are validated for 100 trained on: four datasets, every half of GTAV's published run."""
+    args = config.parse_train_args(["--dataset", "gtav", "--val_dataset", "bdd100k", "synthia", *argv])
+    lengths = {name: n for name, n in (("bdd100k", 1000), ("synthia", 5300)) if name in args.val_dataset}
+    val = {name: SimpleNamespace(dataset=range(n)) for name, n in (lengths | {"gtav": 300}).items()}
+    loaders = SimpleNamespace(train=SimpleNamespace(dataset=range(12403)), val=val)
+    found = [
+        epoch + 1 for epoch in range(60) if due(args, SimpleNamespace(epoch=epoch, iteration=0), loaders)
+    ]
+    assert found[:2] == [epochs, 2 * epochs] if epochs else not found

@@ -68,10 +68,14 @@ def _entry(rank, function, world_size, port, folder, args):
 
 
 def run_processes(function, world_size, *args):
-    """Return [function(rank, world_size, *args) for every rank], each run in its own gloo process."""
+    """Return [function(rank, world_size, *args) for every rank], each run in its own gloo process.
+
+    The processes are forked from one that has only imported the code, which takes seconds.
+    """
+    mp.set_forkserver_preload(["tests.helpers", "eval"])
     with tempfile.TemporaryDirectory() as folder:
         arguments = function, world_size, free_port(), folder, args
-        group = mp.spawn(_entry, arguments, nprocs=world_size, join=False)
+        group = mp.start_processes(_entry, arguments, world_size, join=False, start_method="forkserver")
         try:
             while not group.join():
                 pass

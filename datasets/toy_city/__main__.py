@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     except UserError as error:
         parser.error(str(error))
+    print(f"written to {args.out}")
 
 
 if __name__ == "__main__":

@@ -124,6 +124,7 @@ def test_every_dataset_is_scored(town, tmp_path):
     names = [*LABELLED, *UNLABELLED]
     argv = [*ARCH, "--snapshot", str(checkpoint), "--data_root", str(town), "--num_workers", "0"]
     argv += ["--inference_mode", "whole", "--dump_images", "--ckpt_path", str(tmp_path), "--dataset", *names]
+    argv += ["--calibration", "--boundary_iou"]
     printed = launch("eval.py", *argv)
     for name in LABELLED:
         assert re.search(rf"^{name}\nclass +IoU", printed, re.MULTILINE), name
@@ -131,6 +132,7 @@ def test_every_dataset_is_scored(town, tmp_path):
     assert alone.returncode == 0, alone.stderr[-4000:]
     one, two = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("alone", "eval"))
     assert one["metrics"] == two["metrics"] and set(one["metrics"]) == set(names)
+    assert all({"ece", "boundary_iou"} <= set(one["metrics"][name]) for name in LABELLED)
     for name in UNLABELLED:
         assert f"{name}: no labels, so no scores" in printed
     pictures = sorted(

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -5,11 +6,13 @@ import torch
 from PIL import Image
 
 from utils.classes import ClassTable
-from utils.evaluation.counts import Counts
+from utils.evaluation.calibration import ONE
+from utils.evaluation.counts import Counts, Measures
 from utils.evaluation.html_report import page
 from utils.evaluation.progress import picture_path
 from utils.evaluation.protocol import Protocol
 from utils.evaluation.scores import Results, score_dataset
+from utils.evaluation.sweep import NOTE
 
 CLASSES = ClassTable(("road", "sky", "car"), ((128, 64, 128), (70, 130, 180), (0, 0, 142)))
 PROTOCOL = Protocol("whole", (1.0,), False, 64, 0.5, "float32", "val", 0, "full", False, False)
@@ -98,3 +101,20 @@ def test_large_pictures_are_linked_where_they_are_there(tmp_path, results):
         "town_val/compose/a/3_compose.png",
         "town_val/diff/a/3_diff.png",
     ]
+
+
+def test_measures_and_scales(tmp_path, results):
+    """8 pixels of confidence 1, 6 of them right: ECE 25. Bands: road 3 of 4, sky 1 of 2, mean 62.5."""
+    counts = Counts(
+        torch.tensor([[4, 1, 0], [1, 2, 0], [0, 0, 0]]),
+        torch.tensor([[0, 8], [0, 6], [0, 8 * ONE]]),
+        torch.tensor([[3, 1, 0], [4, 2, 0]]),
+    )
+    scores = score_dataset({"a": counts}, CLASSES, {}, [])
+    datasets = {"town": scores, "town@scale-0.5": scores}
+    read = Reader(page(replace(results, datasets=datasets, measures=Measures(2, 0.02)), {}, tmp_path))
+    assert read.tags.count("svg") == 1 and "nan" not in read.text
+    for words in ("Calibration: expected error 25.00%", "boundary IoU 62.50", "ECE 25.00", "75.00", NOTE):
+        assert words in read.text
+    assert "scale 0.5" in read.text and "62.50 (best)" in read.text
+    assert Reader(page(results, {}, tmp_path)).tags.count("svg") == 0

@@ -46,11 +46,12 @@ def lines(series: Mapping[str, Sequence[Spread]], ticks: Sequence[str], title: s
     canvas = Canvas(LEFT + WIDTH + 20 + max(map(text_width, series), default=0), TOP + HEIGHT + 34)
     canvas.add(Words(8, 14, title, color=INK))
     top = max((value.mean for row in series.values() for value in row if value.mean == value.mean), default=1)
-    step = 10 ** math.floor(math.log10(top or 1)) / 2
+    unit = 10 ** math.floor(math.log10(top or 1))
+    step = unit / 5 if top < 1.5 * unit else unit / 2 if top < 4 * unit else unit
     most = step * math.ceil(top / step * 1.02)
     for number in range(round(most / step) + 1):
         y = TOP + HEIGHT * (1 - number * step / most)
-        text = f"{number * step:.{max(0, 1 - math.floor(math.log10(step * 2)))}f}"
+        text = f"{number * step:.{max(0, -math.floor(math.log10(step)))}f}"
         canvas.add(Line(LEFT, y, LEFT + WIDTH, y, "#eaeef2"), Words(LEFT - 6, y, text, "right", QUIET))
     places = [LEFT + WIDTH * (i + 0.5) / len(ticks) for i in range(len(ticks))]
     for x, tick in zip(places, ticks, strict=True):
@@ -73,6 +74,29 @@ def lines(series: Mapping[str, Sequence[Spread]], ticks: Sequence[str], title: s
     for y, x, name, color in sorted(ends):
         below = max(y, below + 14)  # names do not cover each other
         canvas.add(Words(x + 10, below, name, color=color))
+    return canvas
+
+
+def dots(points: Mapping[str, Sequence[tuple[float, float]]], horizontal: str, vertical: str) -> Canvas:
+    """Return a dot for each (x, y) of each method; the axes, named so, show the range of the values."""
+    canvas = Canvas(LEFT + WIDTH + 100, TOP + HEIGHT + 54)
+    canvas.add(Words(8, 14, vertical), Words(LEFT + WIDTH / 2, TOP + HEIGHT + 38, horizontal, "middle"))
+    (low, high), (bottom, top) = (
+        (min(values), max(values))
+        for values in zip(*[p for row in points.values() for p in row], strict=True)
+    )
+    width, height = high - low or 1.0, top - bottom or 1.0
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        x, y = LEFT + WIDTH * share, TOP + HEIGHT * (1 - share)
+        canvas.add(Line(LEFT, y, LEFT + WIDTH, y, "#eaeef2"), Line(x, TOP, x, TOP + HEIGHT, "#eaeef2"))
+        canvas.add(Words(LEFT - 6, y, f"{bottom + share * height:.1f}", "right", QUIET))
+        canvas.add(Words(x, TOP + HEIGHT + 16, f"{low + share * width:.2f}", "middle", QUIET))
+    for number, (name, row) in enumerate(points.items()):
+        color, place = COLORS[number % len(COLORS)], TOP + 8 + 18 * number
+        canvas.add(Dot(LEFT + WIDTH + 20, place, 5, color), Words(LEFT + WIDTH + 32, place, name))
+        for x, y in row:
+            left, down = LEFT + WIDTH * (x - low) / width, TOP + HEIGHT * (top - y) / height
+            canvas.add(Dot(left, down, 5, color))
     return canvas
 
 

@@ -13,13 +13,15 @@ from scripts.figure.canvas import Canvas
 from scripts.study import figures
 from scripts.study.plan import ORDER, SIZES, TASKS
 from scripts.study.probe import POSITIONS, STAGES
-from scripts.study.results import Comparison, Result, Spread, base_of, compare, read_results, spread
+from scripts.study.results import Comparison, Result, Spread, bases_of, compare, read_results, spread
 from utils.evaluation.html_report import document
 from utils.evaluation.tables import Rows, markdown_table
 from utils.files import write_text
 
-NOTE = "Mean IoU in percent: mean ± standard deviation (n - 1) over seeds. * trained on; in no mean."
-GAIN = "The last column is the mean difference to the run of the same seed of {}, ± its standard deviation."
+NOTE = (
+    "Mean IoU in percent, mean over seeds; ± is the standard deviation (n - 1) over seeds. * trained on, "
+    "in no mean. to X: the mean difference to X's run of the same seed on what is unseen."
+)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -39,14 +41,21 @@ def run(args: argparse.Namespace) -> None:
 
 
 def table(comparison: Comparison) -> Rows:
-    """Lay out mean IoU in percent: a row per method, a column per domain, the paired difference last."""
-    heads = [f"{name}*" if name in comparison.seen else name for name in comparison.columns]
-    rows = [["mIoU (%)", "seeds", *heads, "difference"]]
+    """Lay out mean IoU in percent: a row per method; what is unseen, differences, means, domains."""
+    bases = list(dict.fromkeys(base for method in comparison.runs for base in bases_of(method)))
+    sums, seen = comparison.unseen, comparison.seen
+    domains = [name for name in comparison.columns if name not in (*sums, *seen)]
+    heads = [*(f"{name}*" for name in seen), sums[0], *(f"to {base}" for base in bases), *sums[1:], *domains]
+    rows = [["mIoU (%)", "seeds", *heads]]
     for method, seeds in comparison.runs.items():
-        cells = [shown(comparison.spread(method, column)) for column in comparison.columns]
-        base = base_of(method)
-        gain = "" if method == base else shown(comparison.gain(method, base), "+")
-        rows.append([method, str(len(seeds)), *cells, gain])
+        values = {name: comparison.spread(method, name) for name in comparison.columns}
+        first, *others = (shown(values[name]) for name in sums)
+        trained, new = (
+            [shown(values[name]._replace(std=math.nan)) for name in part] for part in (seen, domains)
+        )
+        own = bases_of(method)
+        gains = [shown(comparison.gain(method, base), "+") if base in own else "" for base in bases]
+        rows.append([method, str(len(seeds)), *trained, first, *gains, *others, *new])
     return rows
 
 
@@ -79,12 +88,10 @@ def page(found: Sequence[Comparison], folder: Path) -> str:
 def section(comparison: Comparison, folder: Path) -> str:
     """Return the section of a task: table, pictures, mechanism, commands."""
     task = comparison.task
-    bases = sorted({base_of(method) for method in comparison.runs} - {"ISW"} or {"ISW"})
-    text = f"{NOTE} {GAIN.format('the student' if TASKS[task].adapted else ' or '.join(bases))}"
     missing = f"<p><b>Not run:</b> {escape(', '.join(comparison.missing))}</p>" if comparison.missing else ""
     command = f"bash scripts/study.sh logs/study --tasks {task}"
     body = (
-        f"<h2>{escape(TASKS[task].title)}</h2><p>{escape(text)}</p>{html_table(table(comparison))}{missing}"
+        f"<h2>{escape(TASKS[task].title)}</h2><p>{escape(NOTE)}</p>{html_table(table(comparison))}{missing}"
     )
     body += f"<p>Runs: <code>{command}</code></p>"
     body += figure(folder, f"{task}-domains.svg", "Mean IoU by domain", figures.domains(comparison))
@@ -117,7 +124,44 @@ def mechanism(comparison: Comparison, folder: Path) -> str:
         "suppressed: share of the pairs in ISW's mask, their size, and the size of the rest</p>"
         f"{html_table(rows)}"
     )
-    body += curves(comparison, folder) + suppression(comparison, folder)
+    return body + explained(comparison, folder) + curves(comparison, folder) + suppression(comparison, folder)
+
+
+def measured(run: Result) -> dict[str, float]:
+    """Return what was measured in the network of one run, by name."""
+    found = run["mechanism"]
+    values = {f"distance of twins, {name}": found["distance"][name] for name in (*STAGES, "output")}
+    for key in ("size", "change"):
+        for number, name in enumerate(POSITIONS, start=2):
+            values[f"{key} of covariances, position {number}"] = found["covariance"][name][key]
+    return values
+
+
+def explained(comparison: Comparison, folder: Path) -> str:
+    """Return how what was measured goes along with the mean IoU on what is unseen, run by run."""
+    runs = [(method, seed, run) for method, seeds in comparison.runs.items() for seed, run in seeds.items()]
+    if len(runs) < 10:
+        return ""
+    unseen = [100 * comparison.score(method, seed, "unseen") for method, seed, _ in runs]
+    every = [measured(run) for *_, run in runs]
+    found = {name: [values[name] for values in every] for name in every[0]}
+    rows = [["measured", "correlation"]]
+    rows += [[name, f"{statistics.correlation(values, unseen):+.2f}"] for name, values in found.items()]
+    body = (
+        f"<p>Correlation with the mean IoU on what is unseen, over {len(runs)} runs of all methods</p>"
+        f"{html_table(rows)}"
+    )
+    for name, file in (
+        (f"distance of twins, {STAGES[3]}", "distance"),
+        ("size of covariances, position 4", "size"),
+    ):
+        points: dict[str, list[tuple[float, float]]] = {}
+        for (method, *_), x, y in zip(runs, found[name], unseen, strict=True):
+            points.setdefault(method, []).append((x, y))
+        drawn = figures.dots(points, name, "mean IoU on what is unseen (%)")
+        body += figure(
+            folder, f"{comparison.task}-{file}.svg", f"Mean IoU on what is unseen and {name}", drawn
+        )
     return body
 
 
@@ -148,7 +192,7 @@ def curves(comparison: Comparison, folder: Path) -> str:
                 for method, row in points.items()
             }
             shown_ticks = [str(t) if i % math.ceil(len(ticks) / 8) == 0 else "" for i, t in enumerate(ticks)]
-            title = "training loss" if name == "loss" else f"mean IoU on {name}"
+            title = "training loss, whitening loss included," if name == "loss" else f"mean IoU on {name}"
             drawn = figures.lines(series, shown_ticks, f"{title} over iterations, first seed")
             body += figure(folder, f"{comparison.task}-{name}.svg", f"{title}, first seed", drawn)
     return body
@@ -173,7 +217,7 @@ def suppression(comparison: Comparison, folder: Path) -> str:
                 if mask.any() and not mask.all():
                     pairs.append((sizes[mask].mean(), sizes[~mask].mean()))
             cells = [f"{100 * statistics.mean(column):.2f}" for column in zip(*pairs, strict=True)]
-            rows.append([str(number), method, *(cells or ["", ""])])
+            rows.append([str(number), method, *(cells or ["every pair", "no pair"])])
     first = kept[0]
     drawn = figures.covariances(plain[first]["mechanism"], chosen[first]["mechanism"])
     text = (
@@ -199,7 +243,8 @@ def figure(folder: Path, name: str, text: str, drawn: Canvas | Image.Image) -> s
         drawn.save(folder / name, optimize=True)
     command = "python -m scripts.study page logs/study/results --out logs/study/page"
     caption = f"{escape(text)}. <code>{command}</code> writes {name}."
-    return f"<figure><figcaption>{caption}</figcaption><img src='{name}' alt='{escape(text)}'></figure>"
+    shown = f"<img src='{name}' alt='{escape(text)}' style='max-height:none'>"
+    return f"<figure><figcaption>{caption}</figcaption>{shown}</figure>"
 
 
 def html_table(rows: Rows) -> str:

@@ -39,6 +39,13 @@ class Comparison:
         return [*scored, *(group for group, names in of.groups.items() if len(names) > 1)]
 
     @property
+    def unseen(self) -> list[str]:
+        """The columns that sum up what was not trained on, all of it first."""
+        groups = TASKS[self.task].groups
+        ordered = {"unseen": groups["unseen"]} | groups
+        return [group if len(names) > 1 else names[0] for group, names in ordered.items()]
+
+    @property
     def seen(self) -> list[str]:
         """What is scored and in no mean: the source domains."""
         unseen = {name for names in TASKS[self.task].groups.values() for name in names}
@@ -89,8 +96,15 @@ def compare(results: Iterable[Result], task: str) -> Comparison:
     return Comparison(task, {method: found for method, found in runs.items() if found}, missing)
 
 
-def base_of(method: str) -> str:
-    """Return the method whose runs a method is compared with: student, ISW for its search, or baseline."""
+def bases_of(method: str) -> list[str]:
+    """Return the methods that a method is compared with.
+
+    An adapted network is compared with its student, a variant of ISW with ISW, the others with the baseline.
+    What whitens is also compared with instance norm, which it whitens on top of.
+    """
     if " + " in method:
-        return method.partition(" + ")[0]
-    return "ISW" if method.startswith("ISW ") else "baseline"
+        return [method.partition(" + ")[0]]
+    if method.startswith("ISW "):
+        return ["ISW"]
+    bases: dict[str, list[str]] = {"baseline": []} | dict.fromkeys(("IW", "IRW", "ISW"), ["baseline", "IN"])
+    return bases.get(method, ["baseline"])

@@ -16,7 +16,7 @@ import config
 from scripts.study import __main__ as study
 from scripts.study import data, driver, figures, page, probe
 from scripts.study.plan import FULL, METHODS, ORDER, QUICK, TASKS, jobs, training_images
-from scripts.study.results import base_of, compare, read_results
+from scripts.study.results import bases_of, compare, read_results
 from tests.helpers import ROOT, run_command
 from utils.errors import MissingFile, UserError
 
@@ -254,16 +254,18 @@ def test_mean_deviation_and_paired_difference_by_hand():
     assert found.spread("baseline", "unseen") == pytest.approx((0.55, 0.1 / 2**0.5, 2))
     assert found.gain("ISW", "baseline") == pytest.approx((0.2, 0.2 / 2**0.5, 2))
     assert math.isnan(found.gain("ISW", "IBN").mean)
-    assert found.seen == ["gtav"] and found.columns[-1] == "unseen"
     assert "baseline seed 2" in found.missing and "ISW seed 2" not in found.missing
-    rows = page.table(found)
-    assert rows[1][:3] == ["baseline", "2", "70.0 ± 0.0"] and rows[1][-2:] == ["55.0 ± 7.1", ""]
-    assert rows[2][-2:] == ["53.3 ± 40.4", "+20.0 ± 14.1"]
+    head, *rows = page.table(found)
+    assert head[:6] == ["mIoU (%)", "seeds", "gtav*", "unseen", "to baseline", "to IN"]
+    assert head[-1] == "snow"
+    assert rows[0][:6] == ["baseline", "2", "70.0", "55.0 ± 7.1", "", ""] and rows[0][-1] == "55.0"
+    assert rows[1][:6] == ["ISW", "3", "70.0", "53.3 ± 40.4", "+20.0 ± 14.1", "-"]
 
 
 def test_what_a_method_is_compared_with():
-    found = {method: base_of(method) for method in ("IBN", "ISW", "ISW weight 0.2", "ISW + SAC")}
-    assert found == {"IBN": "baseline", "ISW": "baseline", "ISW weight 0.2": "ISW", "ISW + SAC": "ISW"}
+    found = {method: bases_of(method) for method in ("IBN", "ISW", "ISW weight 0.2", "ISW + SAC")}
+    whitening = ["baseline", "IN"]
+    assert found == {"IBN": ["baseline"], "ISW": whitening, "ISW weight 0.2": ["ISW"], "ISW + SAC": ["ISW"]}
 
 
 def test_results_of_two_sizes_are_not_mixed(tmp_path):
@@ -284,13 +286,35 @@ def test_page_of_what_is_there(tmp_path, capsys):
     study.main(["page", str(tmp_path), "--out", str(tmp_path / "page"), "--markdown"])
     html = (tmp_path / "page/index.html").read_text()
     assert "<script" not in html and "prefers-color-scheme: dark" in html
-    assert "<td>60.0</td><td>+10.0</td>" in html
+    assert "<td>ISW</td><td>1</td><td>70.0</td><td>60.0</td><td>+10.0</td><td>-</td>" in html
     assert "Not run:" in html and "IterNorm seed 2" in html and TASKS["dusk"].title in html
     assert "python train.py --seed &lt;0&gt;" in html
     pictures = re.findall(r"<img src='([^']+)'", html)
     assert pictures == ["gtav-domains.svg", "gtav-twins.svg", "gtav-loss.svg"]
     assert all((tmp_path / "page" / name).is_file() for name in pictures)
     assert re.search(r"\| ISW +\|", capsys.readouterr().out)
+
+
+def test_correlation_with_what_is_unseen(tmp_path):
+    """Over ten runs the distances of twins fall as the scores rise, on a line: -1.00; covariances: 0."""
+    runs = []
+    for number in range(12):
+        distance = dict.fromkeys((*probe.STAGES, "output"), 0.9 - 0.05 * number)
+        sizes = {"size": 0.1 + 0.1 * (number in (0, 11)), "change": 0.1 * (number in (1, 10))}
+        mechanism = {"twins": 2, "distance": distance, "covariance": dict.fromkeys(probe.POSITIONS, sizes)}
+        method = list(METHODS)[number % 4]
+        runs.append(result(method, number // 4, unseen=0.3 + 0.01 * number, mechanism=mechanism))
+    html = page.explained(compare(runs, "gtav"), tmp_path)
+    assert html.count("<td>-1.00</td>") == 6 and html.count("0.00</td>") == 6
+    assert (tmp_path / "gtav-distance.svg").read_text().count("<circle") == 12 + 4
+    assert page.explained(compare(runs[:4], "gtav"), tmp_path) == ""
+
+
+def test_the_page_in_the_repository_is_that_of_the_results(tmp_path):
+    study.main(["page", str(ROOT / "scripts/study/results"), "--out", str(tmp_path)])
+    committed = ROOT / "scripts/study/page"
+    assert (tmp_path / "index.html").read_text() == (committed / "index.html").read_text()
+    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in committed.iterdir()}
 
 
 def test_strip_renders_image_and_truth_again(tmp_path):

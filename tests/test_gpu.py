@@ -118,6 +118,7 @@ def test_fast_steps_are_the_plain_ones(settings, dtype, tolerance):
 @pytest.mark.timeout(600)  # four compilations
 def test_a_fast_training_from_end_to_end(toy_town, tmp_path):
     """The step is captured again when the masks are estimated after the first epoch; the run continues."""
+    torch.compiler.reset()
     argv = flags(toy_town, tmp_path, "--fast", "--max_epoch", "2", "--cov_stat_epoch", "0", *ISW)
     train.main(config.parse_train_args(argv))
     path = the_checkpoint(tmp_path)

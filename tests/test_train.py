@@ -368,6 +368,9 @@ class DomainBatches:
         self.golden, self.domain, self.trial = golden, domain, 0
         self.sampler = self.dataset = self
 
+    def __len__(self):
+        return self.golden["images"]
+
     def set_epoch(self, trial):
         self.trial = trial
 

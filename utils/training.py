@@ -108,7 +108,7 @@ class Trainer:
             logger.warning("--%s: left out, because this Trainer has losses of its own", " --".join(wanted))
             return
         if "compile" in wanted:
-            self.compiled = torch.compile(self.source_losses)
+            self.compiled = torch.compile(self.source_losses, dynamic=False)  # sizes are few
         if "cuda_graph" in wanted:
             self.captured = CapturedStep(self.backward, self.forget_gradients)
 

@@ -36,7 +36,6 @@ ROWS: dict[str, tuple[str, ...]] = {  # the flags that differ
     "cache_images": ("--cache_images",),
     "both": ("--aug_device", "gpu", "--cache_images"),
 }
-WARM_UP = 6  # batches
 
 
 class Row(NamedTuple):
@@ -96,7 +95,7 @@ def measure(
 ) -> Row:
     """Return how fast batches are loaded and worked on."""
     batches, count, waited = iter(loader), 0, 0.0
-    for _ in range(WARM_UP):
+    for _ in range(6 + loader.num_workers * (loader.prefetch_factor or 0)):  # those loaded ahead, too
         work(next(batches))
     start = time.perf_counter()
     while count < 2 or time.perf_counter() - start < seconds:

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 import config
+import train
 from datasets.toy_city import write_toy_city
 from tests.helpers import flags, run, the_checkpoint
 from utils import checkpoint
-from utils.evaluation.validation import due
 
 EPOCH = ["--max_iter", "4"]  # of 8 images
 
@@ -115,7 +115,6 @@ def test_validation_takes_a_twentieth_of_the_time(argv, epochs):
     lengths = {name: n for name, n in (("bdd100k", 1000), ("synthia", 5300)) if name in args.val_dataset}
     val = {name: SimpleNamespace(dataset=range(n)) for name, n in (lengths | {"gtav": 300}).items()}
     loaders = SimpleNamespace(train=SimpleNamespace(dataset=range(12403)), val=val)
-    found = [
-        epoch + 1 for epoch in range(60) if due(args, SimpleNamespace(epoch=epoch, iteration=0), loaders)
-    ]
+    trainers = [SimpleNamespace(epoch=epoch, iteration=0) for epoch in range(60)]
+    found = [t.epoch + 1 for t in trainers if train.validation_due(args, t, loaders)]
     assert found[:2] == [epochs, 2 * epochs] if epochs else not found

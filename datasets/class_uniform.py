@@ -4,8 +4,9 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from datasets.wrapper import DatasetWrapper, LabelledSource
 from utils import bars
 from utils.classes import CITYSCAPES
 from utils.distributed import from_first_rank
-from utils.errors import DamagedFile, UserError
+from utils.errors import DamagedFile, UserError, few
 from utils.files import printable, read_array, remove_stale, write_array
 from utils.images import damage_names
 
@@ -59,7 +60,8 @@ class ClassUniform(DatasetWrapper):
 
     Centroids are those of tiles of `tile` px. They are cached in `cache_dir`, by default .cache in the
     dataset's root. `boost` = (another ClassUniform of the same classes, train ids) adds the centroids that it
-    has of these classes. Raises UserError for a part outside [0, 1] and a tile under 1 px.
+    has of these classes. A label that cannot be read has no centroids, or is an error if `strict`. Raises
+    UserError for a part outside [0, 1] and a tile under 1 px.
     """
 
     def __init__(
@@ -71,12 +73,15 @@ class ClassUniform(DatasetWrapper):
         max_epoch: int | None = None,
         cache_dir: str | Path | None = None,
         boost: "tuple[ClassUniform, Sequence[int]] | None" = None,
+        strict: bool = True,
     ):
         if not 0 <= pct <= 1 or tile < 1:
             raise UserError(f"class-uniform share {pct} must lie in [0, 1] and tile {tile} be at least 1 px")
         super().__init__(base)
         names = (self.classes or CITYSCAPES).names
         self.pct, self.tile, self.max_epoch, self.num_classes = pct, tile, max_epoch, len(names)
+        self.strict = strict
+        self.unreadable: list[str] = []  # labels, with the reason
         self.centroids = from_first_rank(lambda: self._cached(Path(cache_dir or base.root / ".cache")))
         self.pool = list(base.samples)  # a centroid's first column is an index of it
         if boost:
@@ -111,14 +116,11 @@ class ClassUniform(DatasetWrapper):
     def _cached(self, folder: Path) -> np.ndarray:
         """Return rows (sample, class, x, y) for all of `base`, cached in `folder`."""
         files = [sample.label for sample in self.base.samples if sample.label is not None]
-        stats = []
+        content = []
         for path in files:
-            with damage_names(f"label {printable(path)}"):
-                stats.append(path.stat())
-        content = [
-            [os.path.relpath(path, self.base.root), stat.st_size, stat.st_mtime_ns]
-            for path, stat in zip(files, stats, strict=True)
-        ]
+            with self._tolerant(), damage_names(f"label {printable(path)}"):
+                stat = path.stat()
+                content.append([os.path.relpath(path, self.base.root), stat.st_size, stat.st_mtime_ns])
         key = hashlib.sha256(json.dumps([self.tile, self.num_classes, content]).encode()).hexdigest()
         path = folder / f"centroids_{self.name}_{key[:32]}.npy"
         if path.is_file():
@@ -127,6 +129,12 @@ class ClassUniform(DatasetWrapper):
             except (DamagedFile, OSError) as error:
                 logger.warning("class centroids are computed again, %s cannot be read: %s", path, error)
         centroids = self._compute()
+        if self.unreadable:  # the next run may find them mended, so nothing is cached
+            count, reasons = len(self.unreadable), few(self.unreadable, 5)
+            if not len(centroids):
+                raise UserError(f"no label of {self.name} gives class centroids: {reasons}")
+            logger.warning("class centroids of %s leave out %d labels: %s", self.name, count, reasons)
+            return centroids
         try:
             remove_stale(folder, seconds=3600)
             write_array(path, centroids)
@@ -134,9 +142,21 @@ class ClassUniform(DatasetWrapper):
             logger.warning("class centroids are not cached, %s cannot be written: %s", path, error)
         return centroids
 
+    @contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        """Leave out a label that cannot be read, unless `strict`."""
+        try:
+            yield
+        except UserError as error:
+            if self.strict:
+                raise
+            self.unreadable.append(str(error))
+
     def _compute(self) -> np.ndarray:
         def rows(path: Path) -> np.ndarray:
-            return tile_centroids(self.base.read_label(path), self.tile, self.num_classes)
+            with self._tolerant():
+                return tile_centroids(self.base.read_label(path), self.tile, self.num_classes)
+            return np.zeros((0, 3), np.int32)
 
         labels = [sample.label for sample in self.base.samples]
         files = list(dict.fromkeys(path for path in labels if path))  # video frames share a label

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datasets import common_classes, get_dataset_class
 from datasets.base import SegmentationDataset, Transform
@@ -23,7 +23,7 @@ from datasets.epochs import SharedEpoch
 from datasets.mapillary import Mapillary
 from datasets.multi_source import ConcatSources, OnePerDomain, collate
 from datasets.null import Null
-from datasets.readable import Tolerant, collate_by_size
+from datasets.readable import Replacing, Tolerant, collate_by_size, collate_one, collate_reasons
 from datasets.samplers import EvalSampler, ImportanceSampler, StatisticsSampler, TrainSampler
 from datasets.views import PhotometricPairs, TargetCrops, TargetViews
 from datasets.wrapper import LabelledSource
@@ -115,7 +115,7 @@ def setup_loaders(args: Namespace) -> Loaders:
             f"{args.bs_mult} on each of {sampler.world_size} processes; "
             "lower --bs_mult or --global_batch_size"
         )
-    shared = SharedEpoch(dataset)
+    shared = _shared(args, dataset)
     train = _loader(shared, sampler, args.bs_mult, args.num_workers, seed=args.seed, drop_last=True)
     photometric = None
     if isinstance(augment, presets.DevicePreset | presets.LevelsPreset):
@@ -134,7 +134,7 @@ def setup_eval_loader(args: Namespace, name: str) -> DataLoader:
     dataset: Dataset = base if args.strict_data else Tolerant(base)
     indices = np.array_split(np.arange(len(base)), args.split_count)[args.split_index].tolist()
     sampler = EvalSampler(_limited(indices, args.test_mode))
-    return _loader(dataset, sampler, 1, args.num_workers, collate=default_collate)
+    return _loader(dataset, sampler, 1, args.num_workers, collate=collate_one)
 
 
 def endless(loader: DataLoader) -> Iterator[dict[str, Any]]:
@@ -147,6 +147,11 @@ def endless(loader: DataLoader) -> Iterator[dict[str, Any]]:
             sampler.advance(loader.batch_size)
             yield batch
         sampler.set_epoch(sampler.epoch + 1)
+
+
+def _shared(args: Namespace, dataset: Any) -> SharedEpoch:
+    """Return the training items of `dataset`; without --strict_data, those that can be read."""
+    return SharedEpoch(dataset) if args.strict_data else Replacing(dataset)
 
 
 def _augmentation(args: Namespace, colors: Colors, device: str) -> Transform:
@@ -220,10 +225,11 @@ def _open_train(
 
 def _class_uniform(args: Namespace, source: LabelledSource) -> ClassUniform:
     tile, boost = args.class_uniform_tile, None
+    reading: Any = {"cache_dir": args.cache_dir, "strict": args.strict_data}
     if args.boost_classes and source.name == Cityscapes.name:
         coarse = _open(args, source.name, "train_extra", None, seed=args.seed)
-        boost = ClassUniform(coarse, 0, tile, cache_dir=args.cache_dir), args.boost_classes
-    options = {"max_epoch": args.max_cu_epoch, "cache_dir": args.cache_dir, "boost": boost}
+        boost = ClassUniform(coarse, 0, tile, **reading), args.boost_classes
+    options = {"max_epoch": args.max_cu_epoch, "boost": boost} | reading
     return ClassUniform(source, args.class_uniform_pct, tile, **options)
 
 
@@ -250,7 +256,8 @@ def _statistics_loader(args: Namespace, name: str) -> DataLoader:
     device = "gpu" if torch.cuda.is_available() else "cpu"
     base = _open_train(args, name, presets.statistics(args.image_in, device))
     sampler = StatisticsSampler(len(base), seed=args.seed)
-    return _loader(PhotometricPairs(base), sampler, 1, args.num_workers)
+    pairs = PhotometricPairs(base, strict=args.strict_data)
+    return _loader(pairs, sampler, 1, args.num_workers, collate=collate_by_size)
 
 
 def _target_loader(args: Namespace, name: str, num_classes: int, draws: int) -> DataLoader:
@@ -287,13 +294,13 @@ def _target_loader(args: Namespace, name: str, num_classes: int, draws: int) -> 
             f"{base.name} has {len(views)} training images, fewer than --sac_images {args.sac_images}"
         )
     return _loader(
-        SharedEpoch(views),
+        _shared(args, views),
         sampler,
         images,
         args.num_workers,
         seed=args.seed,
         drop_last=True,
-        collate=default_collate,
+        collate=collate_reasons,
     )
 
 

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from datasets.base import sample_rng
+from datasets.readable import collate_reasons
 from datasets.wrapper import LabelledSource
 from utils.errors import UserError
 
@@ -68,11 +69,11 @@ def collate(items: list) -> dict[str, Any]:
     """Stack items, or lists of items, into a batch {"image": (B, 3, H, W), "label": (B, H, W), "name": list}.
 
     Lists are joined one after the other, so that image b is of domain b % number of domains. Raises UserError
-    for images of different sizes.
+    for images of different sizes. Reasons of `Replacing` come as {"unreadable": list}.
     """
     if isinstance(items[0], list):
         items = [item for group in items for item in group]
     if len({item["image"].shape for item in items}) > 1:
         sizes = ", ".join("{} {}x{}".format(item["name"], *item["image"].shape[:0:-1]) for item in items)
         raise UserError(f"images of one batch must have one size: {sizes}; use --bs_mult_val 1")
-    return default_collate(items)
+    return collate_reasons(items)

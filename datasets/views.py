@@ -21,14 +21,24 @@ class PhotometricPairs(DatasetWrapper):
     float32 (3, H, W). Labels are not read. The number of the statistics trial serves as the epoch.
 
     With a preset that leaves the augmentation to the device, "image" is uint8 and "photometric" says what
-    makes the view. `pair` makes both from a batch.
+    makes the view. `pair` makes both from a batch. Unless `strict`, the item of an image that cannot be read
+    is {"unreadable": reason}.
     """
 
     base: SegmentationDataset
 
+    def __init__(self, base: SegmentationDataset, strict: bool = True):
+        super().__init__(base)
+        self.strict = strict
+
     def load(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
         """Return the pair of `sample`."""
-        item = self.base.load(sample._replace(label=None), rng)
+        try:
+            item = self.base.load(sample._replace(label=None), rng)
+        except UserError as error:
+            if self.strict:
+                raise
+            return {"unreadable": str(error)}
         if "photometric" in item:
             return {key: item[key] for key in ("image", "photometric", "name")}
         view, original = item["image"]

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,9 +46,13 @@ class Runs:
         )
         self.made = {}
 
-    def __call__(self, folder, *more, processes=1, **fault):
+    def __call__(self, folder, *more, processes=1, town=None, **fault):
         """Train; return what the program answers."""
-        request = {"argv": argv(self.town, folder, *more), "log": str(folder / "log"), "processes": processes}
+        request = {
+            "argv": argv(town or self.town, folder, *more),
+            "log": str(folder / "log"),
+            "processes": processes,
+        }
         request |= fault | {"port": free_port()}
         self.program.stdin.write(json.dumps(request) + "\n")
         self.program.stdin.flush()
@@ -160,6 +165,53 @@ def test_torchrun_starts_a_killed_process_again_and_the_run_goes_on(train, toy_t
     assert len(list(tmp_path.glob("ckpt/*/*/*"))) == 1
     assert "from iteration 6" in printed(tmp_path) or "from iteration 4" in printed(tmp_path)
     assert_equal(tmp_path, train.whole(2)[0])
+
+
+@pytest.fixture(scope="module")
+def damaged_town(toy_town, tmp_path_factory):
+    """The toy town with a training image and a training label of GTAV cut off."""
+    town = tmp_path_factory.mktemp("damaged") / "town"
+    shutil.copytree(toy_town, town)
+    images, labels = (sorted(town.glob(f"gtav/{kind}/train/**/*.png")) for kind in ("images", "labels"))
+    for file in (images[2], labels[5]):
+        file.write_bytes(file.read_bytes()[:-100])
+    return town
+
+
+def test_images_that_cannot_be_read_are_replaced(train, damaged_town, tmp_path):
+    """Named, counted in each epoch, the same in a continued run; left out of centroids and statistics."""
+    uniform = "--class_uniform_pct", "0.5", "--class_uniform_tile", "32"
+    assert train(tmp_path / "a", *uniform, town=damaged_town)["steps"] == [*range(1, 13)]
+    text = printed(tmp_path / "a")
+    assert text.count("; another image takes its place") == 2
+    summaries = re.findall(r"(\d+) times, data could not be read for epoch (\d): (.*)", text)
+    assert [int(epoch) for _, epoch, _ in summaries] == [0, 1, 2]
+    assert "class centroids of gtav leave out 1 labels" in text
+    assert text.count("; the statistics do without it") == 1
+    assert "2 times, data could not be read for the statistics of 2 trials" in text
+    train(tmp_path / "b", *uniform, town=damaged_town, number=signal.SIGKILL, rank=0, step=7)
+    train(tmp_path / "b", *uniform, town=damaged_town)
+    assert_equal(tmp_path / "b", tmp_path / "a")
+    assert summaries == re.findall(
+        r"(\d+) times, data could not be read for epoch (\d): (.*)",
+        next(tmp_path.glob("b/ckpt/**/log.txt")).read_text(),
+    )
+
+
+def test_strict_data_ends_the_run(train, damaged_town, tmp_path):
+    assert train(tmp_path, "--strict_data", town=damaged_town)["codes"] == [2]
+    assert re.search(r"error: (image|label) \S+gtav\S+png cannot be read", printed(tmp_path))
+
+
+def test_a_folder_that_vanishes_ends_the_run(train, damaged_town, tmp_path):
+    """Everything is gone after the third step, of two processes; both end."""
+    town = tmp_path / "town"
+    shutil.copytree(damaged_town, town)
+    gone = str(town / "gtav/images/train")
+    ended = train(tmp_path, town=town, processes=2, gone=gone, rank=0, step=3)
+    assert ended["codes"] == [2, 2] and ended["steps"] == [1, 2, 3]
+    text = printed(tmp_path)
+    assert text.count("error: 20 training images in a row cannot be used; the last one: image") >= 1
 
 
 def repeated(steps):

@@ -151,14 +151,18 @@ def final_state(folder):
 DETERMINISTIC = {
     "isw": ["--cov_stat_epoch", "0", *ISW],
     "boundaries": ["--jointwtborder", "--wt_layer", *"0025200"],
-    "sac": ["--adapt_dataset", "cityscapes", "--sac_crop", "64", "64"],
+    "sac": ["--adapt_dataset", "cityscapes", "--sac_crop", "64", "64", "--snapshot", "start.pth"],
     "fast": ["--fast", "--cov_stat_epoch", "0", *ISW],
 }
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
-def test_a_deterministic_run_repeats_bit_for_bit(name, toy_town, tmp_path):
+def test_a_deterministic_run_repeats_bit_for_bit(name, toy_town, tmp_path, monkeypatch):
     """Two runs, and one that stops within the second epoch and is continued, end with equal bits."""
+    torch.manual_seed(0)
+    start = {"state_dict": ARCHS["DeepR18V3PlusD"]().state_dict()}
+    torch.save(start, tmp_path / "start.pth")
+    monkeypatch.chdir(tmp_path)
     argv = ["--deterministic", "--max_iter", "8", "--resume", "auto", *DETERMINISTIC[name]]
     for folder in ("a", "b"):
         train.main(config.parse_train_args(flags(toy_town, tmp_path / folder, *argv)))

@@ -4,7 +4,9 @@ from typing import Any
 
 import torch
 
-from utils import bars, tensorboard
+from utils import bars, distributed, tensorboard
+from utils.errors import UserError
+from utils.left_out import LeftOut
 from utils.logging import logger
 from utils.training import Trainer
 
@@ -25,14 +27,23 @@ def estimate_masks(
     net: Any = trainer.net
     net.eval()
     trainer.whitening.reset()
+    left_out = LeftOut()
     for trial in range(trials):
         for name, loader in statistics.items():
             loader.sampler.set_epoch(trial)
             loader.dataset.set_epoch(trial)
+            observed = torch.zeros((), device=trainer.device)
             for batch in show(loader, f"statistics of {name}, trial {trial + 1} of {trials}: batch"):
+                if reasons := batch.get("unreadable"):
+                    left_out.note(reasons, "the statistics do without it")
+                    continue
+                observed += 1
                 pair = loader.dataset.pair(batch, trainer.device)
                 trainer.whitening.observe(net.whitened_maps(pair))
+            if not distributed.sum_in_place(observed):
+                raise UserError(f"no image of {name} can be read for the statistics of --covstat_val_dataset")
             trainer.whitening.finish_trial()
+    left_out.summary(f"the statistics of {trials} trials")
     shares = tensorboard.masks(writer, trainer.whitening, trainer.iteration)
     for i, (mask, share) in enumerate(zip(trainer.whitening.masks, shares, strict=True)):
         text = "whitened map %d: %d sensitive covariances, %.2f%%"

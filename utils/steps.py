@@ -36,7 +36,15 @@ class StepLog:
             self.waited += time.perf_counter() - before
             if batch is None:
                 return
+            self.count_replaced(batch)
             yield batch
+
+    def count_replaced(self, batches: Iterable[Any]) -> None:
+        """Count the data of a step that stand in for what cannot be read; UserError if they are too many."""
+        for batch in batches:
+            if batch and "unreadable" in batch:
+                self.trainer.left_out.note(batch.pop("unreadable"))
+                self.trainer.left_out.limit(len(self.trainer.loaders.train.sampler))
 
     def write(self, step: int, steps: int) -> float:
         """Log step `step` of an epoch of `steps`; return the seconds per step.
@@ -65,6 +73,7 @@ class StepLog:
                 text = f"no image of epoch {trainer.epoch} has a labelled pixel, so nothing was trained"
                 raise UserError(f"{text}; look at the labels of {', '.join(trainer.settings['dataset'])}")
             self.labelled = False
+            trainer.left_out.summary(f"epoch {trainer.epoch}")
         return seconds
 
     def pace(self, seconds: float, count: int) -> str:

@@ -14,11 +14,12 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from utils import distributed, settings
 from utils.errors import UserError
+from utils.left_out import LeftOut
 from utils.logging import RunningMeans, logger
 from utils.speed import CapturedStep
 
 Batch = dict[str, Any]
-ADDED_LATER = {"pending", "means"}  # entries that earlier checkpoints lack
+ADDED_LATER = {"pending", "means", "left_out"}  # entries that earlier checkpoints lack
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of --amp
 
 
@@ -95,6 +96,7 @@ class Trainer:
         self.device: torch.device = next(self.net.parameters()).device
         self.model = self.net  # what is called in training: `net`, or its wrapper for several processes
         self.means = RunningMeans()  # of the losses since the last log line
+        self.left_out = LeftOut()  # data of the current epoch
         self.statistics: Any = None  # utils.guard.Statistics, which a step that is left out restores
         self.amp = AMP_TYPES.get(self.settings.get("amp", "none"))
         half = self.amp == torch.float16 and self.device.type == "cuda"
@@ -215,7 +217,7 @@ class Trainer:
 
     def views_to_device(self, target: Batch) -> dict[str, Tensor]:
         """Return the views of a batch of target images as one batch (N, ...) on the device."""
-        tensors = {key: value for key, value in target.items() if key != "name"}
+        tensors = {key: value for key, value in target.items() if isinstance(value, Tensor)}
         return {k: v.flatten(0, 1).to(self.device, non_blocking=True) for k, v in tensors.items()}
 
     # Epochs
@@ -262,6 +264,7 @@ class Trainer:
             "sampler": self.loaders.train.sampler.state_dict(),
             "rng": distributed.all_gather_objects(random_state()),
             "means": distributed.all_gather_objects(self.means.state_dict()),
+            "left_out": self.left_out.gathered(),
             "settings": self.settings,
             "epoch": self.epoch,  # the sampler's position says which steps of it are done
             "iteration": self.iteration,
@@ -296,6 +299,7 @@ class Trainer:
         set_random_state(state["rng"][0])  # which all processes share
         if "means" in state:
             self.means.load_state_dict(state["means"], self.device)
+        self.left_out.restore(state.get("left_out", {}))
         self.pending = state.get("pending", False)
         finished = self.steps_done() >= len(self.loaders.train) and not self.pending
         self.epoch = state["epoch"] + finished

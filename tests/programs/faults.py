@@ -2,10 +2,10 @@
 
 Each line of standard input is a run, in JSON: `argv` of train.py, its folder `log`, the number of
 `processes`, and, to end one of them, `rank` sends itself the signal `number` within iteration `step` or at
-its event `last`. Events are before and after each step, each batch of statistics and validation, each file,
-and each flush to disk. The answer to a line is {"codes": exit codes, "events": their number by rank, "steps":
-the iterations of rank 0}. The network is tiny. A process that does not end within 60 s after another one
-failed is killed: its code is -9.
+its event `last`, or removes the folder `gone` within iteration `step`. Events are before and after each step,
+each batch of statistics and validation, each file, and each flush to disk. The answer to a line is {"codes":
+exit codes, "events": their number by rank, "steps": the iterations of rank 0}. The network is tiny. A process
+that does not end within 60 s after another one failed is killed: its code is -9.
 
 Started by torchrun with such a line as its argument, it is one process of that run; processes that torchrun
 starts again get no signal.
@@ -14,6 +14,7 @@ starts again get no signal.
 import functools
 import json
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -107,7 +108,10 @@ def one_process(request, rank):
 
     def before(trainer, *args):
         if trainer.iteration + 1 == request.get("step") and rank == request.get("rank"):
-            os.kill(os.getpid(), request["number"])
+            if "gone" in request:
+                shutil.rmtree(request["gone"])
+            else:
+                os.kill(os.getpid(), request["number"])
 
     watch_events(event)
     watch(Trainer, "step", before, lambda self, *_: os.write(steps, b"%d\n" % self.iteration))

@@ -12,13 +12,17 @@ from datasets.toy_city import write_toy_city
 from tests.helpers import flags, run, the_checkpoint
 from utils import checkpoint
 
-EPOCH = ["--max_iter", "4"]  # of 8 images
+EPOCH = ["--max_iter", "2"]  # of 4 images
+
+
+def flags_of(town, folder, *more):
+    return flags(town, folder, "--crop_size", "32", *more)
 
 
 @pytest.fixture
 def town(tmp_path):
-    """Eight training images; of the two validation images of cityscapes one has a label that is unknown."""
-    write_toy_city(tmp_path, size=(64, 128), train=8, val=2, seed=0, domains=["gtav", "cityscapes"])
+    """Four training images; of the two validation images of cityscapes one has a label that is unknown."""
+    write_toy_city(tmp_path, size=(48, 96), train=4, val=2, seed=0, domains=["gtav", "cityscapes"])
     path = next(tmp_path.glob("cityscapes/gtFine_trainvaltest/**/val/**/*_labelIds.png"))
     label = Image.open(path)
     label.paste(77, (0, 0, 4, 4))
@@ -27,7 +31,7 @@ def town(tmp_path):
 
 
 def test_an_image_that_cannot_be_read_is_left_out_of_the_validation(town, capsys):
-    run(flags(town, town, *EPOCH))
+    run(flags_of(town, town, *EPOCH))
     printed = capsys.readouterr().out
     assert re.search(r"left out of the validation: label \S+labelIds.png.*class id 77", printed)
     assert "cityscapes: 1 images were left out" in printed
@@ -38,15 +42,15 @@ def test_an_image_that_cannot_be_read_is_left_out_of_the_validation(town, capsys
 def test_a_validation_that_fails_costs_no_training(town, capsys):
     """Continued without --strict_data, the run needs only its validation."""
     with pytest.raises(SystemExit) as end:
-        run(flags(town, town / "a", *EPOCH, "--strict_data"))
+        run(flags_of(town, town / "a", *EPOCH, "--strict_data"))
     assert end.value.code == 2 and "class id 77" in capsys.readouterr().err
     saved = the_checkpoint(town / "a")
     assert saved.name == "last_gtav_epoch_0_mean-iu_nan.pth"
-    assert checkpoint.load(saved)["iteration"] == 4
-    run(flags(town, town / "b", *EPOCH, "--snapshot", str(saved), "--restore_optimizer"))
+    assert checkpoint.load(saved)["iteration"] == 2
+    run(flags_of(town, town / "b", *EPOCH, "--snapshot", str(saved), "--restore_optimizer"))
     printed = capsys.readouterr().out
     assert "[iter" not in printed and "[epoch 0], cityscapes: acc" in printed
-    assert checkpoint.load(the_checkpoint(town / "b"))["iteration"] == 4
+    assert checkpoint.load(the_checkpoint(town / "b"))["iteration"] == 2
 
 
 def test_images_of_two_sizes_are_validated_together(town, capsys):
@@ -54,13 +58,13 @@ def test_images_of_two_sizes_are_validated_together(town, capsys):
     label = town / "gtav/labels" / image.relative_to(town / "gtav/images")
     for path in (image, label):
         with Image.open(path) as picture:
-            picture.crop((0, 0, 96, 64)).save(path)
-    run(flags(town, town, *EPOCH, "--val_dataset", "gtav", "--bs_mult_val", "2"))
+            picture.crop((0, 0, 64, 48)).save(path)
+    run(flags_of(town, town, *EPOCH, "--val_dataset", "gtav", "--bs_mult_val", "2"))
     assert re.search(r"gtav: acc 0\.\d+", capsys.readouterr().out)
 
 
 def test_the_only_source_is_validated_at_the_end_and_chooses(town, capsys):
-    run(flags(town, town, "--max_iter", "8", "--val_dataset", "cityscapes"))
+    run(flags_of(town, town, "--max_iter", "4", "--val_dataset", "cityscapes"))
     printed = capsys.readouterr().out
     assert re.findall(r"\[epoch (\d)\], (\w+): ", printed) == [
         ("0", "cityscapes"),
@@ -91,12 +95,12 @@ def test_labels_of_unseen_domains_choose_only_when_asked(argv, select, own):
 
 def test_an_epoch_limit_counts_only_when_it_is_given(town, capsys):
     assert config.parse_train_args([]).max_epoch is None
-    run(flags(town, town, "--max_epoch", "1", "--val_dataset", "null"))
-    assert "training ends after --max_epoch 1, at iteration 4 of --max_iter 20" in capsys.readouterr().out
+    run(flags_of(town, town, "--max_epoch", "1", "--val_dataset", "null"))
+    assert "training ends after --max_epoch 1, at iteration 2 of --max_iter 20" in capsys.readouterr().out
 
 
 def test_validation_is_due_every_few_epochs_and_at_the_end(town, capsys):
-    run(flags(town, town, "--max_iter", "20", "--val_dataset", "gtav", "--val_every", "2"))
+    run(flags_of(town, town, "--max_iter", "10", "--val_dataset", "gtav", "--val_every", "2"))
     assert re.findall(r"\[epoch (\d)\], gtav: ", capsys.readouterr().out) == ["1", "3", "4"]
 
 

@@ -129,6 +129,44 @@ def test_a_fast_training_from_end_to_end(toy_town, tmp_path):
     train.main(config.parse_train_args(flags(toy_town, tmp_path / "more", *more, *ISW)))
 
 
+@pytest.mark.timeout(1200)
+def test_fast_trainings_end_as_well(toy_town, tmp_path):
+    """The mean IU of three seeds on the training domain differs by less than twice the spread of the seeds."""
+    torch.compiler.reset()
+    scores = {}
+    for kind, more in (("plain", ["--no-channels_last"]), ("fast", ["--fast"])):
+        for seed in range(3):
+            folder = tmp_path / f"{kind}{seed}"
+            argv = [
+                "--max_iter",
+                "120",
+                "--bs_mult",
+                "4",
+                "--cov_stat_epoch",
+                "4",
+                "--lr",
+                "0.02",
+                *ISW,
+                *more,
+            ]
+            argv += [
+                "--seed",
+                str(seed),
+                "--val_dataset",
+                "gtav",
+                "--val_every",
+                "1000",
+                "--num_workers",
+                "2",
+            ]
+            train.main(config.parse_train_args(flags(toy_town, folder, *argv)))
+            scores[kind, seed] = checkpoint.load(the_checkpoint(folder))["mean_iu"]
+    plain, fast = (np.array([scores[kind, seed] for seed in range(3)]) for kind in ("plain", "fast"))
+    print(scores)
+    assert plain.mean() > 0.1
+    assert abs(fast.mean() - plain.mean()) < 2 * max(plain.std(ddof=1), 0.02)
+
+
 def test_mixed_precision_trains(toy_town, tmp_path):
     train.main(config.parse_train_args(flags(toy_town, tmp_path, "--test_mode", "--fp16", *ISW)))
     state = checkpoint.load(the_checkpoint(tmp_path))

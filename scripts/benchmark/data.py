@@ -62,7 +62,7 @@ def measure_data(
 def measure_domain(name: str, root: Path, count: int, crop: int, decoder: Executor) -> None:
     """Print the rows of one dataset."""
     for device, cached in (("cpu", False), ("gpu", False), ("cpu", True), ("gpu", True)):
-        transform = presets.train(crop, color_aug=0.5, gblur=True, aug_device=device)
+        transform = presets.levels(presets.train(crop, color_aug=0.5, gblur=True, aug_device=device))
         base = DATASETS[name](root, "train", transform)
         with tempfile.TemporaryDirectory() as folder:
             source = CachedImages(base, folder) if cached else base

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.base import sample_rng
+from datasets.cache import DECODING
 from datasets.listing import Sample
 from datasets.wrapper import DatasetWrapper, LabelledSource
 from utils import bars
@@ -121,7 +122,8 @@ class ClassUniform(DatasetWrapper):
             with self._tolerant(), damage_names(f"label {printable(path)}"):
                 stat = path.stat()
                 content.append([os.path.relpath(path, self.base.root), stat.st_size, stat.st_mtime_ns])
-        key = hashlib.sha256(json.dumps([self.tile, self.num_classes, content]).encode()).hexdigest()
+        of = json.dumps([DECODING, self.tile, self.num_classes, content])
+        key = hashlib.sha256(of.encode()).hexdigest()
         path = folder / f"centroids_{self.name}_{key[:32]}.npy"
         if path.is_file():
             try:

@@ -47,7 +47,11 @@ class GTAV(SegmentationDataset):
 
     def decode_label(self, image: Image.Image) -> np.ndarray:
         if image.mode not in ("P", "RGB", "RGBA"):
-            raise UserError(f"a GTAV label is a palette or RGB image, this one is {image.mode}")
+            raise UserError(
+                f"a GTAV label shows its classes in colours, this one is grey (mode {image.mode}), and its "
+                "values may be ids or what a program made of colours: take the palette or RGB image of the "
+                "release"
+            )
         if image.mode == "P":
             return self._of_indices(image)
         if "A" in image.mode and (np.asarray(image.getchannel("A")) != 255).any():

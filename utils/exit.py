@@ -26,6 +26,8 @@ MENDABLE = {
     "No space left on device": "the disk is full",
     "Timed out waiting|Watchdog caught collective|wait timeout": "another process did not answer for "
     f"{distributed.PATIENCE_MINUTES} minutes; it hangs, or it waits for its data",
+    "EADDRINUSE|address already in use": "another program has the port of the process group (MASTER_PORT, "
+    "--master_port); name another one, or launch with torchrun --standalone, which takes a free one",
     "Connection (closed|reset) by|Broken pipe|connection was aborted": "another process ended; its own "
     "message says why",
 }

@@ -126,6 +126,9 @@ def test_cache_follows_the_content(tmp_path, monkeypatch):
     os.utime(base.samples[0].label, (1, 1))
     ClassUniform(base, 1, 1024)
     assert len(read) == 12  # a label was touched
+    monkeypatch.setattr("datasets.class_uniform.DECODING", -1)
+    ClassUniform(base, 1, 1024)
+    assert len(read) == 16  # labels are decoded in another way
 
 
 def test_cache_moves_with_the_data(tmp_path):

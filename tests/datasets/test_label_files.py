@@ -160,6 +160,14 @@ def test_a_transparent_colour_of_gtav(tmp_path):
         dataset[0]
 
 
+def test_a_grey_label_of_gtav(tmp_path):
+    """Its values may be ids, train ids or what became of the colours, so none is guessed."""
+    save(tmp_path / "images/train/00001.png", np.zeros((1, 2, 3)))
+    save(tmp_path / "labels/train/00001.png", [[70, 0]])
+    with pytest.raises(UserError, match="00001.png .*colours, this one is grey.*take the palette"):
+        DATASETS["gtav"](tmp_path, "train", no_transform)[0]
+
+
 @pytest.mark.parametrize("kind", ["image", "label"])
 def test_a_labelled_image_with_an_orientation(kind, tmp_path):
     """Without its label, as a target image, it is read as viewers show it."""

@@ -1,5 +1,7 @@
 """Flags to batches, and the wrappers that lie between."""
 
+import multiprocessing
+import pickle
 from argparse import Namespace
 from itertools import islice
 
@@ -119,6 +121,20 @@ def test_samples_do_not_depend_on_the_workers(make_args, dataset):
             assert one["name"] == other["name"]
             assert torch.equal(one["image"], other["image"]) and torch.equal(one["label"], other["label"])
     assert not torch.equal(epoch(0, 3)[0]["image"], epoch(0, 4)[0]["image"])
+
+
+@pytest.mark.parametrize("method", ["forkserver", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_workers_may_be_started_without_a_fork(make_args, method):
+    """As Python 3.14 does by itself; what workers get is pickled."""
+    multiprocessing.set_forkserver_preload(["tests.helpers", "eval"])
+    loaders = setup_loaders(make_args(num_workers=1, class_uniform_pct=0.5))
+    for loader in (loaders.train, *loaders.val.values(), *loaders.statistics.values()):
+        index = next(iter(loader.sampler))
+        expected = loader.dataset[index]["image"]
+        assert torch.equal(pickle.loads(pickle.dumps(loader.dataset))[index]["image"], expected)
+    alone = [loaders.train.dataset[i]["image"] for i in loaders.train.sampler]
+    loaders.train.multiprocessing_context = method
+    assert torch.equal(torch.cat([batch["image"] for batch in loaders.train]), torch.stack(alone[:4]))
 
 
 @pytest.mark.parametrize("dataset", [["gtav"], ["gtav", "synthia"]])

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -172,6 +173,16 @@ def test_a_small_dev_shm():
     command = [*own, f'{mount} && exec "$0" -c "$1"', sys.executable, program]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith(NO_SHM) and done.stderr.count("\n") == 1
+
+
+def test_a_port_in_use(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(SystemExit) as end, exit_cleanly():
+            dist.TCPStore("127.0.0.1", port, 1, True)
+    text = capsys.readouterr().err
+    assert end.value.code == 2 and str(port) in text
+    assert text.startswith("error: another program has the port of the process group")
 
 
 def lose_the_other_process(rank, world_size):

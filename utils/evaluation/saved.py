@@ -10,6 +10,7 @@ from typing import Any
 
 from utils.errors import MissingFile, UserError
 from utils.evaluation.scores import METRICS
+from utils.evaluation.tables import plain_cell
 from utils.files import named_path
 from utils.logging import logger
 from utils.variants import parse
@@ -94,7 +95,7 @@ def _read(file: Path) -> Saved:
             {name: _number(metrics["mean_iu"]) for name, metrics in scored.items()},
             {name: [classes[k] for k in averaged[name]] for name in scored},
             {name: [*map(_number, metrics.get("iou", []))] for name, metrics in scored.items()},
-            _images(file.parent / "images.csv"),
+            read_images(file.parent / "images.csv"),
             {
                 name: {key: _number(metrics[key]) for key in METRICS if key != "mean_iu" and key in metrics}
                 for name, metrics in scored.items()
@@ -118,13 +119,14 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _images(file: Path) -> dict[str, dict[str, float]]:
+def read_images(file: Path) -> dict[str, dict[str, float]]:
     """Read images.csv; empty if it is not there."""
     images: dict[str, dict[str, float]] = {}
     if file.is_file():
         with file.open(newline="", encoding="utf-8") as rows:
             for row in csv.DictReader(rows):
-                images.setdefault(row["dataset"], {})[row["image"]] = float(row["mean_iu"] or "nan")
+                dataset, image = plain_cell(row["dataset"]), plain_cell(row["image"])
+                images.setdefault(dataset, {})[image] = float(row["mean_iu"] or "nan")
     return images
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from utils.evaluation.metrics import Summary, mean_over
 from utils.evaluation.scores import METRICS, DatasetScores, Results
 
 Rows = Sequence[Sequence[str]]  # the first row is the header
+FORMULA = re.compile(r"'*[=+\-@\t\r]")  # the beginning of what a spreadsheet computes, also after apostrophes
 
 
 def percent(score: float) -> str:
@@ -193,10 +195,20 @@ def markdown_table(rows: Rows) -> str:
 
 
 def csv_table(rows: Rows) -> str:
-    """Write comma-separated values."""
+    """Write comma-separated values; cells that a spreadsheet would compute are preceded by an apostrophe."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows([csv_cell(cell) for cell in row] for row in rows)
     return text.getvalue()
+
+
+def csv_cell(text: str) -> str:
+    """Return a cell that spreadsheets show as text, such as the name of an image =1+1; see `plain_cell`."""
+    return f"'{text}" if FORMULA.match(text) else text
+
+
+def plain_cell(cell: str) -> str:
+    """Return the text that `csv_cell` made a cell of."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell[1:]) else cell
 
 
 def _padded(rows: Rows) -> list[list[str]]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 from html import escape
 from urllib.parse import quote
 
@@ -15,12 +16,14 @@ from utils.evaluation.counts import Counts
 from utils.evaluation.html_report import page
 from utils.evaluation.progress import picture_path
 from utils.evaluation.protocol import Protocol
+from utils.evaluation.saved import read_images
 from utils.evaluation.scores import Results, score_dataset
-from utils.files import safe_name
+from utils.files import safe_name, write_text
 
 CLASSES = ClassTable(("road", "sky"), ((128, 64, 128), (70, 130, 180)))
 PROTOCOL = Protocol("whole", (1.0,), False, 64, 0.5, "float32", "val", 0, "full", False, False)
-NAMES = ["<script>alert(1)", "<img src=x onerror='f()'>", 'a,"b",c', "=1+1", "a;b", "x&amp;y", "100%20#?"]
+NAMES = ["<script>alert(1)", "<img src=x onerror='f()'>", 'a,"b",c', "a;b", "x&amp;y", "100%20#?"]
+NAMES += ["=1+1", "-2+3", "'@SUM"]
 
 
 def results(folder):
@@ -44,5 +47,17 @@ def test_html(tmp_path):
 
 
 def test_csv(tmp_path):
-    text = tables.csv_table(tables.exact_image_rows(results(tmp_path / "records/town_val")))
-    assert sorted(row[1] for row in csv.reader(io.StringIO(text))) == sorted(["image", *NAMES])
+    """No cell begins like a formula, and the names that are read back are the images'."""
+    scored = results(tmp_path / "records/town_val")
+    text = tables.csv_table(tables.exact_image_rows(scored))
+    cells = [row[1] for row in csv.reader(io.StringIO(text))]
+    assert "'=1+1" in cells and "''@SUM" in cells and not any(cell[:1] in "=+-@" for cell in cells)
+    write_text(tmp_path / "images.csv", text)
+    assert sorted(read_images(tmp_path / "images.csv")["town"]) == sorted(NAMES)
+
+
+def test_csv_of_classes(tmp_path):
+    classes = ClassTable(("=road", "@sky"), CLASSES.colors)
+    scored = replace(results(tmp_path / "records/town_val"), classes=classes)
+    text = tables.csv_table(tables.exact_class_rows(scored))
+    assert {"'=road", "'@sky"} <= {row[1] for row in csv.reader(io.StringIO(text))}

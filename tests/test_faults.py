@@ -54,8 +54,14 @@ class Runs:
             "processes": processes,
         }
         request |= fault | {"port": free_port()}
+        self.ask(request)
+        return self.answer()
+
+    def ask(self, request):
         self.program.stdin.write(json.dumps(request) + "\n")
         self.program.stdin.flush()
+
+    def answer(self):
         return json.loads(self.program.stdout.readline())
 
     def whole(self, processes=1):
@@ -152,6 +158,44 @@ def test_two_processes_end_together(number, step, train, tmp_path):
     assert_equal(tmp_path, train.whole(2)[0])
 
 
+def test_the_sound_checkpoint_stays_until_there_is_another(train, tmp_path):
+    """A run that continues previous_..., as last_... is damaged, is killed before its first checkpoint."""
+    train(tmp_path, "--stop_after", "7")
+    file = the_checkpoint(tmp_path)
+    file.unlink()
+    file.write_bytes(b"damaged")
+    os.utime(file, (4e9, 4e9))  # and the clock was set back
+    assert train(tmp_path, number=signal.SIGKILL, rank=0, write=1)["codes"] == [-signal.SIGKILL]
+    assert train(tmp_path)["steps"][0] == 7
+    assert_equal(tmp_path, train.whole()[0])
+
+
+def test_two_jobs_that_start_at_once_share_folders_and_caches(train, toy_town, tmp_path):
+    """Each has a run of its own; both fill the caches of images and centroids, and end alike."""
+    other = Runs(toy_town, tmp_path)
+    try:
+        caches = ["--cache_images", str(tmp_path / "images"), "--cache_dir", str(tmp_path / "centroids")]
+        caches += ["--class_uniform_pct", "0.5", "--class_uniform_tile", "32"]
+        words = [word for word in argv(toy_town, tmp_path, *caches) if word not in ("--resume", "auto")]
+        for number, runs in enumerate((train, other)):
+            runs.ask({"argv": words, "log": str(tmp_path / f"log{number}"), "processes": 1})
+        assert [runs.answer()["codes"] for runs in (train, other)] == [[0], [0]]
+    finally:
+        other.close()
+    states = [checkpoint.load(file) for file in tmp_path.glob("ckpt/**/last_*.pth")]
+    assert len(states) == 2 and len(list(tmp_path.glob("tb/**/events*"))) == 2
+    torch.testing.assert_close(*[state["state_dict"] for state in states], rtol=0, atol=0)
+    assert len(list(tmp_path.glob("images/**/*.npy"))) == 16 and len(list(tmp_path.glob("centroids/*"))) == 1
+
+
+@pytest.mark.slow
+def test_a_mistake_in_a_flag_is_said_once(tmp_path):
+    """Of the lines that torchrun prints, one is the sentence."""
+    done = run_command(torchrun(2, "train.py", "--lr", "-1"), OMP_NUM_THREADS="1")
+    assert done.returncode != 0 and done.stderr.count("error: --lr must be") == 1
+    assert "Traceback (most recent call last)" not in done.stderr.split("torch.distributed.elastic")[0]
+
+
 @pytest.mark.slow
 def test_torchrun_starts_a_killed_process_again_and_the_run_goes_on(train, toy_town, tmp_path):
     """Without --resume: the second process is killed in its seventh step; nothing else is done by hand."""
@@ -232,6 +276,9 @@ def test_random_kills(seed, train, tmp_path):
     first = train(tmp_path, processes=processes, number=number, rank=rank, last=last)
     expected = -signal.SIGKILL if number == signal.SIGKILL else CONTINUE
     assert first["codes"][rank] in (expected, 0), printed(tmp_path)
+    if not list(tmp_path.glob("ckpt/**/*.pth")):  # nothing to continue: the run begins anew in another folder
+        shutil.rmtree(tmp_path / "ckpt", ignore_errors=True)
+        shutil.rmtree(tmp_path / "tb", ignore_errors=True)
     rest = train(tmp_path, processes=processes)
     assert set(rest["codes"]) == {0}, printed(tmp_path)
     again = repeated(first["steps"] + rest["steps"])

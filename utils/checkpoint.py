@@ -1,6 +1,7 @@
 """Checkpoints: written whole and flushed to disk, checked when they are read, and reading runs no code."""
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -127,12 +128,21 @@ class File(NamedTuple):
     keep: int = 1
 
 
+def place_in_run(path: Path) -> tuple[int, bool, int]:
+    """Return what orders the files of one kind and run: by epoch, then scored or not, and only then by time.
+
+    The clock of a machine may be set back.
+    """
+    epoch = re.search(r"_epoch_(\d+)_", path.name)
+    return int(epoch[1]) if epoch else -1, "_nan" not in path.name, path.stat().st_mtime_ns
+
+
 def write_files(files: Iterable[File]) -> None:
     """Write checkpoints in their order; older ones of a kind are removed once the new one is on disk."""
     for file in files:
         save(file.path, file.state)
         others = [path for path in file.path.parent.glob(f"{file.stem}*.pth") if path != file.path]
-        others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        others.sort(key=place_in_run, reverse=True)
         for path in others[max(0, file.keep - 1) :]:
             path.unlink(missing_ok=True)
 

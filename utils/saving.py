@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from utils import checkpoint, distributed
+from utils import checkpoint, distributed, torch_files
+from utils.errors import DamagedFile
 from utils.logging import logger
 from utils.run import Run
 from utils.training import Scores, Trainer, weights
@@ -35,6 +36,7 @@ class Keeper:
         self.first, self.select, self.keep_last, self.every = first, select, keep_last, every
         self.writer = checkpoint.BackgroundWriter()
         self.events = run.writer.position()
+        self.checked = False  # whether the last checkpoint is known to be sound
 
     def save(self, scores: Mapping[str, Scores] | None = None, complete: bool = True) -> None:
         """Begin to write what is trained, with or before its scores; all processes call this.
@@ -64,11 +66,18 @@ class Keeper:
         return bool(self.every) and self.trainer.iteration % (self.every or 1) == 0
 
     def keep_previous(self) -> None:
-        """Give the newest last_... its second name, previous_..."""
-        found = self.folder.glob("last_*.pth")
-        newest = max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+        """Give the newest last_... its second name, previous_...; not a damaged one that another run left."""
+        newest = max(self.folder.glob("last_*.pth"), key=checkpoint.place_in_run, default=None)
         if newest is None:
             return
+        if not self.checked:
+            try:
+                sound = torch_files.check(newest, "checkpoint")
+            except DamagedFile:
+                sound = False
+            if not sound:
+                return
+            self.checked = True
         second = newest.with_name(newest.name.replace("last_", "previous_", 1))
         older = [path for path in self.folder.glob("previous_*.pth") if path != second]
         try:

@@ -1,11 +1,12 @@
 """Trains again and again in new processes, which start at once because they are forks of this one.
 
 Each line of standard input is a run, in JSON: `argv` of train.py, its folder `log`, the number of
-`processes`, and, to end one of them, `rank` sends itself the signal `number` within iteration `step` or at
-its event `last`, or removes the folder `gone` within iteration `step`. Events are before and after each step,
-each batch of statistics and validation, each file, and each flush to disk. The answer to a line is {"codes":
-exit codes, "events": their number by rank, "steps": the iterations of rank 0}. The network is tiny. A process
-that does not end within 60 s after another one failed is killed: its code is -9.
+`processes`, and, to end one of them, `rank` sends itself the signal `number` within iteration `step`, at its
+event `last`, or before it writes a checkpoint (`write`), or removes the folder `gone` within `step`. Events
+are before and after each step, each batch of statistics and validation, each file, and each flush to disk.
+The answer to a line is {"codes": exit codes, "events": their number by rank, "steps": the iterations of rank
+0}. The network is tiny. A process that does not end within 60 s after another one failed is killed: its code
+is -9.
 
 Started by torchrun with such a line as its argument, it is one process of that run; processes that torchrun
 starts again get no signal.
@@ -113,7 +114,12 @@ def one_process(request, rank):
             else:
                 os.kill(os.getpid(), request["number"])
 
+    def before_write(*args):
+        if request.get("write") and rank == request.get("rank"):
+            os.kill(os.getpid(), request["number"])
+
     watch_events(event)
+    watch(torch_files, "write", before_write, lambda *_: None)
     watch(Trainer, "step", before, lambda self, *_: os.write(steps, b"%d\n" % self.iteration))
     train.get_net = TinyNet
     sys.argv = ["train.py", *request["argv"]]

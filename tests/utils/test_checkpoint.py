@@ -184,6 +184,15 @@ def test_older_files_of_a_kind_go_once_the_new_one_is_written(tmp_path, monkeypa
     assert epochs(tmp_path) == [2, 3]
 
 
+def test_the_newest_epochs_stay_although_the_clock_was_set_back(tmp_path):
+    checkpoint.write_files([file(tmp_path, 0, 2)])
+    (old,) = tmp_path.iterdir()
+    os.utime(old, (4e9, 4e9))  # in the year 2096
+    for epoch in (1, 2):
+        checkpoint.write_files([file(tmp_path, epoch, 2)])
+    assert epochs(tmp_path) == [1, 2]
+
+
 def test_stale_files_go_with_the_next_checkpoint(tmp_path):
     (tmp_path / ".0123456789abcdef.partial").write_bytes(b"cut off")
     write(tmp_path / "last.pth")

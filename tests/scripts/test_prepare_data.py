@@ -1,5 +1,6 @@
 """Downloads in the official layouts, arranged, read and checked."""
 
+import logging
 import sys
 import zipfile
 from pathlib import Path
@@ -198,7 +199,9 @@ def camvid(tmp_path, monkeypatch):
 
 
 def test_check_of_a_good_dataset(camvid, capsys):
+    level = logging.getLogger("robustnet").level
     prepare_data.main(["check", "--data_root", str(camvid)])
+    assert logging.getLogger("robustnet").level == level
     out = capsys.readouterr().out
     assert "train: 1 images (published: 1)" in out and "camvid: fine" in out
     assert "road               72  100.000" in out  # 3 images of 24 px

@@ -131,7 +131,7 @@ def test_a_fast_training_from_end_to_end(toy_town, tmp_path):
 
 @pytest.mark.timeout(1200)
 def test_fast_trainings_end_as_well(toy_town, tmp_path):
-    """The mean IU of three seeds on the training domain differs by less than twice the spread of the seeds."""
+    """The mean IU of three seeds on the training domain differs by less than twice their spread."""
     torch.compiler.reset()
     scores = {}
     for kind, more in (("plain", ["--no-channels_last"]), ("fast", ["--fast"])):

@@ -20,6 +20,7 @@ from loss import (
     relaxed_cross_entropy,
     relaxed_label,
 )
+from utils import distributed
 from utils.classes import CITYSCAPES
 
 CLASS_WEIGHTS = CITYSCAPES.weights
@@ -158,3 +159,20 @@ def test_the_published_divisor_of_adaptation_by_hand():
     assert main(logits, label, 0).item() == pytest.approx(math.log(2) / 2)
     output = SimpleNamespace(logits=logits, aux_logits=logits)
     assert HeadLosses(main)(output, label, 0)["aux"].item() == pytest.approx(0.4 * math.log(2) / 2)
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 3.0]])
+def test_the_mean_of_all_processes_is_that_of_the_joint_batch(weights, monkeypatch):
+    """Two processes, played one after the other, of which the second has fewer labelled pixels."""
+    logits = torch.randn(2, 2, 3, 4, dtype=torch.float64)
+    label = torch.randint(0, 2, (2, 3, 4))
+    label[1, 1:] = 255
+    expected = cross_entropy(logits, label, weights)
+    counts: list = []
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "sum_in_place", lambda count: counts.append(count) or count)
+    for part in (slice(0, 1), slice(1, 2)):
+        cross_entropy(logits[part], label[part], weights, joint=True)
+    monkeypatch.setattr(distributed, "sum_in_place", lambda count: sum(counts))
+    parts = [cross_entropy(logits[i : i + 1], label[i : i + 1], weights, joint=True) for i in range(2)]
+    torch.testing.assert_close(sum(parts) / 2, expected)

@@ -172,16 +172,11 @@ def test_the_sound_checkpoint_stays_until_there_is_another(train, tmp_path):
 
 def test_two_jobs_that_start_at_once_share_folders_and_caches(train, toy_town, tmp_path):
     """Each has a run of its own; both fill the caches of images and centroids, and end alike."""
-    other = Runs(toy_town, tmp_path)
-    try:
-        caches = ["--cache_images", str(tmp_path / "images"), "--cache_dir", str(tmp_path / "centroids")]
-        caches += ["--class_uniform_pct", "0.5", "--class_uniform_tile", "32"]
-        words = [word for word in argv(toy_town, tmp_path, *caches) if word not in ("--resume", "auto")]
-        for number, runs in enumerate((train, other)):
-            runs.ask({"argv": words, "log": str(tmp_path / f"log{number}"), "processes": 1})
-        assert [runs.answer()["codes"] for runs in (train, other)] == [[0], [0]]
-    finally:
-        other.close()
+    caches = ["--cache_images", str(tmp_path / "images"), "--cache_dir", str(tmp_path / "centroids")]
+    caches += ["--class_uniform_pct", "0.5", "--class_uniform_tile", "32"]
+    words = [word for word in argv(toy_town, tmp_path, *caches) if word not in ("--resume", "auto")]
+    train.ask({"argv": words, "log": str(tmp_path / "log"), "processes": 2, "alone": True})
+    assert train.answer()["codes"] == [0, 0], printed(tmp_path)
     states = [checkpoint.load(file) for file in tmp_path.glob("ckpt/**/last_*.pth")]
     assert len(states) == 2 and len(list(tmp_path.glob("tb/**/events*"))) == 2
     torch.testing.assert_close(*[state["state_dict"] for state in states], rtol=0, atol=0)

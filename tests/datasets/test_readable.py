@@ -9,7 +9,7 @@ from datasets import DATASETS
 from datasets.class_uniform import ClassUniform
 from datasets.multi_source import OnePerDomain, collate
 from datasets.readable import TRIES, Replacing, collate_one, collate_reasons
-from datasets.views import PhotometricPairs
+from datasets.views import PhotometricPairs, TargetViews
 from tests.helpers import no_transform, write_camvid
 from utils.errors import UserError
 from utils.left_out import LEAST, LeftOut
@@ -51,6 +51,26 @@ def test_damage_in_one_of_several_domains(camvid, tmp_path):
         assert len(batch["image"]) == 6
         seen += batch.get("unreadable", [])
     assert seen
+
+
+class Preset:
+    """Views that are the whole image."""
+
+    def reference(self, image, rng):
+        return torch.from_numpy(np.array(image))
+
+    def view(self, reference, number, rng):
+        return {"teacher": reference, "number": number}
+
+
+def test_views_of_a_target_on_two_processes_are_of_one_image(camvid):
+    """Also where classes draw an image again: its index is then above the number of images."""
+    parts = [Replacing(TargetViews(camvid, Preset(), 4, (part, 2))) for part in range(2)]
+    for index in (1, 7, 13):
+        first, second = (collate_reasons([part[index]]) for part in parts)
+        assert first["name"] == second["name"] != ["001"]
+        assert first["number"].tolist() == [[0, 1]] and second["number"].tolist() == [[2, 3]]
+        assert "001.png" in first["unreadable"][0]
 
 
 def test_nothing_that_can_be_read_is_an_error(camvid, tmp_path):

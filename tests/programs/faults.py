@@ -5,8 +5,8 @@ Each line of standard input is a run, in JSON: `argv` of train.py, its folder `l
 event `last`, or before it writes a checkpoint (`write`), or removes the folder `gone` within `step`. Events
 are before and after each step, each batch of statistics and validation, each file, and each flush to disk.
 The answer to a line is {"codes": exit codes, "events": their number by rank, "steps": the iterations of rank
-0}. The network is tiny. A process that does not end within 60 s after another one failed is killed: its code
-is -9.
+0}. The network is tiny. With `alone`, each process is a training of its own. A process that does not end
+within 60 s after another one failed is killed: its code is -9.
 
 Started by torchrun with such a line as its argument, it is one process of that run; processes that torchrun
 starts again get no signal.
@@ -94,7 +94,7 @@ def one_process(request, rank):
         os.dup2(os.open(log / f"{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     steps = os.open(log / f"{rank}.steps", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    if request["processes"] > 1:
+    if request["processes"] > 1 and "alone" not in request:
         places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(request["port"])}
         world = str(request["processes"])
         os.environ |= places | {"RANK": str(rank), "LOCAL_RANK": str(rank)}

@@ -255,6 +255,7 @@ def test_mean_deviation_and_paired_difference_by_hand():
     found = compare(runs, "gtav")
     assert found.spread("baseline", "unseen") == pytest.approx((0.55, 0.1 / 2**0.5, 2))
     assert found.gain("ISW", "baseline") == pytest.approx((0.2, 0.2 / 2**0.5, 2))
+    assert found.gain("baseline", "ISW") == pytest.approx((-0.2, 0.2 / 2**0.5, 2))
     assert math.isnan(found.gain("ISW", "IBN").mean)
     assert "baseline seed 2" in found.missing and "ISW seed 2" not in found.missing
     head, *rows = page.table(found)

@@ -137,28 +137,8 @@ def test_fast_trainings_end_as_well(toy_town, tmp_path):
     for kind, more in (("plain", ["--no-channels_last"]), ("fast", ["--fast"])):
         for seed in range(3):
             folder = tmp_path / f"{kind}{seed}"
-            argv = [
-                "--max_iter",
-                "120",
-                "--bs_mult",
-                "4",
-                "--cov_stat_epoch",
-                "4",
-                "--lr",
-                "0.02",
-                *ISW,
-                *more,
-            ]
-            argv += [
-                "--seed",
-                str(seed),
-                "--val_dataset",
-                "gtav",
-                "--val_every",
-                "1000",
-                "--num_workers",
-                "2",
-            ]
+            argv = f"--max_iter 120 --bs_mult 4 --cov_stat_epoch 4 --lr 0.02 --seed {seed}".split()
+            argv += ["--val_dataset", "gtav", "--val_every", "1000", *ISW, *more]
             train.main(config.parse_train_args(flags(toy_town, folder, *argv)))
             scores[kind, seed] = checkpoint.load(the_checkpoint(folder))["mean_iu"]
     plain, fast = (np.array([scores[kind, seed] for seed in range(3)]) for kind in ("plain", "fast"))

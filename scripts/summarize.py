@@ -18,7 +18,7 @@ from typing import Any
 from datasets import DATASETS
 from utils.errors import UserError
 from utils.evaluation import tables
-from utils.evaluation.saved import Saved, differences, read
+from utils.evaluation.saved import Saved, differences, protocols, read
 from utils.evaluation.scores import METRICS, network_name
 from utils.exit import exit_cleanly
 from utils.files import named_path
@@ -89,7 +89,7 @@ def main() -> None:
     every = [run for runs in named.values() for run in runs]
     table = tables.markdown_table if args.markdown else tables.text_table
     shown = tables.seed_rows(rows, seen, numbered=True, title=METRICS[args.metric])
-    print("\n".join([table(shown), *_protocols(every), *notes]))
+    print("\n".join([table(shown), *protocols(every), *notes]))
     if different := differences(every) + _differences_of_measures(every, args.metric):
         print(f"\nnot comparable: the runs differ in {'; '.join(different)}")
 
@@ -123,18 +123,6 @@ def _differences_of_measures(runs: Sequence[Saved], metric: str) -> list[str]:
     if values == {"None"}:
         raise UserError(f"no run has the {METRICS[metric]}; evaluate them with --{flag}")
     return [f"--{flag} {' or '.join(sorted(values))}"] if len(values) > 1 else []
-
-
-def _protocols(runs: Sequence[Saved]) -> list[str]:
-    """Say how the scores of the runs were computed, one line for each way, and over which classes."""
-    lines = {}
-    for run in runs:
-        shown = ("mode", "scales", "flip", "crop", "split", "precision", "test_mode")
-        texts = [f"{key} {run.protocol[key]}" for key in shown if key in run.protocol]
-        numbers = [f"{name} {len(names)}" for name, names in run.counted.items() if names]
-        texts += [f"classes in the mean: {', '.join(numbers)}"] if numbers else []
-        lines["; ".join(texts)] = None
-    return list(lines)
 
 
 if __name__ == "__main__":

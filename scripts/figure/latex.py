@@ -4,7 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
-from utils.evaluation.saved import Saved, read_named
+from utils.evaluation.saved import Saved, protocols, read_named
 from utils.evaluation.tables import seed_rows
 from utils.files import write_text
 
@@ -28,18 +28,23 @@ def run(args: argparse.Namespace) -> None:
 
 
 def table(runs: dict[str, list[Saved]], seen: list[str]) -> str:
-    """Return the table, which needs the package booktabs; the best mean of each column is bold."""
+    """Return the table, which needs the package booktabs; the best mean of each column is bold.
+
+    Comments say how the scores were computed.
+    """
     every = [saved for seeds in runs.values() for saved in seeds]
     seen = [*seen, *(domain for saved in every for domain in saved.training_domains)]
     means = {name: [saved.main_means for saved in seeds] for name, seeds in runs.items()}
     header, *rows = seed_rows(means, seen)
     for column in range(1, len(header)):
         best = max(range(len(rows)), key=lambda row: first_number(rows[row][column]))
-        rows[best][column] = rf"\textbf{{{rows[best][column]}}}"
+        if first_number(rows[best][column]) >= 0:
+            rows[best][column] = rf"\textbf{{{rows[best][column]}}}"
     lines = [" & ".join(map(cell, row)) + r" \\" for row in (header, *rows)]
     columns = "l" + "r" * (len(header) - 1)
     return "\n".join(
         [
+            *(f"% {text}" for text in protocols(every)),
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             lines[0],

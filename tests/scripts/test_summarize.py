@@ -138,6 +138,7 @@ def test_a_training_run_is_summarized(tmp_path, monkeypatch, capsys):
     """Its evaluations on several datasets become one row; two of one dataset must be told apart."""
     results(tmp_path / "x=1" / "eval_camvid", camvid=0.3)
     results(tmp_path / "x=1" / "eval_gtav", gtav=0.4)
+    assert "30.00  40.00" in printed(monkeypatch, capsys, tmp_path)[1]  # of the experiment's only run
     header, row, *_ = printed(monkeypatch, capsys, tmp_path / "x=1")
     assert header.split() == ["mIoU", "(%)", "camvid", "gtav*", "mean", "of", "unseen"]
     assert row.startswith(f"{tmp_path / 'x=1'} (DeepR101") and row.split()[-3:] == ["30.00", "40.00", "30.00"]

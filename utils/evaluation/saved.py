@@ -52,20 +52,20 @@ class Saved:
 
 
 def read(path: str | Path) -> Saved:
-    """Read results.json, its folder, or all evaluations in the folder of a training run.
+    """Read results.json, its folder, or all evaluations in the folder of a training run or experiment.
 
     Raises MissingFile, and UserError for another file, for a slice of a dataset, for an evaluation that is
     not finished, and for evaluations that do not fit together.
     """
     place = Path(path)
     here = [place] if place.is_file() else [*place.glob("results.json")]
-    files = here or sorted(place.glob("*/results.json"))
+    files = here or sorted(place.glob("*/results.json")) or sorted(place.glob("*/*/results.json"))
     if not files:
         raise MissingFile(f"no results at {path}; eval.py writes them")
     first, *others = runs = [_read(file) for file in files]
     several = sum(len(run.folders) for run in runs) > len(_merged(runs, "folders"))
     if several or any((run.snapshot, run.protocol) != (first.snapshot, first.protocol) for run in others):
-        names = ", ".join(file.parent.name for file in files)
+        names = ", ".join(str(file.parent.relative_to(place)) for file in files)
         raise UserError(f"{path} holds several evaluations, name one of them: {names}")
     fields = "folders", "means", "counted", "ious", "images", "measured"
     by_dataset: dict[str, Any] = {field: _merged(runs, field) for field in fields}
@@ -161,3 +161,15 @@ def differences(runs: Sequence[Saved]) -> list[str]:
             numbers = " or ".join(str(number) for number in sorted(map(len, sets)))
             texts.append(f"the classes in the mean of {dataset} ({numbers} classes)")
     return texts
+
+
+def protocols(runs: Sequence[Saved]) -> list[str]:
+    """Say how the scores of the runs were computed, one line for each way, and over which classes."""
+    lines: dict[str, None] = {}
+    for run in runs:
+        shown = ("mode", "scales", "flip", "crop", "split", "precision", "test_mode")
+        texts = [f"{key} {run.protocol[key]}" for key in shown if key in run.protocol]
+        numbers = [f"{name} {len(names)}" for name, names in run.counted.items() if names]
+        texts += [f"classes in the mean: {', '.join(numbers)}"] if numbers else []
+        lines["; ".join(texts)] = None
+    return list(lines)

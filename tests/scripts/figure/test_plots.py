@@ -95,6 +95,9 @@ def test_runs_are_read_as_for_summaries(tmp_path, caplog, monkeypatch):
     other = write_results(tmp_path / "other", {"kitti": [0.1, 0.2, None]}, mode="sliding")
     text = latex.table(read_named([f"a={tmp_path / 'run'}", f"b={other}"]), [])
     assert r"mIoU (\%) & gtav* & kitti & mean of unseen \\" in text
+    assert text.startswith("% mode whole\n% mode sliding\n")
+    alone = latex.table(read_named([f"a={tmp_path / 'run/eval_gtav'}"]), [])
+    assert r"a & \textbf{30.00} & - \\" in alone  # nothing is the best of no numbers
     assert "not comparable: the runs differ in mode sliding or whole" in caplog.text
 
 

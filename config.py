@@ -785,8 +785,7 @@ def _choose_validation(args: argparse.Namespace) -> None:
     that is the only one choose best_.
     """
     validates = set(args.val_dataset) - {"null"}
-    sources = [name for name in args.dataset if name != "null" and not args.adapt_dataset]
-    own = sources if validates else []
+    own = [name for name in args.dataset if name != "null"] if validates and not args.adapt_dataset else []
     if args.select_on is None:
         args.select_on = own if len(own) == 1 else []
     if unknown := set(args.select_on) - {*args.val_dataset, *own}:

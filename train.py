@@ -102,6 +102,8 @@ def train(
     trainer, run = keeper.trainer, keeper.run
     log = StepLog(trainer, run.writer, config.last_iteration(args, len(loaders.train)))
     show = log.bar.within
+    nets = {"": trainer.net} | ({"-teacher": trainer.teacher} if trainer.teacher else {})
+    every = validation_interval(args, loaders, len(nets))
     while trainer.pending or not finished(args, trainer):
         with stop.recording():
             epoch, stopped = train_epoch(args, loaders, keeper, stop, log, classes)
@@ -113,9 +115,9 @@ def train(
         statistics = epoch.complete and trainer.whitening.selective and statistics_due(args, trainer.epoch)
         if statistics:
             estimate_masks(trainer, loaders.statistics, args.trials, run.writer, show)
-        nets = {"": trainer.net} | ({"-teacher": trainer.teacher} if trainer.teacher else {})
         pictures = Pictures(run.writer, trainer.epoch, classes, args.image_in, covariances(args))
-        scores = validate_all(nets, validation_due(args, trainer, loaders), cross_entropy, pictures, show)
+        due = validation_due(args, trainer, loaders, every)
+        scores = validate_all(nets, due, cross_entropy, pictures, show)
         if statistics or scores:
             keeper.save(scores, epoch.complete)
         trainer.epoch, trainer.pending = trainer.epoch + 1, False
@@ -191,10 +193,13 @@ def facts(args: argparse.Namespace, trainer: Trainer, loaders: Loaders) -> dict[
     }
 
 
-def finished(args: argparse.Namespace, trainer: Trainer) -> bool:
-    """Whether training has reached --max_iter, --max_epoch, or the one epoch of a run without images."""
+def finished(args: argparse.Namespace, trainer: Trainer, ended: int = 0) -> bool:
+    """Whether training has reached --max_iter, --max_epoch, or the one epoch of a run without images.
+
+    `ended` is 1 if the trainer's epoch has ended but is not counted yet.
+    """
     epochs = args.max_epoch or (math.inf if len(trainer.loaders.train) else 1)
-    return trainer.iteration >= args.max_iter or trainer.epoch >= epochs
+    return trainer.iteration >= args.max_iter or trainer.epoch + ended >= epochs
 
 
 def head_losses(args: argparse.Namespace, classes: ClassTable) -> HeadLosses:
@@ -276,14 +281,30 @@ def statistics_due(args: argparse.Namespace, epoch: int) -> bool:
     return epoch == args.cov_stat_epoch
 
 
-def validation_due(args: argparse.Namespace, trainer: Trainer, loaders: Loaders) -> dict[str, DataLoader]:
-    """Return the loaders of what is validated after this epoch (--val_every); at the end of the run, all."""
-    if trainer.iteration >= args.max_iter or trainer.epoch + 1 == args.max_epoch:
-        return loaders.val
+def validated_meanwhile(args: argparse.Namespace, loaders: Loaders) -> dict[str, DataLoader]:
+    """Return the loaders of what is validated before the end of the run, too."""
     names = {*args.val_dataset, *args.select_on} - set(args.own_val if "select_on" not in args.given else ())
-    meanwhile = {name: loader for name, loader in loaders.val.items() if name in names}
-    every = args.val_every or interval(meanwhile, len(loaders.train.dataset), log=trainer.epoch == 0)
-    return {} if (trainer.epoch + 1) % every else meanwhile
+    return {name: loader for name, loader in loaders.val.items() if name in names}
+
+
+def validation_interval(args: argparse.Namespace, loaders: Loaders, nets: int) -> int:
+    """Return after how many epochs `nets` networks are validated: --val_every, or what takes little time."""
+    images = nets * sum(len(loader.dataset) for loader in validated_meanwhile(args, loaders).values())
+    trained = config.images_per_step(args, distributed.world_size()) * len(loaders.train)
+    every = args.val_every or interval(images, trained)
+    if images and not args.val_every:
+        text = "validating after every %d epochs, for less than 5%% of the time, and at the end (--val_every)"
+        logger.info(text, every)
+    return every
+
+
+def validation_due(
+    args: argparse.Namespace, trainer: Trainer, loaders: Loaders, every: int
+) -> dict[str, DataLoader]:
+    """Return the loaders of what is validated after this epoch; at the end of the run, all."""
+    if finished(args, trainer, ended=1):
+        return loaders.val
+    return {} if (trainer.epoch + 1) % every else validated_meanwhile(args, loaders)
 
 
 def covariances(args: argparse.Namespace) -> Callable[[nn.Module, Tensor], list[Tensor]] | None:

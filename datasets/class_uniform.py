@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,7 @@ from utils import bars
 from utils.classes import CITYSCAPES
 from utils.distributed import from_first_rank
 from utils.errors import DamagedFile, UserError, few
-from utils.files import printable, read_array, remove_stale, write_array
-from utils.images import damage_names
+from utils.files import read_array, remove_stale, write_array
 
 logger = logging.getLogger("robustnet")
 
@@ -117,11 +116,12 @@ class ClassUniform(DatasetWrapper):
     def _cached(self, folder: Path) -> np.ndarray:
         """Return rows (sample, class, x, y) for all of `base`, cached in `folder`."""
         files = [sample.label for sample in self.base.samples if sample.label is not None]
-        content = []
+        content: list[list[str | int]] = []
         for path in files:
-            with self._tolerant(), damage_names(f"label {printable(path)}"):
+            content.append([os.path.relpath(path, self.base.root)])
+            with suppress(OSError):  # `_compute` names it
                 stat = path.stat()
-                content.append([os.path.relpath(path, self.base.root), stat.st_size, stat.st_mtime_ns])
+                content[-1] += [stat.st_size, stat.st_mtime_ns]
         of = json.dumps([DECODING, self.tile, self.num_classes, content])
         key = hashlib.sha256(of.encode()).hexdigest()
         path = folder / f"centroids_{self.name}_{key[:32]}.npy"

@@ -244,7 +244,7 @@ def _val_loader(args: Namespace, name: str) -> DataLoader:
 def _own_val_loaders(args: Namespace) -> dict[str, DataLoader]:
     """Return the loaders of the sources' own val splits; a warning names one that is not there."""
     loaders = {}
-    for name in getattr(args, "own_val", ()):
+    for name in args.own_val:
         try:
             loaders[name] = _val_loader(args, name)
         except UserError as error:

@@ -18,7 +18,7 @@ class PhotometricPairs(DatasetWrapper):
     """Pairs for the whitening statistics: whole images of `base`, whose transform is `presets.statistics`.
 
     An item is {"image": the original, "view": the same image in other colours and blurred, "name": str}, both
-    float32 (3, H, W). Labels are not read. The number of the statistics trial serves as the epoch.
+    images float32 (3, H, W). Labels are not read. The number of the statistics trial serves as the epoch.
 
     With a preset that leaves the augmentation to the device, "image" is uint8 and "photometric" says what
     makes the view. `pair` makes both from a batch. Unless `strict`, the item of an image that cannot be read

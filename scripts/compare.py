@@ -59,9 +59,8 @@ def page(names: tuple[str, str], runs: tuple[Saved, Saved], count: int, folder: 
     if not datasets:
         raise UserError(f"{' and '.join(names)} have no dataset with labels in common")
     title = f"{names[0]} and {names[1]}"
-    body = (
-        f"<h1>{escape(title)}</h1>{_protocols(names, runs)}<section>{_table(names, runs, datasets)}</section>"
-    )
+    body = f"<h1>{escape(title)}</h1>{_protocols(names, runs, datasets)}"
+    body += f"<section>{_table(names, runs, datasets)}</section>"
     for dataset in datasets:
         improved, worsened = most_changed(changes(*runs, dataset), count)
         body += f"<section><h2 id='{quote(dataset)}'>{escape(dataset)}</h2>"
@@ -72,10 +71,14 @@ def page(names: tuple[str, str], runs: tuple[Saved, Saved], count: int, folder: 
     return document(title, body)
 
 
-def _protocols(names: tuple[str, str], runs: tuple[Saved, Saved]) -> str:
+def _protocols(names: tuple[str, str], runs: tuple[Saved, Saved], datasets: list[str]) -> str:
     """Say how the images were predicted, and in what the two runs differ."""
-    both = runs[0].measures.keys() & runs[1].measures.keys()
-    first, second = (dict(run.protocol) | {flag: run.measures[flag] for flag in both} for run in runs)
+    settings = [dict(run.protocol) for run in runs]
+    for name in datasets:
+        both = runs[0].measures[name].keys() & runs[1].measures[name].keys()
+        for run, shown in zip(runs, settings, strict=True):
+            shown |= {flag: run.measures[name][flag] for flag in both}
+    first, second = settings
     differ = sorted(key for key in {*first, *second} if first.get(key) != second.get(key))
     texts = [f"{key} {first.get(key)} and {second.get(key)}" for key in differ]
     how = f"{first.get('mode')}, split {first.get('split')}, {len(runs[0].classes)} classes"

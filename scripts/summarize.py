@@ -119,10 +119,11 @@ def _differences_of_measures(runs: Sequence[Saved], metric: str) -> list[str]:
     if metric == "mean_iu":
         return []
     flag = {"ece": "calibration"}.get(metric, metric)
-    values = {str(run.measures.get(flag)) for run in runs}
-    if values == {"None"}:
+    shown = [run.measures[name].get(flag) for run in runs for name in run.main_values(metric)]
+    values = sorted({str(value) for value in shown if value is not None})
+    if not values:
         raise UserError(f"no run has the {METRICS[metric]}; evaluate them with --{flag}")
-    return [f"--{flag} {' or '.join(sorted(values))}"] if len(values) > 1 else []
+    return [f"--{flag} {' or '.join(values)}"] if len(values) > 1 else []
 
 
 if __name__ == "__main__":

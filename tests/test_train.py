@@ -371,10 +371,10 @@ class DomainBatches:
             base = mix @ noise
             view = base + scale * base.roll(1, 0).sin()
             pair = torch.stack([view, base]).unflatten(2, pixels)
-            yield pair
+            yield {"pair": pair}
 
     def pair(self, batch, device):
-        return batch
+        return batch["pair"]
 
 
 class Normalizing(torch.nn.Module):

@@ -30,7 +30,10 @@ class Operation:
         raise NotImplementedError
 
     def apply(self, image: Tensor, drawn: Drawn) -> None:
-        """Change the image in place, on any device and without waiting for it. `drawn` is on the CPU."""
+        """Change the image in place, on any device and without waiting for it. `drawn` is on the CPU.
+
+        The image holds grey levels in 0..255, float32 (3, H, W).
+        """
         raise NotImplementedError
 
     def apply_to_batch(self, images: Tensor, drawn: Mapping[str, Tensor]) -> None:
@@ -241,7 +244,7 @@ class Photometric:
         changed = images.float()
         for name, batch in (drawn or {}).items():
             self.named[name].apply_to_batch(changed, batch)
-        if not self.normalize.per_image and (drawn is None or images.is_cuda):
+        if not self.normalize.per_image:
             return normalize_levels(changed, self.normalize.colors)
         for image in changed:
             self.normalize(image)

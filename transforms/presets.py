@@ -65,8 +65,8 @@ class DevicePreset:
 class LevelsPreset(Preset):
     """The same as `Preset`, except that the image is not normalized yet: image and label are uint8.
 
-    They are a quarter and an eighth of the bytes. `self.photometric(images)` normalizes a batch, on any
-    device to the same bits.
+    They are a quarter and an eighth of the bytes. Grey levels that an operation leaves between whole numbers
+    are rounded. `self.photometric(images)` normalizes a batch, on any device to the same bits.
     """
 
     def __call__(
@@ -74,7 +74,8 @@ class LevelsPreset(Preset):
     ) -> tuple[Tensor, Tensor | None]:
         values, train_ids = _apply(self.joint, image, label, centroid, rng)
         if self.photometric.operations:
-            values = self.photometric.adjust(values.float(), self.photometric.draw(rng)).byte()
+            values = self.photometric.adjust(values.float(), self.photometric.draw(rng))
+            values = values.round_().clamp_(0, 255).byte()
         return values, train_ids
 
 

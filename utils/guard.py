@@ -41,8 +41,8 @@ class Kept(NamedTuple):
 class Statistics:
     """Copies of the buffers of `modules`, such as the running statistics of batch norms.
 
-    `keep` copies them. `restore` brings the copies back where a flag on the device is true. Neither makes the
-    host wait, and both take a few kernels for all buffers together.
+    They are copied at the start and by `keep`. `restore` brings the copies back if a flag on the device is
+    true. Neither makes the host wait, and both take a few kernels for all buffers together.
     """
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
@@ -50,6 +50,7 @@ class Statistics:
         for buffer in chain.from_iterable(module.buffers() for module in modules):
             groups.setdefault((buffer.dtype, buffer.device), []).append(buffer)
         self.groups = [Kept.of(buffers) for buffers in groups.values()]
+        self.keep()
 
     def keep(self) -> None:
         """Copy the buffers as they are now."""
@@ -57,11 +58,12 @@ class Statistics:
             torch._foreach_copy_(group.kept_views, group.buffers)
 
     def restore(self, bad: Tensor) -> None:
-        """Give all buffers the values that they had at `keep`, if the scalar `bad` is true."""
+        """Give all buffers the kept values if the scalar `bad` is true; keep those that they then have."""
         for group in self.groups:
             torch._foreach_copy_(group.now_views, group.buffers)
             torch.where(bad, group.kept, group.now, out=group.now)
             torch._foreach_copy_(group.buffers, group.now_views)
+            group.kept.copy_(group.now)
 
 
 class Guard:
@@ -85,7 +87,7 @@ class Guard:
         for group in self.optimizer.param_groups:
             group |= {"fused": True, "foreach": False} if self.on_device else {"fused": None, "foreach": None}
         prior = getattr(trainer.adaptation, "class_prior", None)
-        trainer.statistics = self.statistics = Statistics([trainer.net, *([prior] if prior else [])])
+        self.statistics = Statistics([trainer.net, *([prior] if prior else [])])
         if scaled:
             self.scaled = trainer.scaler.step
             setattr(trainer.scaler, "step", self.scaled_step)  # noqa: B010
@@ -117,6 +119,7 @@ class Guard:
 
     def check(self, names: Sequence[str]) -> None:
         """Count a step that was left out, of the files `names`; UserError after MOST_IN_A_ROW of them."""
+        self.statistics.keep()  # batch norm adaptation moves them after the optimizer's step
         if self.bad is None:
             return
         self.read.append((self.trainer.iteration, names, distributed.read_later(self.bad)))

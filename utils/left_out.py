@@ -15,7 +15,8 @@ class LeftOut:
     """Counts by their reasons how often data could not be read, on this process."""
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()  # since the last summary
+        self.counts: Counter[str] = Counter()  # since the last summary or `restore`
+        self.earlier: Counter[str] = Counter()  # of all processes, before the run went on; on the main one
         self.named: set[str] = set()
 
     def note(self, reasons: Iterable[str], instead: str = "another image takes its place") -> None:
@@ -39,6 +40,7 @@ class LeftOut:
         """Log how often data of all processes were left out of `what`, and start anew; all call this."""
         counts = self.gathered()
         self.counts.clear()
+        self.earlier.clear()
         if counts:
             text = "%d times, data could not be read for %s: %s"
             named = [f"{reason} ({count} times)" for reason, count in sorted(counts.items())]
@@ -47,10 +49,11 @@ class LeftOut:
     def gathered(self) -> dict[str, int]:
         """Return the counts of all processes together; all call this."""
         counts: Counter[str] = Counter()
-        for other in distributed.all_gather_objects(dict(self.counts)):
+        for other in distributed.all_gather_objects(dict(self.earlier + self.counts)):
             counts.update(other)
         return dict(counts)
 
     def restore(self, counts: dict[str, int]) -> None:
-        """Set the counts of all processes together, which the main one takes."""
-        self.counts = Counter(counts if distributed.is_main() else {})
+        """Continue with the counts of all processes together, which do not count for `limit`."""
+        self.counts.clear()
+        self.earlier = Counter(counts if distributed.is_main() else {})

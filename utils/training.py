@@ -97,7 +97,6 @@ class Trainer:
         self.model = self.net  # what is called in training: `net`, or its wrapper for several processes
         self.means = RunningMeans()  # of the losses since the last log line
         self.left_out = LeftOut()  # data of the current epoch
-        self.statistics: Any = None  # utils.guard.Statistics, which a step that is left out restores
         self.amp = AMP_TYPES.get(self.settings.get("amp", "none"))
         half = self.amp == torch.float16 and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
@@ -132,8 +131,6 @@ class Trainer:
         image, label = self.to_device(batch)
         steps = self.loaders.steps_per_batch
         for step in range(steps):  # of several, each has one domain: image b is of domain b % steps
-            if self.statistics:
-                self.statistics.keep()
             losses = self.source_gradients(image[step::steps], label[step::steps])
             if target and self.adaptation.has_loss:
                 adapted = self.target_losses(self.views_to_device(target))

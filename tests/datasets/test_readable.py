@@ -1,5 +1,7 @@
 """Images that cannot be read: replaced in training, left out elsewhere."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -104,6 +106,14 @@ def test_labels_without_centroids(camvid, tmp_path, caplog):
     assert "leave out 1 labels" in caplog.text and not list(tmp_path.glob(".cache/*.npy"))
     label.write_bytes(content)
     assert len(ClassUniform(camvid, 0.5, 4, strict=False).centroids) == 6
+    without = copy.copy(camvid)
+    without.samples = [sample for sample in camvid.samples if sample.label != label]
+    ClassUniform(without, 0.5, 4)  # is cached
+    label.unlink()
+    caplog.clear()
+    data = ClassUniform(camvid, 0.5, 4, strict=False)
+    assert sorted(data.centroids[:, 0]) == [0, 1, 3, 4, 5] and "leave out 1 labels" in caplog.text
+    label.write_bytes(content)
     for file in (tmp_path / "trainannot").iterdir():
         file.write_bytes(b"")
     with pytest.raises(UserError, match="no label of camvid"):
@@ -122,6 +132,14 @@ def test_reasons_come_with_the_batch():
     items = [{"a": 1, "unreadable": ["x", "y"]}, {"a": 2}]
     assert collate_reasons(items)["unreadable"] == ["x", "y"]
     assert collate_reasons([{"a": 1}]).keys() == {"a"}
+
+
+def test_what_all_processes_left_out_before_does_not_count_for_one():
+    left_out = LeftOut()
+    left_out.restore({"x": 60})
+    left_out.note(["x"])
+    left_out.limit(300)
+    assert left_out.gathered() == {"x": 61}
 
 
 def test_too_many_end_a_run():

@@ -14,7 +14,7 @@ PROTOCOL = {"mode": "sliding", "slice": [0, 1]}
 def write(tmp_path):
     def write(name, protocol=PROTOCOL, **means):
         path = tmp_path / name / "results.json"
-        path.parent.mkdir()
+        path.parent.mkdir(parents=True)
         metrics = {domain: mean and {"mean_iu": mean} for domain, mean in means.items()}
         path.write_text(json.dumps({"metrics": metrics, "protocol": protocol}))
         return path.parent
@@ -169,6 +169,17 @@ def test_a_path_with_an_equals_sign(write, tmp_path, monkeypatch, capsys):
     assert "36.00" in "".join(printed(monkeypatch, capsys, "lr=0.1"))
     (row,) = [line for line in printed(monkeypatch, capsys, "isw=lr=0.1/results.json") if "36.00" in line]
     assert row.startswith("isw ")
+
+
+def test_a_metric_of_some_datasets_of_a_run(write, tmp_path, monkeypatch, capsys):
+    """Of two evaluations in one folder only the second measured the calibration."""
+    write("run/eval_bdd100k", bdd100k=0.5)
+    folder = write("run/eval_cityscapes", cityscapes=0.5)
+    record = json.loads((folder / "results.json").read_text())
+    record["metrics"]["cityscapes"] |= {"ece": 0.1}
+    (folder / "results.json").write_text(json.dumps(record | {"measures": {"calibration": 15}}))
+    lines = printed(monkeypatch, capsys, f"isw={tmp_path / 'run'}", "--metric", "ece")
+    assert "10.00" in lines[1] and not any("not comparable" in line for line in lines)
 
 
 def test_other_metrics(write, monkeypatch, capsys):

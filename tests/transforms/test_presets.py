@@ -6,8 +6,18 @@ from torch.utils.data import default_collate
 
 from transforms import presets
 from transforms.joint import RandomHorizontalFlip, RandomRotate, RandomScaleCrop
-from transforms.photometric import BilateralBlur, ColorJitter, GaussianBlur, Grayscale, Normalize, PillowBlur
+from transforms.photometric import (
+    BilateralBlur,
+    ColorJitter,
+    GaussianBlur,
+    Grayscale,
+    Normalize,
+    Operation,
+    Photometric,
+    PillowBlur,
+)
 from transforms.pil import to_tensor
+from transforms.protocols import PROTOCOLS
 
 
 def picture(height=40, width=60):
@@ -131,3 +141,21 @@ def test_the_position_of_a_reference_is_uniform(references):
 def test_a_reference_is_mirrored_half_the_time(references):
     first = [int(row[row.nonzero()[5, 0]]) for row in references]
     assert set(first) == {100, 200} and 70 < first.count(200) < 130
+
+
+class Brighter(Operation):
+    """Leaves grey levels between whole numbers and above 255."""
+
+    def draw(self, rng):
+        return {"by": 0.7}
+
+    def apply(self, image, drawn):
+        image.mul_(1.1).add_(drawn["by"])
+
+
+def test_levels_between_whole_numbers_are_rounded_and_cut_off():
+    """10 -> 11.7, 20 -> 22.7, 250 -> 275.7."""
+    image = Image.fromarray(np.full((1, 3, 3), [[10], [20], [250]], np.uint8))
+    preset = presets.levels(presets.Preset(PROTOCOLS["full"], Photometric([Brighter()])))
+    values, _ = preset(image, None, None, np.random.default_rng(0))
+    assert values.dtype == torch.uint8 and values[0].tolist() == [[12, 23, 255]]

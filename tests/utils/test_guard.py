@@ -104,9 +104,33 @@ def test_a_step_that_the_scaler_leaves_out_restores_the_statistics(trainer):
     Guard(trainer)
     for value, mean in ((1.0, 1.0), (float("inf"), 1.0), (3.0, 3.0)):
         trainer.optimizer.zero_grad()
-        trainer.statistics.keep()
         trainer.net.mean.fill_(value)
         trainer.scaler.scale(trainer.net(torch.full((1, 2), value)).sum()).backward()
         trainer.scaler.step(trainer.optimizer)
         trainer.scaler.update()
         assert (trainer.net.mean == mean).all()
+
+
+def test_a_step_of_one_s_own_restores_the_statistics_too():
+    """README invites to override Trainer.step, which then knows nothing of the statistics."""
+    net = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 1, bias=False))
+    trainer = SimpleNamespace(
+        net=net,
+        optimizer=torch.optim.SGD(net.parameters(), 0.1),
+        scaler=torch.amp.GradScaler("cpu", enabled=False),
+        device=torch.device("cpu"),
+        iteration=0,
+        means=RunningMeans(),
+        adaptation=None,
+    )
+    guard = Guard(trainer)
+    before = copy.deepcopy(net[0].state_dict())
+    for value, moves in ((float("nan"), False), (2.0, True), (float("inf"), False)):
+        trainer.optimizer.zero_grad()
+        net(torch.tensor([[1.0, 2.0], [3.0, value]])).sum().backward()
+        trainer.optimizer.step()
+        guard.check(["a"])
+        after = copy.deepcopy(net[0].state_dict())
+        assert torch.equal(after["running_mean"], before["running_mean"]) is not moves
+        assert after["num_batches_tracked"] - before["num_batches_tracked"] == moves
+        before = after

@@ -32,7 +32,7 @@ class Saved:
     ious: Mapping[str, Sequence[float]]  # IoU of each class
     images: Mapping[str, Mapping[str, float]]  # mean IoU of each image
     measured: Mapping[str, Mapping[str, float]]  # of scores.METRICS, those besides the mean IoU
-    measures: Mapping[str, Any] = field(default_factory=dict)  # bins and width of bands, by flag
+    measures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # bins, width of bands; by flag
 
     @property
     def main_means(self) -> Mapping[str, float]:
@@ -67,7 +67,7 @@ def read(path: str | Path) -> Saved:
     if several or any((run.snapshot, run.protocol) != (first.snapshot, first.protocol) for run in others):
         names = ", ".join(str(file.parent.relative_to(place)) for file in files)
         raise UserError(f"{path} holds several evaluations, name one of them: {names}")
-    fields = "folders", "means", "counted", "ious", "images", "measured"
+    fields = "folders", "means", "counted", "ious", "images", "measured", "measures"
     by_dataset: dict[str, Any] = {field: _merged(runs, field) for field in fields}
     return replace(first, **by_dataset)
 
@@ -85,22 +85,23 @@ def _read(file: Path) -> Saved:
         scored = {name: metrics for name, metrics in record["metrics"].items() if metrics}
         averaged = {name: metrics.get("present", []) for name, metrics in scored.items()}
         averaged |= record.get("averaged", {})
+        others = [key for key in METRICS if key != "mean_iu"]
         saved = Saved(
-            classes,
-            protocol,
-            record.get("network", {}),
-            record.get("training_domains", []),
-            record.get("snapshot_sha256", ""),
-            dict.fromkeys(record["metrics"], file.parent),
-            {name: _number(metrics["mean_iu"]) for name, metrics in scored.items()},
-            {name: [classes[k] for k in averaged[name]] for name in scored},
-            {name: [*map(_number, metrics.get("iou", []))] for name, metrics in scored.items()},
-            read_images(file.parent / "images.csv"),
-            {
-                name: {key: _number(metrics[key]) for key in METRICS if key != "mean_iu" and key in metrics}
+            classes=classes,
+            protocol=protocol,
+            network=record.get("network", {}),
+            training_domains=record.get("training_domains", []),
+            snapshot=record.get("snapshot_sha256", ""),
+            folders=dict.fromkeys(record["metrics"], file.parent),
+            means={name: _number(metrics["mean_iu"]) for name, metrics in scored.items()},
+            counted={name: [classes[k] for k in averaged[name]] for name in scored},
+            ious={name: [*map(_number, metrics.get("iou", []))] for name, metrics in scored.items()},
+            images=read_images(file.parent / "images.csv"),
+            measured={
+                name: {key: _number(metrics[key]) for key in others if key in metrics}
                 for name, metrics in scored.items()
             },
-            record.get("measures", {}),
+            measures=dict.fromkeys(scored, record.get("measures", {})),
         )
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise UserError(f"{file} does not hold results of eval.py") from error

@@ -3,6 +3,7 @@
 The whitening loss is `Whitening.loss` in network/instance_whitening.py.
 """
 
+from argparse import Namespace
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
@@ -11,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from utils import distributed
-from utils.classes import IGNORE_LABEL
+from utils.classes import IGNORE_LABEL, ClassTable
+from utils.errors import UserError
 
 Weights = Sequence[float] | Tensor | None  # one per class
 AUX_WEIGHT = 0.4  # of the auxiliary head's loss (arXiv 2103.15597)
@@ -222,6 +224,23 @@ class HeadLosses:
             aux = aux_cross_entropy(output.aux_logits, label, *options)
             losses["aux"] = self.aux_weight * aux
         return losses
+
+
+def get_loss(args: Namespace, classes: ClassTable) -> HeadLosses:
+    """Return the losses of the main and the auxiliary head that the flags choose."""
+    if args.cls_wt_loss and not classes.weights:
+        raise UserError("--cls_wt_loss: these datasets have no fixed class weights; use --img_wt_loss")
+    main_loss = MainLoss(
+        class_weights=classes.weights if args.cls_wt_loss else None,
+        image_weighted=args.img_wt_loss,
+        relax_boundary=args.jointwtborder,
+        upper_bound=args.wt_bound,
+        batch_weighting=args.batch_weighting,
+        strict_classes=args.strict_classes,
+        relax_off_iter=args.rlx_off_iter,
+        all_pixels=args.loss_over == "all",
+    )
+    return HeadLosses(main_loss)
 
 
 def aux_cross_entropy(

@@ -16,12 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 import config
 from datasets import get_dataset_class
 from datasets.loaders import Loaders, endless, setup_classes, setup_loaders
-from loss import HeadLosses, MainLoss, cross_entropy
+from loss import cross_entropy, get_loss
 from network import get_adaptation, get_net
 from network.archs import check_version
 from network.instance_whitening import Whitening, covariance
@@ -31,8 +30,7 @@ from optimizer import get_optimizer
 from utils import checkpoint, distributed, resume, settings, speed, tensorboard, visualize
 from utils.classes import ClassTable
 from utils.determinism import set_deterministic
-from utils.errors import UserError
-from utils.evaluation.validation import Pictures, interval, validate_all
+from utils.evaluation.validation import Pictures, ValidationPlan, validate_all
 from utils.exit import exit_cleanly
 from utils.files import sha256
 from utils.logging import logger, setup, warn_in_log
@@ -103,7 +101,7 @@ def train(
     log = StepLog(trainer, run.writer, config.last_iteration(args, len(loaders.train)))
     show = log.bar.within
     nets = {"": trainer.net} | ({"-teacher": trainer.teacher} if trainer.teacher else {})
-    every = validation_interval(args, loaders, len(nets))
+    plan = validation_plan(args, loaders, len(nets))
     while trainer.pending or not finished(args, trainer):
         with stop.recording():
             epoch, stopped = train_epoch(args, loaders, keeper, stop, log, classes)
@@ -116,7 +114,7 @@ def train(
         if statistics:
             estimate_masks(trainer, loaders.statistics, args.trials, run.writer, show)
         pictures = Pictures(run.writer, trainer.epoch, classes, args.image_in, covariances(args))
-        due = validation_due(args, trainer, loaders, every)
+        due = plan.due(trainer.epoch, finished(args, trainer, ended=1))
         scores = validate_all(nets, due, cross_entropy, pictures, show)
         if statistics or scores:
             keeper.save(scores, epoch.complete)
@@ -149,7 +147,7 @@ def build(args: argparse.Namespace, classes: ClassTable, device: torch.device) -
     )
     trainer = Trainer(
         net,
-        head_losses(args, classes).to(device),
+        get_loss(args, classes).to(device),
         whitening.to(device),
         optimizer,
         schedule,
@@ -200,23 +198,6 @@ def finished(args: argparse.Namespace, trainer: Trainer, ended: int = 0) -> bool
     """
     epochs = args.max_epoch or (math.inf if len(trainer.loaders.train) else 1)
     return trainer.iteration >= args.max_iter or trainer.epoch + ended >= epochs
-
-
-def head_losses(args: argparse.Namespace, classes: ClassTable) -> HeadLosses:
-    """Return the losses of the main and the auxiliary head that the flags choose."""
-    if args.cls_wt_loss and not classes.weights:
-        raise UserError("--cls_wt_loss: these datasets have no fixed class weights; use --img_wt_loss")
-    main_loss = MainLoss(
-        class_weights=classes.weights if args.cls_wt_loss else None,
-        image_weighted=args.img_wt_loss,
-        relax_boundary=args.jointwtborder,
-        upper_bound=args.wt_bound,
-        batch_weighting=args.batch_weighting,
-        strict_classes=args.strict_classes,
-        relax_off_iter=args.rlx_off_iter,
-        all_pixels=args.loss_over == "all",
-    )
-    return HeadLosses(main_loss)
 
 
 def start_from(args: argparse.Namespace, trainer: Trainer, state: dict[str, Any]) -> None:
@@ -281,30 +262,12 @@ def statistics_due(args: argparse.Namespace, epoch: int) -> bool:
     return epoch == args.cov_stat_epoch
 
 
-def validated_meanwhile(args: argparse.Namespace, loaders: Loaders) -> dict[str, DataLoader]:
-    """Return the loaders of what is validated before the end of the run, too."""
+def validation_plan(args: argparse.Namespace, loaders: Loaders, nets: int) -> ValidationPlan:
+    """Return when which datasets are validated with `nets` networks."""
     names = {*args.val_dataset, *args.select_on} - set(args.own_val if "select_on" not in args.given else ())
-    return {name: loader for name, loader in loaders.val.items() if name in names}
-
-
-def validation_interval(args: argparse.Namespace, loaders: Loaders, nets: int) -> int:
-    """Return after how many epochs `nets` networks are validated: --val_every, or what takes little time."""
-    images = nets * sum(len(loader.dataset) for loader in validated_meanwhile(args, loaders).values())
+    meanwhile = {name: loader for name, loader in loaders.val.items() if name in names}
     trained = config.images_per_step(args, distributed.world_size()) * len(loaders.train)
-    every = args.val_every or interval(images, trained)
-    if images and not args.val_every:
-        text = "validating after every %d epochs, for less than 5%% of the time, and at the end (--val_every)"
-        logger.info(text, every)
-    return every
-
-
-def validation_due(
-    args: argparse.Namespace, trainer: Trainer, loaders: Loaders, every: int
-) -> dict[str, DataLoader]:
-    """Return the loaders of what is validated after this epoch; at the end of the run, all."""
-    if finished(args, trainer, ended=1):
-        return loaders.val
-    return {} if (trainer.epoch + 1) % every else validated_meanwhile(args, loaders)
+    return ValidationPlan.of(loaders.val, meanwhile, nets, trained, args.val_every)
 
 
 def covariances(args: argparse.Namespace) -> Callable[[nn.Module, Tensor], list[Tensor]] | None:

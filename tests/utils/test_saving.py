@@ -121,9 +121,8 @@ def test_three_images_are_validated_for_two_hundred_trained_on(argv, nets, epoch
     lengths = {name: n for name, n in (("bdd100k", 1000), ("synthia", 5300)) if name in args.val_dataset}
     val = {name: SimpleNamespace(dataset=range(n)) for name, n in (lengths | {"gtav": 300}).items()}
     loaders = SimpleNamespace(train=range(3100), val=val)  # batches
-    every = train.validation_interval(args, loaders, nets)
-    trainers = [SimpleNamespace(epoch=epoch, iteration=0, loaders=loaders) for epoch in range(140)]
-    found = [t.epoch + 1 for t in trainers if train.validation_due(args, t, loaders, every)]
+    plan = train.validation_plan(args, loaders, nets)
+    found = [epoch + 1 for epoch in range(140) if plan.due(epoch, end=False)]
     assert found[:2] == [epochs, 2 * epochs] if epochs else not found
 
 

@@ -38,12 +38,41 @@ class Pictures(NamedTuple):
         return tensorboard.ValidationPictures(self.writer, name, *options)
 
 
-def interval(images: int, trained: int) -> int:
-    """Return after how many epochs of `trained` images to validate `images`, for less than 5% of the time.
+class ValidationPlan(NamedTuple):
+    """Which datasets are validated when: some after every `every` epochs, all at the end."""
 
-    An image validated takes one to three times as long as one trained on.
-    """
-    return max(1, math.ceil(images / max(1, VALIDATED * trained)))
+    every_dataset: Mapping[str, DataLoader]
+    meanwhile: Mapping[str, DataLoader]
+    every: int
+
+    @classmethod
+    def of(
+        cls,
+        every_dataset: Mapping[str, DataLoader],
+        meanwhile: Mapping[str, DataLoader],
+        nets: int,
+        trained: int,
+        every: int | None,
+    ) -> "ValidationPlan":
+        """Return the plan of a run that trains on `trained` images in an epoch and validates `nets` networks.
+
+        Where `every` is None, a validation comes as often as it takes less than 5% of the time: an image
+        validated takes one to three times as long as one trained on.
+        """
+        if every is None:
+            datasets: list[Any] = [loader.dataset for loader in meanwhile.values()]
+            images = nets * sum(map(len, datasets))
+            every = max(1, math.ceil(images / max(1, VALIDATED * trained)))
+            if images:
+                text = "validating every %d epochs (--val_every), in under 5%% of the time, and at the end"
+                logger.info(text, every)
+        return cls(every_dataset, meanwhile, every)
+
+    def due(self, epoch: int, end: bool) -> Mapping[str, DataLoader]:
+        """Return what is validated after `epoch`, counted from 0, which may be the `end` of the run."""
+        if end:
+            return self.every_dataset
+        return {} if (epoch + 1) % self.every else self.meanwhile
 
 
 def validate_all(

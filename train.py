@@ -108,7 +108,7 @@ def train(
             keeper.save()  # before what can fail
             if stopped or trainer.iteration == args.stop_after:
                 logger.info("iteration %d is saved in %s", trainer.iteration, run.checkpoints)
-        if stopped or trainer.iteration == args.stop_after:
+        if trainer.iteration == args.stop_after:  # a signal ends the run at the end of the block above
             return
         statistics = epoch.complete and trainer.whitening.selective and statistics_due(args, trainer.epoch)
         if statistics:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from utils.errors import UserError
 from utils.logging import logger
 
 Losses = dict[str, Tensor]
@@ -70,7 +71,8 @@ class CapturedStep:
     `work(image, label)` computes losses and gradients and returns the losses. The first WARM_UP calls for a
     `kind` of batch run it as it is. The next call captures it; from then on images and labels are copied to
     where the graph reads them. Gradients stay where the graph writes them: they must not be set to None. If
-    `work` cannot be captured, one warning says so, and every call runs it as it is.
+    `work` cannot be captured, one warning says so, and every call runs it as it is. Raises UserError if the
+    failed capture left the GPU's random generator unusable, which dropout needs.
     """
 
     WARM_UP = 3
@@ -118,8 +120,14 @@ class CapturedStep:
             with torch.cuda.graph(graph):
                 self.losses = self.work(self.image, self.label)
         except RuntimeError as error:
-            logger.warning("--cuda_graph has no effect: %s", str(error).splitlines()[0])
-            torch.cuda.synchronize()
+            reason = str(error).splitlines()[0]
+            try:
+                torch.cuda.synchronize()
+                torch.rand(1, device=image.device)
+            except RuntimeError:
+                text = f"the steps cannot be captured: {reason}; continue without --cuda_graph"
+                raise UserError(text) from error
+            logger.warning("--cuda_graph has no effect: %s", reason)
             self.possible = False
         else:
             self.graph = graph

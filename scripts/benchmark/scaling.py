@@ -14,13 +14,11 @@ from pathlib import Path
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from network.normalization import synchronize_batch_norm
+from network.normalization import synchronize
 from scripts.benchmark.timing import machine
 from scripts.benchmark.train import ISW, ROWS, WARM_UP, Setting, make_batch, make_trainer, timed_steps
 from utils import distributed
 from utils.errors import UserError
-
-FAST_TOGETHER = {"amp": "bf16", "channels_last": True}  # what --fast is with several processes
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -76,13 +74,14 @@ def work(args: argparse.Namespace) -> None:
     """Measure the steps of one process among several."""
     device = distributed.init()
     (name,), size = args.rows, distributed.world_size()
-    parts = ROWS["fast"] if name == "fast" and size == 1 and device.type == "cuda" else {}
-    parts = parts or (FAST_TOGETHER if name == "fast" else {})
+    parts = ROWS[name]
+    if size > 1 or device.type == "cpu":  # --fast leaves these out
+        parts = {key: value for key, value in parts.items() if key not in ("compile", "cuda_graph")}
     crop = args.crop_size or (768 if device.type == "cuda" else 64)
     setting = Setting(args.arch, args.wt_layer, args.batch, crop)
     trainer = make_trainer(setting, device, parts)
     if size > 1:
-        synchronize_batch_norm(trainer.net)
+        synchronize(trainer.net)
         trainer.model = DistributedDataParallel(trainer.net, [device] if device.type == "cuda" else None)
     batch = make_batch(setting, device)
     timed_steps(trainer, batch, WARM_UP)

@@ -39,9 +39,12 @@ class StepLog:
             self.count_replaced(batch)
             yield batch
 
-    def count_replaced(self, batches: Iterable[Any]) -> None:
-        """Count the data of a step that stand in for what cannot be read; UserError if they are too many."""
-        for batch in batches:
+    def count_replaced(self, pair: Iterable[Any]) -> None:
+        """Count the data of a step that stand in for what cannot be read; UserError if they are too many.
+
+        `pair` is the step's batch and its target views or None.
+        """
+        for batch in pair:
             if batch and "unreadable" in batch:
                 self.trainer.left_out.note(batch.pop("unreadable"))
                 self.trainer.left_out.limit(len(self.trainer.loaders.train.sampler))

@@ -14,31 +14,13 @@ from utils.evaluation import memory
 from utils.evaluation.calibration import confidence_of
 from utils.evaluation.resizing import Resizable
 from utils.evaluation.strips import classify_in_strips, windows_of
+from utils.evaluation.windows import tile_boxes
 from utils.resampling import BICUBIC, BILINEAR
 
 logger = logging.getLogger("robustnet.process")
 MODES = ("sliding", "pooling", "whole")
 PIXELS, MOST_PIXELS = 2**22, 2**24  # that the network predicts at once: by default, and at most
 BYTES_PER_PIXEL = 1500  # of activations and scores, roughly; where it is too low, the batch is halved once
-
-
-def tile_boxes(height: int, width: int, crop: int, overlap: float) -> list[tuple[int, int, int, int]]:
-    """List the windows (x1, y1, x2, y2), in px, end exclusive, that cover an image, column by column.
-
-    All windows have one size: `crop` square, or the image's side where that is smaller. Neighbours are
-    ceil(crop * (1 - overlap)) apart; the last one is moved back inside the image.
-    Raises ValueError for a crop below 1 or an overlap outside [0, 1).
-    """
-    if crop < 1 or not 0 <= overlap < 1:
-        raise ValueError(f"crop {crop}, overlap {overlap}: expected crop >= 1 px and 0 <= overlap < 1")
-    stride = math.ceil(crop * (1 - overlap))
-    window_h, window_w = min(crop, height), min(crop, width)
-
-    def starts(side: int, window: int) -> list[int]:
-        return [min(i * stride, side - window) for i in range(math.ceil((side - window) / stride) + 1)]
-
-    columns, rows = starts(width, window_w), starts(height, window_h)
-    return [(x, y, x + window_w, y + window_h) for x in columns for y in rows]
 
 
 class WindowBatcher:
@@ -219,18 +201,19 @@ def predict(
 def classify(
     net: nn.Module | WindowBatcher, image: Tensor, classes: int, *, confident: bool = False, **protocol: Any
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the classes, uint8 (B, H, W), that `predict` scores highest of `classes`.
+    """Return the classes, uint8 (B, H, W), that `predict` scores highest of `classes`, and their confidence.
 
-    With `confident` their probabilities, float32 (B, H, W), too: the softmax of the averaged logits, in mode
-    "pooling" the averaged probabilities.
+    That is, if `confident`, the probability float32 (B, H, W): the softmax of the averaged logits, in mode
+    "pooling" the averaged probabilities; None otherwise.
+
     Where the scores of the whole image do not fit into the batcher's room, sliding inference keeps only those
     of the rows in work; the result is the same within rounding.
     """
     batcher = net if isinstance(net, WindowBatcher) else WindowBatcher(net)
     needed = image.shape[0] * image.shape[-2] * image.shape[-1] * _bytes_per_pixel(classes, **protocol)
-    mode = protocol.get("mode", "sliding")
+    mode = protocol.pop("mode", "sliding")
     if mode != "sliding" or batcher.room is None or needed < batcher.room:
-        scores = predict(batcher, image, **protocol)
+        scores = predict(batcher, image, mode=mode, **protocol)
         confidence = confidence_of(scores, 1, mode == "pooling") if confident else None
         return scores.argmax(1).byte(), confidence
     parts = [_classify_large(batcher, one, confident, **protocol) for one in image]
@@ -254,16 +237,14 @@ def _classify_large(
     image: Tensor,
     confident: bool,
     *,
-    mode: str = "sliding",
     scales: Sequence[float] = (0.5, 1.0, 2.0),
     flip: bool = True,
     crop: int = 1024,
     overlap: float = 1 / 3,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the classes, uint8 (H, W), of an image (3, H, W) in mode "sliding"; see `classify`."""
+    """Return the classes and confidence (H, W) of an image (3, H, W) in mode "sliding"; see `classify`."""
     height, width = image.shape[-2:]
     sizes = [_scaled_size(height, width, scale) for scale in scales]
     crops = [int(crop * max(scale, 1)) for scale in scales]
     source = Resizable(image)
-    windows = windows_of(source, sizes, crops, flip, overlap, tile_boxes)
-    return classify_in_strips(source, windows, batcher, confident)
+    return classify_in_strips(source, windows_of(source, sizes, crops, flip, overlap), batcher, confident)

@@ -32,7 +32,7 @@ TOO_LARGE_ADVICE = (
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is the same for every dataset: the network, how it predicts, and where the results go."""
+    """The network, how it predicts and what is measured, and where the results go; see `of`."""
 
     net: WindowBatcher
     device: torch.device
@@ -94,7 +94,7 @@ def evaluate(
             reason, done = " ".join(batch.get("unreadable", [])), None
             if reason:
                 left_out[name] = TOO_LARGE if "too large for the memory" in reason else UNREADABLE
-            if not reason:
+            else:
                 try:
                     done = predicted(evaluation, name, batch)
                     if done.pred.numel() > LARGE:  # one at a time in memory

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from utils.evaluation.calibration import confidence_of
 from utils.evaluation.resizing import Resizable, Span, Taps, used
+from utils.evaluation.windows import tile_boxes
 from utils.resampling import BILINEAR
 
 ROWS = 64  # of a block of scores, which is released as a whole
-Tiles = Callable[[int, int, int, float], list[tuple[int, int, int, int]]]
 Batches = Callable[[Sequence[Tensor]], Iterator[Tensor]]
 
 
@@ -74,21 +74,16 @@ class _Pixels(Sequence[Tensor]):
 
 
 def windows_of(
-    image: Resizable,
-    sizes: Sequence[tuple[int, int]],
-    crops: Sequence[int],
-    flip: bool,
-    overlap: float,
-    tiles: Tiles,
+    image: Resizable, sizes: Sequence[tuple[int, int]], crops: Sequence[int], flip: bool, overlap: float
 ) -> list[Window]:
     """List the windows of an image (3, H, W) from top to bottom.
 
-    They have `crops` px in the image at `sizes` (height, width); `tiles` is inference.tile_boxes.
+    They have `crops` px in the image at `sizes` (height, width).
     """
     height, width = image.image.shape[-2:]
     device, found = image.image.device, []
     for scale, ((h, w), crop) in enumerate(zip(sizes, crops, strict=True)):
-        boxes = tiles(h, w, crop, overlap)
+        boxes = tile_boxes(h, w, crop, overlap)
         rows, columns = ({(box[i], box[i + 2]) for box in boxes} for i in (1, 0))
         down, across = _coverage(h, rows), _coverage(w, columns)
         share = len(sizes) * (1 + flip)

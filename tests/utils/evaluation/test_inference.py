@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from utils.evaluation.inference import WindowBatcher, predict, tile_boxes
+from utils.evaluation.inference import WindowBatcher, predict
+from utils.evaluation.windows import tile_boxes
 
 GOLDEN = json.loads(Path(__file__).parents[2].joinpath("golden", "misc.json").read_text())
 PUBLISHED_WINDOWS = GOLDEN["sliding tiles (x1,y1,x2,y2) on the scaled image"]

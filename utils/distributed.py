@@ -37,8 +37,21 @@ def init(local_rank: int = 0, loaders: int = 0) -> torch.device:
         # Others wait while the main process derives files from a whole dataset the first time. While training
         # they wait less; see `lose_patience`.
         backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, init_method="env://", timeout=timedelta(hours=2))
+        dist.init_process_group(backend, timeout=timedelta(hours=2), **own_store())
     return device
+
+
+def own_store() -> dict[str, Any]:
+    """Return where the processes find each other, as options of init_process_group.
+
+    torchrun keeps one store for all starts of a launch. Processes that it starts again on one machine would
+    find the addresses of those that ended there, so each start has its own part of the store.
+    """
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if start == "0" or os.environ.get("GROUP_WORLD_SIZE") != "1":  # machines may count restarts differently
+        return {"init_method": "env://"}
+    store, rank, processes = next(iter(dist.rendezvous("env://")))
+    return {"store": dist.PrefixStore(f"start {start}", store), "rank": rank, "world_size": processes}
 
 
 def share_cores(loaders: int) -> None:

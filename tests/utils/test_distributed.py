@@ -36,3 +36,18 @@ def test_loaders_have_cores_of_their_own(monkeypatch, cores, processes, loaders,
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     distributed.share_cores(loaders)
     assert chosen == [threads]
+
+
+def test_processes_that_start_again_do_not_find_those_before(monkeypatch):
+    """torchrun keeps its store, with the addresses of the processes that have ended."""
+    store = torch.distributed.HashStore()
+    monkeypatch.setattr(torch.distributed, "rendezvous", lambda url: iter([(store, 1, 2)]))
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "1")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    assert distributed.own_store() == {"init_method": "env://"}
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    options = distributed.own_store()
+    options["store"].set("address", "new")
+    assert not store.check(["address"]) and (options["rank"], options["world_size"]) == (1, 2)
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
+    assert distributed.own_store() == {"init_method": "env://"}

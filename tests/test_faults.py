@@ -188,7 +188,6 @@ def test_a_mistake_in_a_flag_is_said_once(tmp_path):
     """Of the lines that torchrun prints, one is the sentence."""
     done = run_command(torchrun(2, "train.py", "--lr", "-1"), OMP_NUM_THREADS="1")
     assert done.returncode != 0 and done.stderr.count("error: --lr must be") == 1
-    assert "Traceback (most recent call last)" not in done.stderr.split("torch.distributed.elastic")[0]
 
 
 @pytest.mark.slow

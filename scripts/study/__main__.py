@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from scripts.study import data, driver, page
-from scripts.study.plan import METHODS, ORDER, SIZES, TASKS, jobs, training_images
+from scripts.study.plan import METHODS, ORDER, SIZES, jobs, needs_camvid, training_images
 from utils.errors import UserError
 from utils.exit import exit_cleanly
 
@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> None:
     if size.speed and not (args.list or torch.cuda.is_available()):
         raise UserError("the study needs a GPU; --quick runs one row of it on a CPU")
     tasks = args.tasks or (["gtav"] if args.quick else ORDER)
-    left_out = [task for task in tasks if not args.camvid and "camvid" in str(TASKS[task].scored)]
+    left_out = [task for task in tasks if not args.camvid and needs_camvid(task)]
     if left_out:
         print(f"left out without --camvid: {', '.join(left_out)}", flush=True)
     tasks = [task for task in tasks if task not in left_out]

@@ -134,7 +134,9 @@ def relative(path: Path) -> str:
 def trained(job: Job, place: Place, commands: Commands) -> Path:
     """Return the last checkpoint of a job; it is trained unless it is there from an earlier call."""
     folder = place.run(job) / "train"
-    if found := list(folder.glob("**/last_*.pth")) if (folder / "finished").exists() else []:
+    finished = folder / "finished"  # with the command and the seconds of the training
+    if found := list(folder.glob("**/last_*.pth")) if finished.exists() else []:
+        commands.texts["train"], commands.seconds["train"] = json.loads(finished.read_text())
         return found[0]
     shutil.rmtree(folder, ignore_errors=True)
     start: tuple[object, ...] = ("--pretrained", place.pretrained)
@@ -149,7 +151,7 @@ def trained(job: Job, place: Place, commands: Commands) -> Path:
         *("--date", job.task, "--exp", job.name, "--ckpt", folder, "--tb_path", folder),
     )
     (snapshot,) = folder.glob("**/last_*.pth")
-    (folder / "finished").touch()
+    write_text(finished, json.dumps([commands.texts["train"], commands.seconds["train"]]))
     return snapshot
 
 

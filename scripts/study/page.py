@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import shlex
 import statistics
 from collections.abc import Callable, Sequence
 from html import escape
@@ -11,7 +12,7 @@ from PIL import Image
 
 from scripts.figure.canvas import Canvas
 from scripts.study import figures
-from scripts.study.plan import ORDER, SIZES, TASKS
+from scripts.study.plan import ORDER, SIZES, TASKS, needs_camvid
 from scripts.study.probe import POSITIONS, STAGES
 from scripts.study.results import Comparison, Result, Spread, bases_of, compare, read_results, spread
 from utils.evaluation.html_report import document
@@ -33,7 +34,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     results = read_results(args.results)
     found = [comparison for task in ORDER if (comparison := compare(results, task)).runs]
-    write_text(args.out / "index.html", page(found, args.out))
+    command = shlex.join(["python", "-m", "scripts.study", "page", str(args.results), "--out", str(args.out)])
+    write_text(args.out / "index.html", page(found, args.out, command))
     print(f"written to {args.out / 'index.html'}")
     if args.markdown:
         for comparison in found:
@@ -67,29 +69,31 @@ def shown(value: Spread, sign: str = "") -> str:
     return mean if math.isnan(value.std) else f"{mean} ± {100 * value.std:.1f}"
 
 
-def page(found: Sequence[Comparison], folder: Path) -> str:
-    """Return the page to write into `folder`, and write its pictures there."""
-    sections = [section(comparison, folder) for comparison in found]
+def page(found: Sequence[Comparison], folder: Path, command: str) -> str:
+    """Return the page to write into `folder`, and write its pictures there; `command` makes both."""
+    runs = [result for one in found for seeds in one.runs.values() for result in seeds.values()]
+    size = SIZES[runs[0]["size"]]
+    call = f"bash scripts/study.sh {'--quick' if size.name == 'quick' else 'logs/study'}"
+    sections = [section(comparison, folder, call) for comparison in found]
     absent = [TASKS[task].title for task in ORDER if task not in [one.task for one in found]]
     if absent:
         sections.append(f"<section><h2>Not run</h2><p>{escape('; '.join(absent))}</p></section>")
-    runs = [result for one in found for seeds in one.runs.values() for result in seeds.values()]
     computed = sorted(
         {f"torch {run['versions']['torch']} on {run['versions']['gpu'] or 'a CPU'}" for run in runs}
     )
-    size = SIZES[runs[0]["size"]]
     how = (
         f"MobileNetV2, images of {size.height}x{size.width} px, crops of {size.crop} px, "
         f"batches of {size.batch}, {size.iterations} iterations; {len(runs)} runs; {', '.join(computed)}"
     )
-    return document("The study", f"<h1>The study</h1><p>{escape(how)}</p>{''.join(sections)}")
+    made = f"<p>Tables and pictures: <code>{escape(command)}</code></p>"
+    return document("The study", f"<h1>The study</h1><p>{escape(how)}</p>{made}{''.join(sections)}")
 
 
-def section(comparison: Comparison, folder: Path) -> str:
-    """Return the section of a task: table, pictures, mechanism, commands."""
+def section(comparison: Comparison, folder: Path, call: str) -> str:
+    """Return the section of a task: table, pictures, mechanism, commands; `call` of study.sh runs it."""
     task = comparison.task
     missing = f"<p><b>Not run:</b> {escape(', '.join(comparison.missing))}</p>" if comparison.missing else ""
-    command = f"bash scripts/study.sh logs/study --tasks {task}"
+    command = f"{call} --tasks {task}{' --camvid DIR' * needs_camvid(task)}"
     body = (
         f"<h2>{escape(TASKS[task].title)}</h2><p>{escape(NOTE)}</p>{html_table(table(comparison))}{missing}"
     )
@@ -235,14 +239,13 @@ def keeps(run: Result) -> bool:
 
 
 def figure(folder: Path, name: str, text: str, drawn: Canvas | Image.Image) -> str:
-    """Write a picture into `folder` and return it as HTML, with the command that makes it."""
+    """Write a picture into `folder` and return it as HTML."""
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(drawn, Canvas):
         drawn.write(folder / name)
     else:
         drawn.save(folder / name, optimize=True)
-    command = "python -m scripts.study page logs/study/results --out logs/study/page"
-    caption = f"{escape(text)}. <code>{command}</code> writes {name}."
+    caption = f"{escape(text)} ({name})"
     shown = f"<img src='{name}' alt='{escape(text)}' style='max-height:none'>"
     return f"<figure><figcaption>{caption}</figcaption>{shown}</figure>"
 

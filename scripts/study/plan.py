@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from utils.errors import UserError
+
 Flags = tuple[str, ...]
 
 METHODS: dict[str, Flags] = {  # weights and clusters are the published ones, ISW's those of MobileNetV2
@@ -166,11 +168,23 @@ class Job:
         return f"{self.task}-{self.method.replace(' ', '_').replace(',', '')}-{self.seed}"
 
 
+def needs_camvid(task: str) -> bool:
+    """Whether a task trains on or scores CamVid, which the study cannot render."""
+    return any("camvid" in part.names for part in TASKS[task].scored)
+
+
 def jobs(size: Size, tasks: Sequence[str], methods: Sequence[str] | None, seeds: int | None) -> list[Job]:
     """Return the runs in the order in which they start: seed by seed, so that a part compares all methods.
 
     `methods` and `seeds` narrow the tasks down; None leaves them as they are.
+    Raises UserError for a method, or a number of seeds, that no task has.
     """
+    known = dict.fromkeys(method for task in tasks for method in TASKS[task].methods)
+    if unknown := [method for method in methods or () if method not in known]:
+        raise UserError(f"--methods {', '.join(unknown)}: the tasks have {', '.join(known)}")
+    most = max((TASKS[task].seeds for task in tasks), default=1)
+    if seeds is not None and not 1 <= seeds <= most:
+        raise UserError(f"--seeds {seeds}: the tasks have 1 to {most}")
     found = []
     for task in tasks:
         for seed in range(min(seeds or TASKS[task].seeds, TASKS[task].seeds)):

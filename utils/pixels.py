@@ -59,20 +59,24 @@ def normalize_levels(images: Tensor, colors: Colors = IMAGENET) -> Tensor:
     return images.float().div_(full).sub_(mean).div_(std)
 
 
-def grey_levels(image: Tensor) -> Tensor | None:
-    """Return the grey levels, uint8, of which `image` (..., 3, H, W) is ImageNet's normalization.
-
-    Returns None if they are not whole numbers in 0..255, within a hundredth.
-    """
-    full, mean, std = _constants(IMAGENET, image.device)
-    levels = torch.empty(image.shape, dtype=torch.uint8, device=image.device)
+def has_grey_levels(image: Tensor) -> bool:
+    """Whether `image` (..., 3, H, W) is ImageNet's normalization of whole grey levels, within a hundredth."""
     worst = image.new_zeros(())
     for start in range(0, image.shape[-2], ROWS):
-        rows = ..., slice(start, start + ROWS), slice(None)
-        values = image[rows].mul(std).add_(mean).mul_(full)
-        levels[rows] = values.round().clamp_(0, 255)
-        worst = torch.maximum(worst, values.sub_(levels[rows]).abs_().max())
-    return levels if worst < 0.01 else None
+        levels = _levels(image[..., start : start + ROWS, :])
+        rounded = levels.round().clamp_(0, 255)
+        worst = torch.maximum(worst, levels.sub_(rounded).abs_().max())
+    return bool(worst < 0.01)
+
+
+def grey_levels(image: Tensor) -> Tensor:
+    """Return the grey levels, uint8, of which `image` (..., 3, H, W) is ImageNet's normalization."""
+    return _levels(image).round_().clamp_(0, 255).byte()
+
+
+def _levels(image: Tensor) -> Tensor:
+    full, mean, std = _constants(IMAGENET, image.device)
+    return image.mul(std).add_(mean).mul_(full)
 
 
 @cache

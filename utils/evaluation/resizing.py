@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils.pixels import grey_levels, normalize_levels
+from utils.pixels import grey_levels, has_grey_levels, normalize_levels
 from utils.resampling import WEIGHT_BITS, Filter, filter_weights, integer_weights
 
 
@@ -60,23 +60,24 @@ class Resizable:
     """Normalized images (..., 3, H, W), float32, of which parts are resized."""
 
     def __init__(self, image: Tensor) -> None:
-        self.image, self.levels = image, grey_levels(image)
+        self.image, self.has_levels = image, has_grey_levels(image)
 
     def span(self, side: int, scaled: int, first: int, last: int, filter_: Filter) -> Span:
         """Return how the px [first, last) of a side resized to `scaled` px are made."""
         begin, _, weights = filter_weights(side, scaled, first, last, filter_)
         index = np.minimum(begin[:, None] + np.arange(weights.shape[1]), side - 1)
         low, high = int(index.min()), int(index.max()) + 1
-        values = weights.astype(np.float32) if self.levels is None else integer_weights(weights)
+        values = integer_weights(weights) if self.has_levels else weights.astype(np.float32)
         taps = used(torch.from_numpy(index.T - low), torch.from_numpy(values.T.copy()))
         return Span(low, high, taps.to(self.image.device))
 
     def part(self, rows: Span, columns: Span) -> Tensor:
         """Return the part of the resized images that the spans make, normalized."""
-        area = ..., slice(rows.low, rows.high), slice(columns.low, columns.high)
-        if self.levels is None:
-            return rows.taps.apply(columns.taps.apply(self.image[area], -1), -2)
-        return normalize_levels(rows.taps.apply(columns.taps.apply(self.levels[area], -1), -2))
+        pixels = self.image[..., rows.low : rows.high, columns.low : columns.high]
+        if self.has_levels:
+            pixels = grey_levels(pixels)
+        resized = rows.taps.apply(columns.taps.apply(pixels, -1), -2)
+        return normalize_levels(resized) if self.has_levels else resized
 
     def resized(self, height: int, width: int, filter_: Filter) -> Tensor:
         """Return the whole images in another size, (..., 3, height, width)."""

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from utils.evaluation.resizing import Resizable
-from utils.pixels import grey_levels, normalize_, normalize_levels
+from utils.pixels import grey_levels, has_grey_levels, normalize_, normalize_levels
 from utils.resampling import BICUBIC, BILINEAR
 
 PILLOW = {BILINEAR: Image.Resampling.BILINEAR, BICUBIC: Image.Resampling.BICUBIC}
@@ -51,8 +51,8 @@ def test_the_same_size_is_the_image_itself():
 def test_grey_levels():
     levels = torch.arange(256, dtype=torch.uint8).expand(2, 3, 300, 256).contiguous()
     image = normalize_levels(levels)
-    assert torch.equal(grey_levels(image), levels)
+    assert has_grey_levels(image) and torch.equal(grey_levels(image), levels)
     image[1, 2, 299, 255] += 0.02 / 255 / 0.225  # two hundredths of a level
-    assert grey_levels(image) is None
-    assert grey_levels(normalize_levels(levels[:1]) + 2 / 255 / 0.224) is None  # 256 and 257
-    assert grey_levels(normalize_(levels[0].float(), per_image=True)) is None
+    assert not has_grey_levels(image)
+    assert not has_grey_levels(normalize_levels(levels[:1]) + 2 / 255 / 0.224)  # 256 and 257
+    assert not has_grey_levels(normalize_(levels[0].float(), per_image=True))

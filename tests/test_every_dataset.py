@@ -28,14 +28,19 @@ def launch(*argv):
     return done.stdout
 
 
-def train(town, out, *argv):
-    """Train for 20 iterations; return what was printed and the checkpoint."""
+def train_flags(town, out):
+    """Return the flags of a training of 20 iterations."""
     flags = ["--pretrained", "none", "--crop_size", "64", "--bs_mult", "1", "--max_iter", str(STEPS)]
     flags += ["--num_workers", "0", "--color_aug", "0.5", "--gblur"]
     flags += ["--class_uniform_pct", "0.5", "--class_uniform_tile", "48"]
     flags += ["--clusters", "3", "--trials", "1", "--cov_stat_epoch", "0", "--wt_reg_weight", "0.6"]
     paths = ["--data_root", str(town), "--ckpt", str(out / "ckpt"), "--tb_path", str(out / "tb")]
-    printed = launch("train.py", *ARCH, *flags, *paths, *argv)
+    return ["train.py", *ARCH, *flags, *paths]
+
+
+def train(town, out, *argv):
+    """Train for 20 iterations; return what was printed and the checkpoint."""
+    printed = launch(*train_flags(town, out), *argv)
     (checkpoint,) = out.glob("ckpt/**/last_*.pth")
     return printed, checkpoint
 
@@ -68,14 +73,25 @@ def flags(dataset, *more):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*TRAINABLE, "dark_zurich", "folder"])
+@pytest.mark.parametrize("name", TRAINABLE)
 def test_every_dataset_trains(name, town, tmp_path):
     """Class-uniform crops, photometric pairs for the statistics (after whole epochs), and validation."""
-    steps = {"folder": (TRAIN + VAL) // 2, "acdc": 4 * TRAIN // 2}.get(name, STEPS)  # a folder has no splits
+    steps = 4 * TRAIN // 2 if name == "acdc" else STEPS
     printed, _ = train(town, tmp_path, *flags(name), "--max_iter", str(steps))
     assert f"[iter {steps} / {steps} : {steps}], [loss " in printed
     assert printed.count("sensitive covariances") == 3
     assert re.search(rf"\[epoch 0\], {name}: .*mean_iu", printed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dark_zurich", "folder"])
+def test_a_dataset_without_labels_trains_nothing(name, town, tmp_path):
+    """The photographs of Dark Zurich by night, and a folder: an error, once an epoch shows it."""
+    argv = [*train_flags(town, tmp_path), *flags(name), "--max_iter", str((TRAIN + VAL) // 2)]
+    done = run_command(torchrun(2, *argv), OMP_NUM_THREADS="1")
+    assert done.returncode != 0
+    assert f"nothing is learnt from {name}: its training images have no labels" in done.stdout
+    assert "no image of epoch 0 has a labelled pixel, so nothing was trained" in done.stdout + done.stderr
 
 
 @pytest.mark.slow

@@ -336,6 +336,6 @@ def class_subsets(names: Iterable[str]) -> dict[str, tuple[int, ...]]:
 
 
 if __name__ == "__main__":
-    with exit_cleanly():
+    with exit_cleanly(launched=True):
         left_out = main(config.parse_eval_args())
     sys.exit(1 if left_out else 0)

@@ -278,6 +278,6 @@ def covariances(args: argparse.Namespace) -> Callable[[nn.Module, Tensor], list[
 
 
 if __name__ == "__main__":
-    with exit_cleanly():
+    with exit_cleanly(launched=True):
         warn_in_log()
         main(config.parse_train_args())

@@ -1,6 +1,7 @@
 """Any folder or list of images, without labels."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class Folder(SegmentationDataset):
 
     def _path(self, line: str) -> Path:
         """Return the path that a line names, which may have been written on Windows."""
-        path = self.root.parent / line
+        path = self.root.parent / re.sub("^//+", "/", line)  # Python keeps two slashes, as POSIX allows
         other = self.root.parent / line.replace("\\", "/")
         return path if path.is_file() or not other.is_file() else other
 

@@ -27,7 +27,7 @@ class Mapillary(SegmentationDataset):
     """Mapillary Vistas, with 66 label values merged into Cityscapes' 19 classes. Images differ in size.
 
     Labels are palette images whose index is the label value. Where a program has sorted a palette of Vistas'
-    colours anew, the colour decides.
+    colours anew, the colour decides; a colour of none of them is an error where it is used.
     """
 
     name = "mapillary"
@@ -45,9 +45,11 @@ class Mapillary(SegmentationDataset):
 
     def palette_values(self, image: Image.Image) -> np.ndarray:
         colors = [color.tobytes().hex() for color in palette(image)]
-        sorted_anew = colors[: len(COLORS)] != COLORS[: len(colors)] and set(colors) <= set(COLORS)
+        first = colors[: len(COLORS)]
+        known = sum(color in COLORS for color in first)
+        sorted_anew = first != COLORS[: len(first)] and known >= len(first) / 2
         if not sorted_anew or COLOURED not in palette_values(image):
             return super().palette_values(image)
         values = np.full(256, ABSENT)
-        values[: len(colors)] = [COLORS.index(color) for color in colors]
+        values[: len(colors)] = [COLORS.index(color) if color in COLORS else COLOURED for color in colors]
         return values

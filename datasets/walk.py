@@ -104,15 +104,22 @@ def without_copies(files: list[Path], left_out: dict[str, list[Path]]) -> list[P
 
 
 def result_folders(folder: Path) -> set[str]:
-    """Return the names of the folders in `folder` that hold records and pictures of eval.py."""
-    if not any(folder.glob("records/*/settings.json")):
+    """Return the names of the folders in `folder` that hold records and pictures of eval.py.
+
+    The pictures of the records DATASET_SPLIT are in DATASET_SPLIT or SPLIT.
+    """
+    records = [file.parent.name for file in folder.glob("records/*/settings.json")]
+    if not records:
         return set()
     with os.scandir(folder) as entries:
-        folders = [entry.name for entry in entries if entry.is_dir()]
+        folders = [entry.name for entry in entries if os.path.isdir(entry.path)]  # False for a link to itself
     return {
         name
         for name in folders
-        if name == "records" or ((inside := set(os.listdir(folder / name))) and inside <= PICTURES)
+        if name == "records"
+        or any(record == name or record.endswith(f"_{name}") for record in records)
+        and (inside := set(os.listdir(folder / name)))
+        and inside <= PICTURES
     }
 
 

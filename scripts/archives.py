@@ -1,6 +1,7 @@
 """Archives of downloads, each opened once and read in place: zip, tar, tar.gz, tar.bz2, tar.xz."""
 
 import lzma
+import posixpath
 import tarfile
 import zipfile
 import zlib
@@ -41,7 +42,7 @@ class Archive:
             opened = tarfile.open(file) if is_tar(file) else zipfile.ZipFile(file)
             self.opened: zipfile.ZipFile | tarfile.TarFile = opened
             if isinstance(opened, tarfile.TarFile):
-                found = [Member(info.name, info.size, info) for info in opened if info.isfile()]
+                found = members_of(opened)
                 opened.fileobj.seek(opened.offset)  # type: ignore[union-attr]
                 if not opened.fileobj.read(1):  # type: ignore[union-attr]
                     raise EOFError("it is not complete")  # tarfile takes it for the end
@@ -89,6 +90,19 @@ class Archive:
     def close(self) -> None:
         """Close the file."""
         self.opened.close()
+
+
+def members_of(tar: tarfile.TarFile) -> list[Member]:
+    """Return the files of a tar archive, and links to files in it with the size of what they lead to."""
+    infos = list(tar)
+    files = {info.name: info for info in infos if info.isfile()}
+    for info in infos:  # a link comes after what it leads to, or is left out
+        target = info.linkname
+        if info.issym():
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(info.name), target))
+        if (info.islnk() or info.issym()) and target in files:
+            files[info.name] = files[target]
+    return [Member(name, info.size, info) for name, info in files.items()]
 
 
 @contextmanager

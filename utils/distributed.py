@@ -34,11 +34,20 @@ def init(local_rank: int = 0, loaders: int = 0) -> torch.device:
     else:
         share_cores(loaders)
     if "RANK" in os.environ:
+        wanted = "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"
+        if missing := [name for name in wanted if name not in os.environ]:
+            text = f"the environment has RANK, but not {' and '.join(missing)}"
+            raise UserError(f"{text}: unset RANK, or launch with torchrun")
         # Others wait while the main process derives files from a whole dataset the first time. While training
         # they wait less; see `lose_patience`.
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=timedelta(hours=2), **own_store())
     return device
+
+
+def is_first() -> bool:
+    """Whether this is the first process of the launcher's, also before the group is joined."""
+    return "MASTER_ADDR" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def own_store() -> dict[str, Any]:

@@ -34,7 +34,7 @@ MENDABLE = {
 
 
 @contextlib.contextmanager
-def exit_cleanly() -> Iterator[None]:
+def exit_cleanly(launched: bool = False) -> Iterator[None]:
     """Run a program and leave the process group; after an error, end with the exit code 2 or 1.
 
     What a user can mend is printed as one sentence, once for all processes; the exit code is 2. Every other
@@ -42,6 +42,9 @@ def exit_cleanly() -> Iterator[None]:
     too. One of several processes ends at once, because the shutdown of NCCL would wait for processes that
     wait for this one. A run that a signal stopped ends with the code CONTINUE, after one line of the main
     process.
+
+    A program that may be `launched` as several processes is told so: RANK in the environment of others means
+    nothing.
     """
     try:
         with bars.closing():
@@ -57,7 +60,7 @@ def exit_cleanly() -> Iterator[None]:
     except Exception as error:
         text = mendable(error)
         write_to_file(f"error: {text}" if text else "".join(traceback.format_exception(error)))
-        if text and is_first_to_say(text):
+        if text and is_first_to_say(text, launched):
             print(f"error: {text}", file=sys.stderr, flush=True)
         if distributed.world_size() > 1:
             if not text:
@@ -93,14 +96,14 @@ def sentence(error: Exception) -> str:
     return re.split(rf"^[\w.]*{type(error).__name__}: ", text, flags=re.MULTILINE)[-1].strip()
 
 
-def is_first_to_say(text: str) -> bool:
+def is_first_to_say(text: str, launched: bool = True) -> bool:
     """Whether no other process of the group has said `text` yet.
 
     Before the group is joined, all processes find the same mistakes in the same flags, and the first one says
     them.
     """
     if not dist.is_initialized():
-        return os.environ.get("RANK", "0") == "0" or "has no GPU of its own" in text
+        return not launched or distributed.is_first() or "has no GPU of its own" in text
     if distributed.world_size() == 1:
         return True
     try:

@@ -25,6 +25,15 @@ DAMAGE = (
     Image.DecompressionBombError,
 )
 COLOURED, ABSENT, CLEAR = -1, -2, -3  # palette entries that have no value
+LOSSLESS = (
+    "PNG",
+    "BMP",
+    "DIB",
+    "GIF",
+    "PPM",
+    "TIFF",
+    "WEBP",
+)  # formats of labels; TIFF and WEBP may be lossy
 
 
 @contextmanager
@@ -104,7 +113,10 @@ def check_label(image: Image.Image, data: bytes) -> None:
 
     These are lossy files, files with an orientation, and 16-bit colour, of which Pillow keeps only one byte.
     """
-    if image.format in ("JPEG", "MPO") or (image.format == "WEBP" and data[12:16] != b"VP8L"):
+    lossy = image.format not in LOSSLESS
+    lossy |= image.format == "WEBP" and data[12:16] != b"VP8L"
+    lossy |= image.format == "TIFF" and image.info.get("compression") in ("jpeg", "webp", "tiff_jpeg")
+    if lossy:
         raise UserError(f"a {image.format} file changes the values of a label; save labels as PNG")
     if (turned := orientation(image, data)) != 1:
         raise UserError(

@@ -1,7 +1,7 @@
 """The log of a program, and the means that its lines show."""
 
+import contextlib
 import logging
-import os
 import shlex
 import sys
 import time
@@ -23,6 +23,26 @@ class Console(logging.StreamHandler):
     def emit(self, record: logging.LogRecord) -> None:
         with bars.aside():
             super().emit(record)
+
+
+class LogFile(logging.FileHandler):
+    """Writes to a file; where that fails, says so once and writes no more, as the console has every line."""
+
+    failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self.failed:
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self.failed = True
+        own_logger.warning(
+            "%s cannot be written: %s; its lines end here", self.baseFilename, sys.exc_info()[1]
+        )
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # of a full disk
+            super().close()
 
 
 class Early(logging.Handler):
@@ -59,7 +79,7 @@ def setup(file: Path | None = None) -> None:
     logger.setLevel(logging.INFO if distributed.is_main() else logging.ERROR)
     own_logger.setLevel(logging.INFO if distributed.is_main() else logging.WARNING)
     handlers: list[logging.Handler] = [Console(sys.stdout)]
-    handlers += [logging.FileHandler(file)] if file else [keep]
+    handlers += [LogFile(file)] if file else [keep]
     for handler in handlers:
         handler.setFormatter(Lines("%(asctime)s %(message)s", "%m-%d %H:%M:%S"))
         logger.addHandler(handler)
@@ -74,7 +94,7 @@ def warn_in_log() -> None:
 
     Before the processes know each other, only the first one warns.
     """
-    if os.environ.get("RANK", "0") == "0":
+    if distributed.is_first():
         setup()
         warnings.showwarning = lambda message, *_, **__: logger.warning("%s", message)
     else:

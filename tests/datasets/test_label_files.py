@@ -127,15 +127,25 @@ BLACK = [(0, 0, 0)] * (256 - len(VISTAS))
         palette_image([ORDER], VISTAS),
         palette_image([ORDER], VISTAS + BLACK),
         palette_image([range(4)], [VISTAS[index] for index in ORDER]),
+        palette_image([range(4)], [*(VISTAS[index] for index in ORDER), (1, 2, 3)]),
+        palette_image([range(4)], [*(VISTAS[i] for i in [*ORDER, *({*range(66)} - {*ORDER})]), *BLACK]),
         palette_image([ORDER], [(index, 255 - index, 7) for index in range(256)]),
         Image.fromarray(np.array([ORDER], np.uint8)),
         optimized([ORDER]),
     ],
-    ids=["Vistas'", "Vistas' and black", "sorted anew", "other colours", "grey", "grey, optimized"],
+    ids=[
+        *("Vistas'", "Vistas' and black", "sorted anew", "sorted anew and one more", "all sorted anew"),
+        *("other colours", "grey", "grey, optimized"),
+    ],
 )
 def test_vistas_palettes(image, tmp_path):
     assert len(set(VISTAS)) == 66
     assert vistas(tmp_path, image) == [[13, 0, 8, 255]]
+
+
+def test_a_colour_that_is_not_vistas(tmp_path):
+    with pytest.raises(UserError, match=r"a.png .*colour"):
+        vistas(tmp_path, palette_image([[0, 1, 2, 4]], [*(VISTAS[index] for index in ORDER), (1, 2, 3)]))
 
 
 def test_vistas_2_is_another_set_of_classes(tmp_path):

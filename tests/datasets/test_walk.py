@@ -151,8 +151,12 @@ def test_own_results_are_no_images(place, tmp_path):
     save(run / "records/folder_test/pictures/a.jpg", PIXELS)
     for kind in ("pred", "rgb", "compose"):
         save(run / f"test/{kind}/a.png", PIXELS)
+    save(run / "camera/rgb/e.png", PIXELS)
+    (run / "self.png").symlink_to("self.png")
     dataset = folder(tmp_path)
-    assert names(dataset) == ["a", "elsewhere/records/d", "pred/c", "val/b"]
+    inside = f"{place}/".lstrip("/")
+    expected = ["a", f"{inside}camera/rgb/e", "elsewhere/records/d", "pred/c", "val/b", f"{inside}self"]
+    assert sorted(names(dataset)) == sorted(expected)
     assert "2 results of eval.py" in dataset.notes[0]
 
 
@@ -213,6 +217,15 @@ def test_a_list_that_leads_out_of_its_folder(tmp_path):
     listed.write_text("nowhere.png\n" * 2 + "\n".join(f"{n}.png" for n in range(9)))
     with pytest.raises(MissingFile, match=r"10 images .*nowhere.png.* and 7 more$"):
         folder(listed)
+
+
+def test_a_list_of_paths_that_begin_with_two_slashes(tmp_path):
+    """As `find /$DIR` prints where DIR is absolute."""
+    for name in ("photos/cat.png", "lists/dog.png"):
+        save(tmp_path / name, PIXELS)
+    listed = tmp_path / "lists/list.txt"
+    listed.write_text(f"/{tmp_path}/photos/cat.png\n{tmp_path}/photos/cat.png\n/{tmp_path}/lists/dog.png\n")
+    assert names(folder(listed)) == [f"{tmp_path}/photos/cat".lstrip("/"), "dog"]
 
 
 def test_one_image_as_the_root(tmp_path):

@@ -123,7 +123,7 @@ def one_process(request, rank):
     watch(Trainer, "step", before, lambda self, *_: os.write(steps, b"%d\n" % self.iteration))
     train.get_net = TinyNet
     sys.argv = ["train.py", *request["argv"]]
-    with exit_cleanly():
+    with exit_cleanly(launched=True):
         warn_in_log()
         train.main(config.parse_train_args())
     (log / f"{rank}.events").write_text(str(count))

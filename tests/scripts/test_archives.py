@@ -176,3 +176,20 @@ def test_many_members_take_little_time(tmp_path, monkeypatch):
     prepare_data.arrange("camvid", tmp_path / "a.zip", tmp_path / "root")
     assert len(read) == 1 and len(list((tmp_path / "root").rglob("*.png"))) == 4000
     assert np.all([path.stat().st_size == 1 for path in (tmp_path / "root/train").iterdir()])
+
+
+def test_links_in_a_tar(tmp_path):
+    """Hard links, as GNU tar stores the second name of a file, and links in it are files; others are not."""
+    names = ("a/b/one.png", "a/b/two.png", "a/three.png", "a/four.png", "a/five.png")
+    with tarfile.open(tmp_path / "links.tar", "w") as archive:
+        add(archive, names[0], b"pixels")
+        kinds = (tarfile.LNKTYPE, names[0]), (tarfile.SYMTYPE, "b/two.png"), (tarfile.SYMTYPE, "/etc/passwd")
+        for name, (kind, target) in zip(names[1:], [*kinds, (tarfile.SYMTYPE, "../../x")], strict=True):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            archive.addfile(info)
+    archive = Archive(tmp_path / "links.tar")
+    assert [(member.name, member.size) for member in archive.members] == [(name, 6) for name in names[:3]]
+    archive.extract(archive.members[2], tmp_path / "three.png")
+    archive.close()
+    assert (tmp_path / "three.png").read_bytes() == b"pixels"

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset
 
 from tests.helpers import run_processes
+from utils import distributed
 from utils.errors import MissingFile, UserError
 from utils.exit import exit_cleanly, mendable
 
@@ -205,3 +206,21 @@ def lose_the_other_process(rank, world_size):
 def test_a_process_that_hangs_and_one_that_ended():
     hangs, ended = run_processes(lose_the_other_process, 2)[0]
     assert hangs.startswith("another process did not answer") and ended.startswith("another process ended")
+
+
+def test_a_stray_rank(monkeypatch, capsys):
+    """A pod or a cluster may export RANK. Programs that are never launched as several processes speak."""
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit), exit_cleanly():
+        raise UserError("a mistake")
+    assert capsys.readouterr().err == "error: a mistake\n"
+    with pytest.raises(SystemExit), exit_cleanly(launched=True):
+        distributed.init()
+    assert (
+        "has RANK, but not WORLD_SIZE and MASTER_ADDR and MASTER_PORT: unset RANK" in capsys.readouterr().err
+    )
+    for name in ("WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "2")
+    with pytest.raises(SystemExit), exit_cleanly(launched=True):
+        raise UserError("a mistake")
+    assert capsys.readouterr().err == ""  # the first process says it

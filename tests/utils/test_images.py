@@ -162,6 +162,9 @@ def checked(file):
         ("WEBP", {"lossless": True}, ""),
         ("PNG", {}, ""),
         ("BMP", {}, ""),
+        ("TIFF", {"compression": "tiff_lzw"}, ""),
+        ("TIFF", {"compression": "jpeg"}, "TIFF"),
+        ("JPEG2000", {}, "JPEG2000"),
     ],
 )
 def test_lossy_labels(kind, options, message):

@@ -31,7 +31,7 @@ class Taps(NamedTuple):
         """Map `x` along `dim`, which is -1 or -2."""
         total: Tensor | None = None
         for index, weight in zip(self.source, self.weight, strict=True):
-            part = x.index_select(dim, index) * (weight if dim == -1 else weight[:, None])
+            part = x.index_select(dim, index).to(weight.dtype).mul_(weight if dim == -1 else weight[:, None])
             total = part if total is None else total.add_(part)
         assert total is not None  # there is a tap
         if total.is_floating_point():

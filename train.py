@@ -120,8 +120,11 @@ def train(
             keeper.save(scores, epoch.complete)
         trainer.epoch, trainer.pending = trainer.epoch + 1, False
     log.bar.close()
-    chosen = ", ".join(args.select_on) or "no dataset"
-    logger.info("report the scores of last_...; labels of %s chose best_...", chosen)
+    if loaders.val:
+        chosen = ", ".join(args.select_on) or "no dataset"
+        logger.info("report the scores of last_...; labels of %s chose best_...", chosen)
+    else:
+        logger.info("nothing was validated; eval.py scores last_...")
 
 
 def build(args: argparse.Namespace, classes: ClassTable, device: torch.device) -> tuple[Trainer, Loaders]:
@@ -267,7 +270,8 @@ def validation_plan(args: argparse.Namespace, loaders: Loaders, nets: int) -> Va
     names = {*args.val_dataset, *args.select_on} - set(args.own_val if "select_on" not in args.given else ())
     meanwhile = {name: loader for name, loader in loaders.val.items() if name in names}
     trained = config.images_per_step(args, distributed.world_size()) * len(loaders.train)
-    return ValidationPlan.of(loaders.val, meanwhile, nets, trained, args.val_every)
+    epochs = config.last_iteration(args, len(loaders.train)) / max(1, len(loaders.train))
+    return ValidationPlan.of(loaders.val, meanwhile, nets, (trained, epochs), args.val_every)
 
 
 def covariances(args: argparse.Namespace) -> Callable[[nn.Module, Tensor], list[Tensor]] | None:

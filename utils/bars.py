@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
@@ -55,11 +56,22 @@ class Bar(tqdm):
             self.update()
 
     def within(self, items: Iterable[Item], title: str) -> Iterator[Item]:
-        """Yield the items of work within a step; the bar's own title is back after them."""
+        """Yield the items of work between two steps, which does not count for the time of a step.
+
+        The bar's own title is back after them.
+        """
         before, total = self.desc if not self.disable else "", len(items)  # type: ignore[arg-type]
+        since = time.time()
         for number, item in enumerate(items, start=1):
             self.set_description_str(f"{title} {number}/{total}")
             yield item
+            now = time.time()
+            if not self.disable:
+                self.start_t += now - since
+                self.last_print_t += (
+                    now - since
+                )  # tqdm takes a bar shown before its start for one never shown
+            since = now
         self.set_description_str(before)
 
 

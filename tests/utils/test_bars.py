@@ -122,3 +122,19 @@ def test_an_evaluation_has_one_bar(run_on_a_terminal):
         "gtav",
         "cityscapes",
     }
+
+
+def test_work_between_steps_does_not_count_as_their_time(monkeypatch):
+    """Two steps of 1 s with statistics of 100 s between them: 1 s a step, so 8 s for the other eight."""
+    now = [1000.0]
+    monkeypatch.setattr(bars.time, "time", lambda: now[0])
+    with terminal(monkeypatch), bars.Bar("training", 10) as bar:
+        monkeypatch.setattr(bar, "_time", lambda: now[0])
+        bar.start_t = bar.last_print_t = now[0]
+        for _ in range(2):
+            now[0] += 1
+            bar.update()
+            for _ in bar.within(range(4), "statistics"):
+                now[0] += 12.5
+        bar.refresh()
+        assert bar.format_dict["elapsed"] == 2

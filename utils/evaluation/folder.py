@@ -120,7 +120,7 @@ class ResultFolder:
         for folder in self._earlier():
             earlier, _ = records.read_settings(folder)
             if folder not in own:
-                return f"{folder.name}, which is not part of this one,"
+                return f"{folder.name}, which is not part of this one"
             if earlier and (different := differences(_scores(earlier), wanted)):
                 return different
         if (results := self._results()) and not self._earlier():

@@ -66,7 +66,8 @@ def read(path: str | Path) -> Saved:
     several = sum(len(run.folders) for run in runs) > len(_merged(runs, "folders"))
     if several or any((run.snapshot, run.protocol) != (first.snapshot, first.protocol) for run in others):
         names = ", ".join(str(file.parent.relative_to(place)) for file in files)
-        raise UserError(f"{path} holds several evaluations, name one of them: {names}")
+        example = files[0].parent
+        raise UserError(f"{path} holds several evaluations ({names}); name one of them, such as {example}")
     fields = "folders", "means", "counted", "ious", "images", "measured", "measures"
     by_dataset: dict[str, Any] = {field: _merged(runs, field) for field in fields}
     return replace(first, **by_dataset)

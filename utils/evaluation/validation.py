@@ -51,10 +51,10 @@ class ValidationPlan(NamedTuple):
         every_dataset: Mapping[str, DataLoader],
         meanwhile: Mapping[str, DataLoader],
         nets: int,
-        trained: int,
+        trained: tuple[int, float],
         every: int | None,
     ) -> "ValidationPlan":
-        """Return the plan of a run that trains on `trained` images in an epoch and validates `nets` networks.
+        """Return the plan of a run that validates `nets` networks; `trained`: images per epoch, and epochs.
 
         Where `every` is None, a validation comes as often as it takes less than 5% of the time: an image
         validated takes one to three times as long as one trained on.
@@ -62,10 +62,13 @@ class ValidationPlan(NamedTuple):
         if every is None:
             datasets: list[Any] = [loader.dataset for loader in meanwhile.values()]
             images = nets * sum(map(len, datasets))
-            every = max(1, math.ceil(images / max(1, VALIDATED * trained)))
-            if images:
+            per_epoch, epochs = trained
+            every = max(1, math.ceil(images / max(1, VALIDATED * per_epoch)))
+            if images and every < epochs:
                 text = "validating every %d epochs (--val_every), in under 5%% of the time, and at the end"
                 logger.info(text, every)
+            elif images:
+                logger.info("validating at the end only, unless --val_every says how often")
         return cls(every_dataset, meanwhile, every)
 
     def due(self, epoch: int, end: bool) -> Mapping[str, DataLoader]:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import config
+import loss
 import train
 from datasets.toy_city import write_toy_city
 from network.instance_whitening import Whitening
@@ -31,7 +32,7 @@ def test_every_way_to_launch(launcher, toy_town, tmp_path):
         "torchrun": torchrun(2, *program),
         "python": [sys.executable, *program],
     }
-    code, screen = run_on_terminal(commands[launcher])
+    code, screen = run_on_terminal(commands[launcher], OMP_NUM_THREADS="1")  # torchrun would print two rules
     assert code == 0, screen.written
     steps = 2 if launcher != "python" else 4  # 8 images, 2 per process
     assert f"[epoch 1], [iter {steps} / {steps} : {2 * steps}], [loss " in screen.written
@@ -232,7 +233,7 @@ def test_a_mistake_in_a_loss_keeps_its_traceback(toy_town, tmp_path, monkeypatch
     def wrong_unpacking(self, output, label, iteration):
         height, width = label.shape  # (B, H, W)
 
-    monkeypatch.setattr(train.HeadLosses, "__call__", wrong_unpacking)
+    monkeypatch.setattr(loss.HeadLosses, "__call__", wrong_unpacking)
     with pytest.raises(ValueError, match="unpack") as error:
         run(flags(toy_town, tmp_path, "--max_iter", "1"))
     assert "wrong_unpacking" in [frame.name for frame in error.traceback]

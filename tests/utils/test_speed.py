@@ -84,7 +84,7 @@ def test_gradient_of_resizing_as_products(layout, small):
     weight = torch.randn(2, 3, 11, 9, dtype=torch.float64).to(memory_format=layout)
     expected = F.interpolate(x, size=(11, 9), mode="bilinear", align_corners=True)
     (gradient,) = torch.autograd.grad(expected, x, weight)
-    for form in (resize, Resize.apply):
+    for form in (resize, Resize.apply, lambda x, size: Resize.apply(x, size, True)):
         assert torch.equal(form(x, (11, 9)), expected)
         torch.testing.assert_close(torch.autograd.grad(form(x, (11, 9)), x, weight)[0], gradient)
 

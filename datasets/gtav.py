@@ -12,7 +12,7 @@ from PIL import Image
 from datasets.base import Layout, Sample, SegmentationDataset
 from datasets.labels import CITYSCAPES_LABELS, INVALID
 from utils.classes import IGNORE_LABEL
-from utils.errors import UserError
+from utils.errors import UnknownValues, UserError
 from utils.images import CLEAR, palette, palette_values
 
 CLEAR_COLOR = "a label has no transparency: save it without"
@@ -59,7 +59,8 @@ class GTAV(SegmentationDataset):
         colors = np.asarray(image.convert("RGB"))
         label = color_table().take(pack(colors))
         if (unknown := label == INVALID).any():
-            raise UserError(f"colour {colors[unknown][0].tolist()} is not one of the Cityscapes table")
+            text = f"colour {colors[unknown][0].tolist()} is not one of the Cityscapes table"
+            raise UnknownValues(text, int(unknown.sum()))
         return label
 
     def _of_indices(self, image: Image.Image) -> np.ndarray:
@@ -75,7 +76,8 @@ class GTAV(SegmentationDataset):
                 raise UserError(f"it uses index {index}, which its palette does not have")
             if values[index] == CLEAR:
                 raise UserError(f"index {index} of its palette is transparent; {CLEAR_COLOR}")
-            raise UserError(f"colour {colors[index].tolist()} is not one of the Cityscapes table")
+            text = f"colour {colors[index].tolist()} is not one of the Cityscapes table"
+            raise UnknownValues(text, int(unknown.sum()))
         return label
 
 

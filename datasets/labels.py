@@ -12,7 +12,7 @@ from PIL import Image
 
 from datasets.splits import as_ranges
 from utils.classes import CITYSCAPES, IGNORE_LABEL
-from utils.errors import UserError
+from utils.errors import UnknownValues
 from utils.images import ABSENT, CLEAR, COLOURED, label_values, palette_values
 
 INVALID = 254
@@ -65,10 +65,11 @@ def train_ids(
     if unknown.any():
         value = int(np.asarray(image)[unknown][0])
         if image.mode == "P" and values[value] < 0:
-            raise UserError(NO_VALUE[int(values[value])].format(value))
+            raise UnknownValues(NO_VALUE[int(values[value])].format(value), int(unknown.sum()))
         value = int(values[value]) if image.mode == "P" else value
         known = as_ranges(np.flatnonzero(table != INVALID))
-        raise UserError(f"class id {value} is not one of {name}'s: {known}")
+        text = f"class id {value} is not one of {name}'s: {known}"
+        raise UnknownValues(text, int(unknown.sum()))
     return ids
 
 

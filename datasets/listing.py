@@ -62,8 +62,9 @@ class ListedDataset:
     no label is looked for. An image without its label is an error; with `skip_unlabelled` it is left out.
 
     `skipped` has a sentence for each kind of data that was left out. The sentences are logged. With `strict`
-    they are errors instead, except for images without their label. `incomplete` are those of them that say
-    that images of a published split are missing. `notes` has a sentence for files that are no data of the
+    they are errors instead, except for images without their label. `counts` has the number of files of each
+    sentence that speaks of several. `incomplete` are the sentences that say that images of a published split
+    are missing. `notes` has a sentence for files that are no data of the
     dataset, such as hidden ones.
 
     Raises NoImages for a root without this split, MissingFile for an image without its label, and UserError
@@ -99,6 +100,7 @@ class ListedDataset:
         self.root, self.split, self.cv = Path(root), split, cv
         self.strict, self.labelled, self.skip_unlabelled = strict, labelled, skip_unlabelled
         self.skipped: list[str] = []
+        self.counts: dict[str, int] = {}
         self.incomplete: list[str] = []
         self.notes: list[str] = []
         self.samples = self.find_samples()
@@ -248,6 +250,7 @@ class ListedDataset:
             raise UserError(f"{text}; without --strict_data they are left out")
         logger.log(logging.WARNING if distributed.is_main() else logging.DEBUG, "left out, %s", text)
         self.skipped.append(text)
+        self.counts[text] = len(names)
 
     def note(self, text: str, level: int = logging.WARNING) -> None:
         """Log what is said of files that are no data of the dataset."""

@@ -31,6 +31,7 @@ from datasets.base import SegmentationDataset, sample_rng
 from datasets.listing import NoImages, Sample
 from datasets.splits import read_split, split_names
 from datasets.walk import found_in, walk
+from scripts import problems
 from scripts.archives import EXTRACT, Archive, Member, is_archive, is_other_archive
 from utils import bars
 from utils.classes import CITYSCAPES
@@ -41,7 +42,7 @@ from utils.files import printable
 
 NEEDED = ("train", "val")  # the other splits need not be there
 UNION = "trainval"  # a split whose files are those of train and val
-SHOWN = 20  # problems of a split that are printed
+SHOWN = 20  # files in no split that are printed
 PER_PART = 2500  # images in one of GTAV's archives
 
 
@@ -174,15 +175,17 @@ def unchanged(image: Any, label: Any, centroid: Any, rng: Any) -> tuple[np.ndarr
     return np.asarray(image), None if label is None else np.asarray(label)
 
 
-def inspect(dataset: SegmentationDataset, num_classes: int, workers: int) -> tuple[list[str], np.ndarray]:
+def inspect(
+    dataset: SegmentationDataset, num_classes: int, workers: int
+) -> tuple[list[problems.Problem], np.ndarray]:
     """Read all files of a split; return what is wrong and the pixels of each class, not scored ones last."""
 
-    def read(sample: Sample) -> tuple[str | None, np.ndarray]:
+    def read(sample: Sample) -> tuple[problems.Problem | None, np.ndarray]:
         none = np.zeros(num_classes + 1, np.int64)
         try:
             label = dataset.load(sample, sample_rng(0))["label"]
         except UserError as error:
-            return str(error), none
+            return problems.of_sample(error, sample), none
         if sample.label is None:
             return None, none
         return None, np.bincount(np.minimum(label, num_classes).ravel(), minlength=num_classes + 1)
@@ -202,7 +205,8 @@ def check(name: str, root: Path, workers: int) -> bool:
     print(f"\n{name}: {printable(root)}")
     dataset_class = DATASETS[name]
     class_names = (dataset_class.classes or CITYSCAPES).names
-    count, published_counts, pixels = 0, True, np.zeros(len(class_names) + 1, np.int64)
+    wrong: list[problems.Problem] = []
+    published_counts, pixels = True, np.zeros(len(class_names) + 1, np.int64)
     splits = (
         dataset_class.splits if dataset_class.layouts else ("val",)
     )  # a folder is the same in every split
@@ -211,34 +215,30 @@ def check(name: str, root: Path, workers: int) -> bool:
             continue
         try:
             dataset = dataset_class(root, split, unchanged, skip_unlabelled=True)
-        except NoImages as error:
-            if split in NEEDED:
-                print(f"  {split}: {error}")
-                count += 1
-            continue
         except UserError as error:
-            print(f"  {split}: {error}")
-            count += 1
+            if split in NEEDED or not isinstance(error, NoImages):
+                print(f"  {split}: {problems.shortened(str(error))}")
+                wrong.append(problems.Problem(str(error), split, "split"))
             continue
-        problems, found = inspect(dataset, len(class_names), workers)
-        problems = [text for text in dataset.skipped if text not in dataset.incomplete] + problems
+        unusable, found = inspect(dataset, len(class_names), workers)
+        of_split = problems.of_listing(dataset) + unusable
         published = dataset_class.published.get(split)
         other_number = published not in (None, len(dataset)) and dataset_class.published_is_sure
         published_counts &= not (other_number or dataset.incomplete)
         print(f"  {split}: {len(dataset)} images (published: {published or 'no number'})")
-        for line in [*dataset.notes, *dataset.incomplete, *problems[:SHOWN]]:
+        for line in [*dataset.notes, *dataset.incomplete]:
+            print(f"    {problems.shortened(line)}")
+        for line in problems.lines(of_split):
             print(f"    {line}")
-        if len(problems) > SHOWN:
-            print(f"    and {len(problems) - SHOWN} more problems")
-        count, pixels = count + len(problems), pixels + found
+        wrong, pixels = wrong + of_split, pixels + found
     if pixels.any():
         shares = 100 * pixels / pixels.sum()
         columns = zip((*class_names, "(not scored)"), pixels, shares, strict=True)
         rows = [[class_name, str(number), f"{share:.3f}"] for class_name, number, share in columns]
         print(tables.text_table([["class", "pixels", "%"], *rows]))
     good = "fine" if published_counts else "complete for training, not the published counts"
-    print(f"{name}: {f'NOT fine, {count} problems' if count else good}")
-    return not count
+    print(f"{name}: {problems.verdict(wrong) or good}")
+    return not wrong
 
 
 def check_all(names: list[str], data_root: str | None, workers: int) -> bool:

@@ -16,6 +16,14 @@ class DamagedFile(UserError):
     """A file whose content is not what was written."""
 
 
+class UnknownValues(UserError):
+    """A label with `pixels` whose values its dataset does not have."""
+
+    def __init__(self, text: str, pixels: int = 0):
+        super().__init__(text)
+        self.pixels = pixels
+
+
 class DiskFull(UserError, OSError):
     """A file that could not be written for lack of room. What was at its place before is unchanged."""
 

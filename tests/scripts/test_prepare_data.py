@@ -238,26 +238,33 @@ def no_val(root):
     (root / "val").rename(root / "nowhere")
 
 
+IMAGE, SPLIT = "1 image cannot be used", "1 split cannot be used"
+
+
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("spoil", "message", "verdict"),
     [
-        (small, "differ in size: {root}/val/a.png is 6x4, {root}/valannot/a.png is 5x4"),
-        (unknown_id, "label {root}/valannot/a.png cannot be read: class id 77 is not one of camvid's"),
-        (truncated, "image {root}/val/a.png cannot be read"),
-        (missing_label, "image without its label: {root}/val/a.png needs {root}/valannot/a.png"),
-        (extra_label, "labels without their image: {root}/valannot/b.png"),
-        (no_val, "val: no val images of camvid in {root}"),
+        (small, "differ in size: {root}/val/a.png is 6x4, {root}/valannot/a.png is 5x4", IMAGE),
+        (
+            unknown_id,
+            "label {root}/valannot/a.png cannot be read: class id 77 is not one of camvid's",
+            f"{IMAGE}, 24 pixels of unknown values",
+        ),
+        (truncated, "image {root}/val/a.png cannot be read", IMAGE),
+        (missing_label, "image without its label: {root}/val/a.png needs {root}/valannot/a.png", SPLIT),
+        (extra_label, "labels without their image: {root}/valannot/b.png", "1 file left out"),
+        (no_val, "val: no val images of camvid in {root}", SPLIT),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_check_finds(spoil, message, camvid, capsys):
+def test_check_finds(spoil, message, verdict, camvid, capsys):
     spoil(camvid / "camvid")
     with pytest.raises(SystemExit) as exit_info:
         prepare_data.main(["check", "camvid", "--data_root", str(camvid)])
     assert exit_info.value.code == 1
     out = capsys.readouterr().out
     assert message.format(root=camvid / "camvid") in out
-    assert "camvid: NOT fine, 1 problems" in out
+    assert f"camvid: NOT fine: {verdict}\n" in out
 
 
 def test_a_count_that_is_not_sure_is_no_problem(tmp_path, capsys):
@@ -308,9 +315,30 @@ def test_two_thousand_missing_labels(camvid, capsys):
     with pytest.raises(SystemExit):
         prepare_data.main(["check", "camvid", "--data_root", str(camvid)])
     out = capsys.readouterr().out
-    assert "and 1980 more problems" in out and "and 1998 more" in out
-    assert "camvid: NOT fine, 2001 problems" in out
-    assert max(map(len, out.splitlines())) < 2000 and len(out) < 10000
+    assert "and 1997 more: 2000 images like this" in out and "and 1998 more" in out
+    assert "camvid: NOT fine: 2000 images cannot be used, 1 split cannot be used\n" in out
+    assert max(map(len, out.splitlines())) < 700 and len(out) < 3000
+
+
+def test_a_few_of_each_kind_however_many_there_are(camvid, capsys):
+    """Ten missing labels do not hide the damaged image; names of 200 bytes do not make a line of 4 kB."""
+    root = camvid / "camvid"
+    for number in range(10):
+        write_image(root / f"val/missing{number}.png")
+        unknown_id(root)
+        (root / "valannot/a.png").replace(root / f"valannot/unknown{number}.png")
+        write_image(root / f"val/unknown{number}.png")
+    write_label(root / "valannot/a.png", "camvid")
+    for number in range(40):
+        (root / f"valannot/{'n' * 200}{number}.png").touch()
+    truncated(root)
+    assert not prepare_data.check("camvid", root, 2)
+    out = capsys.readouterr().out
+    assert "and 7 more: 10 images like this" in out and f"image {root}/val/a.png cannot" in out
+    assert "and 7 more: 10 images, 240 pixels like this" in out
+    assert out.count("class id 77") == out.count("image without its label") == 3
+    parts = "21 images cannot be used, 40 files left out, 240 pixels of unknown values"
+    assert f"camvid: NOT fine: {parts}\n" in out and max(map(len, out.splitlines())) < 700
 
 
 def test_check_reads_on_where_a_label_is_missing(camvid, capsys):
@@ -323,7 +351,7 @@ def test_check_reads_on_where_a_label_is_missing(camvid, capsys):
     out = capsys.readouterr().out
     for name in "bc":
         assert f"{root}/val/{name}.png needs {root}/valannot/{name}.png, which is not there" in out
-    assert "class id 77" in out and "camvid: NOT fine, 3 problems" in out
+    assert "class id 77" in out and "camvid: NOT fine: 3 images cannot be used, 24 pixels" in out
 
 
 def test_check_of_nothing(tmp_path, capsys):
@@ -331,7 +359,9 @@ def test_check_of_nothing(tmp_path, capsys):
         with pytest.raises(SystemExit) as exit_info:
             prepare_data.main(["check", *names, "--data_root", str(tmp_path)])
         assert exit_info.value.code == 1
-    assert "no dataset is there" in (out := capsys.readouterr().out) and "gtav: NOT fine, 2 problems" in out
+    assert (
+        "no dataset is there" in (out := capsys.readouterr().out) and "gtav: NOT fine: 2 splits cannot" in out
+    )
     with pytest.raises(SystemExit), exit_cleanly():
         prepare_data.main(["check", "gta"])
     assert "unknown dataset gta, choose from cityscapes, gtav" in capsys.readouterr().err

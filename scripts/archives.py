@@ -1,7 +1,12 @@
-"""Archives of downloads, each opened once and read in place: zip, tar, tar.gz, tar.bz2, tar.xz."""
+"""Archives of downloads, each opened once and read in place: zip, tar, tar.gz, tar.bz2, tar.xz.
+
+The content of a file says which of them it is, because names are often wrong.
+"""
 
 import lzma
 import posixpath
+import re
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -14,13 +19,18 @@ from datasets.walk import SYSTEM_FOLDERS
 from utils.errors import UserError
 from utils.files import printable
 
-ZIP = (".zip",)
-TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
-OTHERS = (".rar", ".7z", ".tar.zst", ".tzst", ".zst", ".zipx")  # that Python does not read
+READ = r"zip|tar|tar\.gz|tgz|tar\.bz2|tbz2?|tar\.xz|txz"  # ends of names
+OTHERS = r"rar|7z|tar\.zst|tzst|zst|zipx|z\d\d|r\d\d"  # that Python does not read
+# As of "a.zip.001" and "a.tgz.part-aa".
+PARTS = re.compile(rf"(?i)\.({READ}|{OTHERS})\.(\d{{2,3}}|(part)?[-_.]?a[a-z])$")
+CALLED = re.compile(rf"(?i)\.({READ}|{OTHERS})(\W.{{0,40}})?$")  # also "a.zip.1" and "a.zip?download=1"
+SIGNATURES = (b"Rar!", b"7z\xbc\xaf", b"(\xb5/\xfd")  # of rar, 7z and Zstandard
 METHODS = {9: "deflate64", 10: "DCL implode", 93: "Zstandard", 95: "XZ", 98: "PPMd", 99: "AES encryption"}
 CHUNK = 2**20  # bytes
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
 EXTRACT = "extract it with another program, such as 7z or unar, and name the folder of its files"
+JOIN = "join the parts of an archive first: cat NAME.zip.* > NAME.zip, or extract the first one with 7z"
+OUTER = "it is inside another archive: extract the outer one and name its folder"
 
 
 class Member(NamedTuple):
@@ -39,16 +49,20 @@ class Archive:
     def __init__(self, file: Path):
         self.file = file
         with damage_names(file):
-            opened = tarfile.open(file) if is_tar(file) else zipfile.ZipFile(file)
+            opened = zipfile.ZipFile(file) if is_zip(file) else tarfile.open(file)
             self.opened: zipfile.ZipFile | tarfile.TarFile = opened
             if isinstance(opened, tarfile.TarFile):
                 found = members_of(opened)
                 opened.fileobj.seek(opened.offset)  # type: ignore[union-attr]
                 if not opened.fileobj.read(1):  # type: ignore[union-attr]
+                    opened.close()
                     raise EOFError("it is not complete")  # tarfile takes it for the end
             else:
-                infos = [info for info in opened.infolist() if not info.is_dir()]
-                found = [Member(info.filename, info.file_size, info) for info in infos]
+                found = [
+                    Member(info.filename.replace("\\", "/"), info.file_size, info)  # as Windows writes them
+                    for info in opened.infolist()
+                ]
+                found = [member for member in found if not member.name.endswith("/")]
         self.members = [member for member in found if is_data(member.name)]
 
     def check(self, members: list[Member]) -> None:
@@ -112,27 +126,53 @@ def damage_names(file: Path, member: str = "") -> Iterator[None]:
         yield
     except DAMAGE as error:
         reason = str(error).partition("\n")[0].rstrip(":")
-        name = (
-            f"archive member {printable(file)}:{printable(member)}"
-            if member
-            else f"archive {printable(file)}"
-        )
+        more = f":{printable(member)}" if member else ""
+        name = f"archive {'member ' * bool(member)}{printable(file)}{more}"
+        if isinstance(error, OSError) and error.errno:
+            raise UserError(f"{name} cannot be read: {error.strerror}") from error
         raise UserError(f"{name} cannot be read: {reason}; download it again") from error
 
 
-def is_tar(file: Path) -> bool:
-    """Return whether a file is called like a tar archive."""
-    return file.name.lower().endswith(TAR)
+def is_zip(file: Path) -> bool:
+    """Return whether a file is a zip archive, whatever it is called; UserError for a web page."""
+    with file.open("rb") as opened:
+        head = opened.read(256)
+    if head.lstrip()[:1] in (b"<", b"{"):
+        raise UserError(
+            f"archive {printable(file)} is a web page, as sites send where a login or a licence is missing; "
+            "download it again in a browser"
+        )
+    return head.startswith(b"PK") or (file.suffix.lower() == ".zip" and zipfile.is_zipfile(file))
 
 
-def is_archive(file: Path) -> bool:
-    """Return whether a file is called like an archive that can be read."""
-    return file.name.lower().endswith(ZIP + TAR)
+def is_called_archive(name: str) -> bool:
+    """Return whether a name is that of an archive, of any kind."""
+    return bool(CALLED.search(name))
 
 
-def is_other_archive(file: Path | str) -> bool:
-    """Return whether a file is called like an archive that cannot be read."""
-    return str(file).lower().endswith(OTHERS)
+def not_read(file: Path) -> str | None:
+    """Return what to do about a file called like an archive that is not read, "" for no archive; or None."""
+    if PARTS.search(file.name):
+        return JOIN
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(4)
+        many = head[:2] == b"PK" and is_last_of_many(file)
+    except OSError:  # said where it is opened
+        return None
+    if many or head in SIGNATURES or re.search(rf"(?i)\.({OTHERS})$", file.name):
+        return EXTRACT
+    is_one = re.search(rf"(?i)\.({READ})$", file.name) or head[:2] == b"PK" or tarfile.is_tarfile(file)
+    return None if is_one else ""
+
+
+def is_last_of_many(file: Path) -> bool:
+    """Return whether a zip archive says at its end that it has parts before it: .z01, .z02, ..."""
+    with file.open("rb") as opened:
+        opened.seek(max(0, file.stat().st_size - 2**16))
+        end = opened.read()
+    place = end.rfind(b"PK\5\6")
+    return place >= 0 and struct.unpack_from("<H", end[place:].ljust(22), 4)[0] not in (0, 0xFFFF)
 
 
 def is_data(name: str) -> bool:

@@ -32,7 +32,7 @@ from datasets.listing import NoImages, Sample
 from datasets.splits import read_split, split_names
 from datasets.walk import found_in, walk
 from scripts import problems
-from scripts.archives import EXTRACT, Archive, Member, is_archive, is_other_archive
+from scripts.archives import OUTER, Archive, Member, is_called_archive, not_read
 from utils import bars
 from utils.classes import CITYSCAPES
 from utils.errors import MissingFile, UserError, few
@@ -60,33 +60,56 @@ class Download(NamedTuple):
         path, suffix = os.path.splitext(f"/{self.member.name}" if self.member else self.file.as_posix())
         return path + suffix.lower().replace(".jpeg", ".jpg")
 
+    def is_same_file(self, other: "Download") -> bool:
+        """Return whether two paths are links to one file."""
+        return not (self.member or other.member) and self.file.samefile(other.file)
+
     def __str__(self) -> str:
         file = printable(self.file)
         return f"{file}:{printable(self.member.name)}" if self.member else file
 
 
-def list_downloads(src: Path, dst: Path, archives: ExitStack) -> list[Download]:
+class Found(NamedTuple):
+    """What is in a download: files, and archives that are not read with what to do about them."""
+
+    downloads: list[Download]
+    unread: list[tuple[str, str]]
+
+
+def list_downloads(src: Path, dst: Path, archives: ExitStack) -> Found:
     """Return the files below the folder `src` (or in the archive `src`), those in archives last.
 
     The archives are opened, and closed with `archives`. Files below `dst` are left out.
     """
     files = [src] if src.is_file() else walk(src).files
-    found, packed = [], []
+    found, packed, unread = [], [], []
     for file in files:
-        if is_archive(file):
-            archive = Archive(file)
-            archives.callback(archive.close)
-            packed += [Download(file, member.size, archive, member) for member in archive.members]
+        if is_called_archive(file.name):
+            if (advice := not_read(file)) is None:
+                archive = Archive(file)
+                archives.callback(archive.close)
+                members = [Download(file, member.size, archive, member) for member in archive.members]
+                packed += members
+                unread += [(str(inner), OUTER) for inner in members if is_called_archive(inner.path)]
+            elif advice:
+                unread.append((printable(file), advice))
         elif dst.absolute() not in file.absolute().parents and file.exists():
             found.append(Download(file.absolute(), file.stat().st_size))
-    return found + packed
+    return Found(found + packed, unread)
 
 
-def plan(name: str, downloads: list[Download]) -> tuple[dict[str, Download], list[Download]]:
-    """Return {path below the root: download} of what is wanted, and images of no published split."""
+class Plan(NamedTuple):
+    """What of a download goes where below the root, what is in no split, and what is there twice."""
+
+    wanted: dict[str, Download]  # path below the root -> download
+    strange: list[Download]
+    twice: list[tuple[Download, Download]]  # the first is in `wanted`
+
+
+def plan(name: str, downloads: list[Download]) -> Plan:
+    """Return the plan for a dataset's download; UserError for two different files for one place."""
     lists = {entry.removeprefix(f"{name}_"): read_split(entry) for entry in split_names(name)}
-    wanted: dict[str, Download] = {}
-    strange: list[Download] = []
+    planned = Plan({}, [], [])
     for download in downloads:
         for pattern, template in DATASETS[name].download:
             if match := re.search(f"/{pattern}$", download.path):
@@ -95,13 +118,21 @@ def plan(name: str, downloads: list[Download]) -> tuple[dict[str, Download], lis
                     number = int(match["number"])
                     split = next((split for split, numbers in lists.items() if number in numbers), None)
                     if split in (None, "left_out"):
-                        strange += [download] if split is None else []
+                        planned.strange.extend([download] if split is None else [])
                         break
                     folder = DATASETS[name].folders.get(split, split)
                     target = target.format(split=folder, part=f"{(number - 1) // PER_PART + 1:02d}")
-                wanted.setdefault(target, download)
+                first = planned.wanted.setdefault(target, download)
+                if first is not download and not first.is_same_file(download):
+                    planned.twice.append((first, download))
                 break
-    return wanted, strange
+    for first, second in planned.twice:
+        if first.size != second.size:
+            raise UserError(
+                f"{first} ({first.size} bytes) and {second} ({second.size} bytes) are different files for "
+                "one place; remove the wrong one, or name a folder with only one of them as --src"
+            )
+    return planned
 
 
 def place(download: Download, target: Path, copy: bool) -> bool:
@@ -137,11 +168,11 @@ def arrange(name: str, src: Path, dst: Path, copy: bool = False) -> None:
     if not src.exists():
         raise MissingFile(f"--src {src}: {found_in(src)}")
     with ExitStack() as archives:
-        downloads = list_downloads(src, dst, archives)
-        wanted, strange = plan(name, downloads)
-        unread = few([str(download) for download in downloads if is_other_archive(download.path)], 3)
+        downloads, unread = list_downloads(src, dst, archives)
+        wanted, strange, twice = plan(name, downloads)
+        advice = described(unread)
         if not wanted:
-            hint = f"; Python does not read {unread}: {EXTRACT}" if unread else ""
+            hint = f"; {advice}" if unread else ""
             patterns = " or ".join(pattern for pattern, _ in DATASETS[name].download)
             raise MissingFile(
                 f"nothing of {name} in {src}: expected {patterns}; found: {found_in(src)}{hint}"
@@ -150,14 +181,28 @@ def arrange(name: str, src: Path, dst: Path, copy: bool = False) -> None:
         steps = bars.over(wanted.items(), name, unit="file")
         placed = sum(place(download, dst / target, copy) for target, download in steps)
     if unread:
-        print(f"not read: {unread}; {EXTRACT}")
+        print(advice)
+    if twice:
+        first, second = twice[0]
+        print(f"{len(twice)} files are there twice, such as {second}, instead of which {first} is used")
     for download in strange[:SHOWN]:
         print(f"in no published split, not placed: {download}")
+    if len(strange) > SHOWN:
+        print(f"and {len(strange) - SHOWN} more in no published split")
+    others = len(downloads) - len(wanted) - len(strange) - len(twice)
     print(
         f"{name}: {placed} files placed in {dst}, {len(wanted) - placed} were there; "
-        f"{len(strange)} in no split, {len(downloads) - len(wanted) - len(strange)} others not wanted\n"
+        f"{len(strange)} in no split, {others} others not wanted\n"
         f"now run: python -m scripts.prepare_data check {name}"
     )
+
+
+def described(unread: list[tuple[str, str]]) -> str:
+    """Say which archives are not read and what to do about them."""
+    by_advice: dict[str, list[str]] = defaultdict(list)
+    for name, advice in unread:
+        by_advice[advice].append(name)
+    return "; ".join(f"not read: {few(names, 3)}: {advice}" for advice, names in by_advice.items())
 
 
 def check_archives(wanted: Iterable[Download]) -> None:

@@ -1,6 +1,7 @@
 """Archives: each opened once, of all kinds; damage and what Python does not read."""
 
 import io
+import re
 import tarfile
 import zipfile
 
@@ -114,12 +115,122 @@ def test_other_archives(name, packed, tmp_path, capsys):
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / name).write_bytes(b"Rar!")
     for src in (tmp_path / "src", tmp_path / "src" / name):
-        with pytest.raises(MissingFile, match=rf"Python does not read \S+{name}: extract it"):
+        with pytest.raises(MissingFile, match=rf"not read: \S+{name}: extract it"):
             prepare_data.arrange("camvid", src, tmp_path / "root")
     packed("b.zip", KINDS["a.zip"])
     prepare_data.arrange("camvid", tmp_path / "src", tmp_path / "root")
     out = capsys.readouterr().out
-    assert "4 files placed" in out and f"not read: {tmp_path}/src/{name}; extract it" in out
+    assert "4 files placed" in out and f"not read: {tmp_path}/src/{name}: extract it" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "advice"),
+    [
+        ("a.zip.001", b"PK", "join the parts"),
+        ("a.tar.gz.aa", b"\x1f\x8b", "join the parts"),
+        ("a.7z.001", b"7z", "join the parts"),
+        ("a.tgz.part-aa", b"", "join the parts"),
+        ("a.z01", b"PK", "extract it with another"),
+        ("a.r00", b"", "extract it with another"),
+        ("a.zip", b"Rar!\x1a\7", "extract it with another"),
+        ("a.tar.gz", b"7z\xbc\xaf\x27\x1c", "extract it with another"),
+        ("a.tar", b"(\xb5/\xfd", "extract it with another"),
+        ("a.zip", b"PK\5\6\2\0\2\0" + bytes(14), "extract it with another"),  # the last of three parts
+    ],
+)
+def test_parts_and_wrong_names(name, content, advice, packed, tmp_path, capsys):
+    """They are named with what to do, and do not keep the sound archive beside them from being read."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / name).write_bytes(content)
+    with pytest.raises(MissingFile, match=rf"not read: \S+{re.escape(name)}: {advice}"):
+        prepare_data.arrange("camvid", tmp_path / "src", tmp_path / "root")
+    prepare_data.arrange("camvid", packed("b.zip", KINDS["a.zip"]), tmp_path / "root")
+    out = capsys.readouterr().out
+    assert "4 files placed" in out and f"not read: {tmp_path}/src/{name}: {advice}" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.zip", "a.tar"),
+        ("a.zip", "a.tar.gz"),
+        ("a.tar.gz", "a.tar"),
+        ("a.tar", "a.zip"),
+        ("a.tgz", "a.tar.xz"),
+        ("a.zip?download=1", "a.zip"),
+        ("a.tar.gz.1", "a.tar.gz"),
+        ("a.zip (1)", "a.zip"),
+    ],
+)
+def test_the_content_says_what_an_archive_is(name, kind, packed, tmp_path, capsys):
+    prepare_data.arrange("camvid", packed(name, KINDS[kind]), tmp_path / "root")
+    assert "4 files placed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"\n<!DOCTYPE html><p>Log in", b'{"error": 403}'])
+def test_a_web_page_is_no_archive(content, tmp_path):
+    for name in KINDS:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=rf"archive \S+{name} is a web page, .* in a browser$"):
+            prepare_data.arrange("camvid", tmp_path / name, tmp_path / "root")
+
+
+def test_what_lies_beside_archives_is_no_archive(packed, tmp_path, capsys):
+    src = packed("a.zip", KINDS["a.zip"])
+    for name in ("a.zip.sha256", "a.zip.aria2", "a.tar.gz.asc", "a.zip.txt"):
+        (src / name).write_bytes(b"0123")
+    prepare_data.arrange("camvid", src, tmp_path / "root")
+    assert "not read" not in capsys.readouterr().out
+
+
+def test_an_archive_in_an_archive(packed, tmp_path, capsys):
+    inner = packed("inner.tar.gz", KINDS["a.tar.gz"]) / "inner.tar.gz"
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
+        archive.write(inner, "data/inner.tar.gz")
+    expected = r"not read: \S+outer.zip:data/inner.tar.gz: it is inside another archive: extract the outer"
+    with pytest.raises(MissingFile, match=expected):
+        prepare_data.arrange("camvid", tmp_path / "outer.zip", tmp_path / "root")
+
+
+def test_names_that_windows_wrote(tmp_path, capsys):
+    """Backslashes are folders; `..` leads out of none."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in (
+            "CamVid\\train\\1.png",
+            "CamVid\\trainannot\\1.png",
+            "CamVid\\train\\",
+            "..\\train\\2.png",
+        ):
+            archive.writestr(name, b"x")
+    prepare_data.arrange("camvid", tmp_path / "a.zip", tmp_path / "root")
+    assert sorted(p.name for p in (tmp_path / "root").rglob("*.png")) == ["1.png", "1.png"]
+    assert "0 others not wanted" in capsys.readouterr().out
+
+
+def test_two_members_for_one_place(tmp_path, capsys):
+    """Equal ones are said to be there twice; different ones, of which one is the wrong one, are an error."""
+    (tmp_path / "src").mkdir()
+    for name, member in (("a.zip", "A/train/1.png"), ("b.zip", "B/train/1.PNG")):
+        with zipfile.ZipFile(tmp_path / "src" / name, "w") as archive:
+            archive.writestr(member, name[:1] * 3)
+    prepare_data.arrange("camvid", tmp_path / "src", tmp_path / "root")
+    out = capsys.readouterr().out
+    assert "1 files are there twice, such as" in out and "b.zip:B/train/1.PNG, instead of which" in out
+    assert (tmp_path / "root/train/1.png").read_bytes() == b"aaa"
+    with zipfile.ZipFile(tmp_path / "src/c.zip", "w") as archive:
+        archive.writestr("train/1.png", "cccc")
+    different = r"a.zip:A/train/1.png \(3 bytes\) and \S+c.zip:train/1.png \(4 bytes\) are different files"
+    with pytest.raises(UserError, match=different):
+        prepare_data.arrange("camvid", tmp_path / "src", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_links_to_one_file_are_one_file(tmp_path, capsys):
+    src = write_camvid(tmp_path / "src", [[[3]]])
+    (src / "again").mkdir()
+    (src / "again" / "train").symlink_to(src / "train")
+    prepare_data.arrange("camvid", src, tmp_path / "root")
+    assert "twice" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -130,7 +241,7 @@ def test_damage(name, packed, tmp_path):
     for content in (data[: len(data) // 2], b"<html>not found</html>", b""):
         path.write_bytes(content)
         with pytest.raises(
-            UserError, match=rf"{name}\S* cannot be read: .*; download it again|nothing of camvid"
+            UserError, match=rf"{name}\S* cannot be read: .*; download it again|web page|nothing of camvid"
         ):
             prepare_data.arrange("camvid", path, tmp_path / "root")
     assert not list((tmp_path / "root").rglob(".*"))

@@ -28,7 +28,8 @@ def run(args: argparse.Namespace) -> None:
         print(f"left out without --camvid: {', '.join(left_out)}", flush=True)
     tasks = [task for task in tasks if task not in left_out]
     folder = args.data or Path("data") / f"study_{size.name}"
-    place = driver.Place(args.out.resolve(), folder.resolve(), weights(args.pretrained))
+    slots = driver.gpu_slots(args.at_once)
+    place = driver.Place(args.out.resolve(), folder.resolve(), weights(args.pretrained), slots)
     methods = args.methods or (["baseline", "ISW"] if args.quick else None)
     seeds = args.seeds or (1 if args.quick else None)
     waiting = driver.unfinished(jobs(size, tasks, methods, seeds), place)
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     data.render(place.data / "toy", size, training_images(size, tasks))
     if args.camvid:
         data.link_camvid(args.camvid, place.data / "toy", place.data / "light")
-    left, failed = driver.run_all(waiting, lambda job: driver.do(job, place), args.at_once, args.minutes)
+    left, failed = driver.run_all(waiting, lambda job: driver.do(job, place), slots.qsize(), args.minutes)
     finished = len(waiting) - len(left) - len(failed)
     print(f"{finished} runs finished, {len(left)} left, {len(failed)} failed")
     if failed:
@@ -60,7 +61,7 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     add("--tasks", nargs="+", choices=ORDER, metavar="TASK", help=", ".join(ORDER))
     add("--methods", nargs="+", metavar="METHOD", help=f"of the tasks: {', '.join(METHODS)}, ...")
     add("--seeds", type=int, help="how many seeds of each method")
-    add("--at_once", type=int, default=1, help="runs at a time (default: 1)")
+    add("--at_once", type=int, default=1, help="runs at a time on each visible GPU (default: 1)")
     add("--minutes", type=float, help="start no run later than this")
     add("--list", action="store_true", help="print the runs without a result, and stop")
 

@@ -1,6 +1,7 @@
 """Run the study's jobs: train, score, measure, and keep one small JSON file of each."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -12,7 +13,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import PriorityQueue
 from typing import Any
+
+import torch
 
 from scripts.study.plan import TASKS, Job
 from utils.evaluation.saved import read
@@ -22,15 +26,31 @@ ROOT = Path(__file__).parents[2]
 LOSS = re.compile(r"\[iter \d+ / \d+ : (\d+)\], \[loss ([\d.]+)\]")
 SCORE = re.compile(r"\[epoch \d+\], (\w+): .*mean_iu ([\d.]+)")
 POINTS = 20  # of a learning curve
+Slots = PriorityQueue[tuple[int, str]]  # number of the slot on its GPU, and the GPU
+
+
+def gpu_slots(at_once: int) -> Slots:
+    """Return `at_once` slots on each visible GPU, for a program each; those of an empty GPU come first.
+
+    A GPU is named as in CUDA_VISIBLE_DEVICES. Without a GPU the name of the only device is empty.
+    """
+    count, visible = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = visible.split(",")[:count] if visible else [str(gpu) for gpu in range(count)]
+    slots: Slots = PriorityQueue()
+    for slot in range(at_once):
+        for gpu in gpus or [""]:
+            slots.put((slot, gpu))
+    return slots
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the data is and where a study writes, and the backbone's weights."""
+    """Where the data is and where a study writes, the backbone's weights, and where programs run."""
 
     out: Path
     data: Path
     pretrained: str | Path = "imagenet"  # --pretrained of train.py
+    slots: Slots = field(default_factory=lambda: gpu_slots(1))
     locks: dict[str, threading.Lock] = field(default_factory=dict)
 
     def result(self, job: Job) -> Path:
@@ -79,7 +99,7 @@ def unfinished(jobs: Sequence[Job], place: Place) -> list[Job]:
 
 def do(job: Job, place: Place) -> None:
     """Train, score and measure; write the result. Raises Failed."""
-    begin, commands = time.monotonic(), Commands(place.run(job))
+    begin, commands = time.monotonic(), Commands(place.run(job), place.slots)
     with place.lock(job):  # an adapted run may train its student at the same time
         snapshot = trained(job, place, commands)
     scores = scored(job, place, snapshot, commands)
@@ -104,21 +124,34 @@ def do(job: Job, place: Place) -> None:
 
 
 class Commands:
-    """Runs programs of this project and keeps their commands and seconds; output goes to `folder`/log."""
+    """Runs programs of this project and keeps their commands and seconds; output goes to `folder`/log.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.texts, self.seconds = folder, {}, {}  # type: ignore[var-annotated]
+    Each program sees the GPU of the slot that it takes, and waits while no slot is free.
+    """
+
+    def __init__(self, folder: Path, slots: Slots) -> None:
+        self.folder, self.slots = folder, slots
+        self.texts: dict[str, str] = {}
+        self.seconds: dict[str, float] = {}
 
     def __call__(self, name: str, *words: object) -> None:
         """Run `python WORDS`; raises Failed with the last line it printed."""
-        begin, texts = (
-            time.monotonic(),
-            [relative(word) if isinstance(word, Path) else str(word) for word in words],
-        )
+        texts = [relative(word) if isinstance(word, Path) else str(word) for word in words]
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"{name}.log"
-        with log.open("w") as output:
-            done = subprocess.run([sys.executable, *texts], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+        slot = self.slots.get()
+        begin, seen = time.monotonic(), {"CUDA_VISIBLE_DEVICES": slot[1]} if slot[1] else {}
+        try:
+            with log.open("w") as output:
+                done = subprocess.run(
+                    [sys.executable, *texts],
+                    cwd=ROOT,
+                    env=os.environ | seen,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
+        finally:
+            self.slots.put(slot)
         if done.returncode:
             lines = log.read_text(errors="replace").strip().splitlines() or [""]
             raise Failed(f"{name}: {lines[-1][-300:]} ({log})")
@@ -139,10 +172,10 @@ def trained(job: Job, place: Place, commands: Commands) -> Path:
         commands.texts["train"], commands.seconds["train"] = json.loads(finished.read_text())
         return found[0]
     shutil.rmtree(folder, ignore_errors=True)
-    start: tuple[object, ...] = ("--pretrained", place.pretrained)
+    start: tuple[object, ...] = ("--pretrained", place.pretrained if TASKS[job.task].pretrained else "none")
     if job.start:
         with place.lock(job.start):
-            student = trained(job.start, place, Commands(place.run(job.start)))
+            student = trained(job.start, place, Commands(place.run(job.start), place.slots))
         start = ("--pretrained", "none", "--snapshot", student)
     data = place.data / TASKS[job.task].data
     commands(

@@ -82,8 +82,9 @@ def page(found: Sequence[Comparison], folder: Path, command: str) -> str:
         {f"torch {run['versions']['torch']} on {run['versions']['gpu'] or 'a CPU'}" for run in runs}
     )
     how = (
-        f"MobileNetV2, images of {size.height}x{size.width} px, crops of {size.crop} px, "
-        f"batches of {size.batch}, {size.iterations} iterations; {len(runs)} runs; {', '.join(computed)}"
+        f"MobileNetV2 where no other network is named, images of {size.height}x{size.width} px, "
+        f"crops of {size.crop} px, batches of {size.batch}, {size.iterations} iterations; "
+        f"{len(runs)} runs; {', '.join(computed)}"
     )
     made = f"<p>Tables and pictures: <code>{escape(command)}</code></p>"
     return document("The study", f"<h1>The study</h1><p>{escape(how)}</p>{made}{''.join(sections)}")
@@ -99,7 +100,7 @@ def section(comparison: Comparison, folder: Path, call: str) -> str:
     )
     body += f"<p>Runs: <code>{command}</code></p>"
     body += figure(folder, f"{task}-domains.svg", "Mean IoU by domain", figures.domains(comparison))
-    if task in ("gtav", "camvid", "dusk", "gtav_synthia"):
+    if task in ("gtav", "camvid", "dusk", "gtav_synthia", "scratch"):
         body += mechanism(comparison, folder)
     if picture := figures.strip(comparison):
         text = "Unseen images and the predictions of the first seed's networks"

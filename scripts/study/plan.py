@@ -1,7 +1,7 @@
 """What the study trains and scores: sizes, methods, tasks, and the flags of every run."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from utils.errors import UserError
@@ -81,6 +81,9 @@ class Task:
     statistics: tuple[str, ...] = ()  # domains of ISW's statistics; the sources if empty
     cov_stat_epoch: int = 8
     data: str = "toy"
+    arch: str = "DeepMobileNetV3PlusD"
+    pretrained: bool = True
+    isw: Flags = ()  # of ISW, in place of those of METHODS
     adapted: bool = False
     methods: tuple[str, ...] = tuple(METHODS)
     seeds: int = 3
@@ -148,7 +151,16 @@ TASKS: dict[str, Task] = {
         methods=("baseline", *(f"{name} + {how}" for name in ("baseline", "ISW") for how in ADAPTED), "ISW"),
     ),
 }
-ORDER = ("gtav", "camvid", "search", "dusk", "gtav_synthia", "adapt")
+TASKS["scratch"] = replace(
+    TASKS["gtav"],
+    title="a with a ResNet-50 from scratch: no pretrained weights, ISW's settings for ResNet-50",
+    arch="DeepR50V3PlusD",
+    pretrained=False,
+    isw=tuple("--wt_reg_weight 0.6 --clusters 3".split()),
+    methods=("baseline", "IBN", "ISW"),
+    shown=(),
+)
+ORDER = ("gtav", "search", "camvid", "dusk", "gtav_synthia", "adapt", "scratch")
 
 
 @dataclass(frozen=True)
@@ -174,7 +186,10 @@ def needs_camvid(task: str) -> bool:
 
 
 def jobs(size: Size, tasks: Sequence[str], methods: Sequence[str] | None, seeds: int | None) -> list[Job]:
-    """Return the runs in the order in which they start: seed by seed, so that a part compares all methods.
+    """Return the runs in the order in which they start.
+
+    They go seed by seed, so that a part of them compares all methods. Runs that adapt a student come after
+    the other ones of their seed.
 
     `methods` and `seeds` narrow the tasks down; None leaves them as they are.
     Raises UserError for a method, or a number of seeds, that no task has.
@@ -191,7 +206,7 @@ def jobs(size: Size, tasks: Sequence[str], methods: Sequence[str] | None, seeds:
             for method in TASKS[task].methods:
                 if methods is None or method in methods:
                     found.append(job(size, task, method, seed))
-    return found
+    return sorted(found, key=lambda job: (job.seed, job.start is not None))
 
 
 def job(size: Size, task: str, method: str, seed: int) -> Job:
@@ -214,7 +229,7 @@ def task_flags(size: Size, task: str, seed: int) -> Flags:
     of = TASKS[task]
     watched = "cityscapes" if task in ("gtav", "gtav_synthia") and not seed else "null"
     text = (
-        f"--arch DeepMobileNetV3PlusD --global_batch_size {size.batch} --crop_size {size.crop} "
+        f"--arch {of.arch} --global_batch_size {size.batch} --crop_size {size.crop} "
         f"--scale_min 0.5 --scale_max 2.0 --gblur --color_aug 0.5 --class_uniform_pct 0.5 "
         f"--class_uniform_tile {size.crop} --lr 0.01 --max_iter {size.iterations} "
         f"--val_dataset {watched} --val_every 10 --num_workers {size.workers} --seed {seed}"
@@ -226,9 +241,9 @@ def method_flags(size: Size, task: str, method: str) -> Flags:
     """Return what sets a method apart."""
     of = TASKS[task]
     name = "ISW" if method in SEARCH else method
-    flags = (*METHODS[name], *SEARCH.get(method, ()))
     if name != "ISW":
-        return flags
+        return METHODS[name]
+    flags = (*METHODS[name], *of.isw, *SEARCH.get(method, ()))
     epoch = of.cov_stat_epoch if size is FULL else 2
     trials = 2 if len(of.statistics or of.sources) == 1 else 1
     statistics = of.statistics or of.sources

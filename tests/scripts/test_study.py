@@ -50,9 +50,11 @@ def result(method="baseline", seed=0, unseen=0.5, **more):
 # The plan.
 
 
-def test_order_is_seed_by_seed_and_task_by_task():
-    names = [job.name for job in jobs(FULL, ["gtav", "search"], ["baseline", "ISW"], 2)]
-    assert names == ["gtav-baseline-0", "gtav-ISW-0", "gtav-baseline-1", "gtav-ISW-1", "search-ISW-0"]
+def test_order_is_seed_by_seed_and_students_first():
+    methods = ["baseline", "baseline + ABN", "ISW"]
+    names = [job.name for job in jobs(FULL, ["adapt", "search"], methods, 2)]
+    seeds = [[f"adapt-{name}-{seed}" for name in ("baseline", "ISW", "baseline_+_ABN")] for seed in (0, 1)]
+    assert names == [*seeds[0][:2], "search-ISW-0", seeds[0][2], *seeds[1]]
 
 
 def test_names_are_unique_and_all_runs_parse():
@@ -79,6 +81,8 @@ def test_flags_of_methods():
     assert (isw.wt_reg_weight, isw.clusters, isw.cov_stat_epoch, isw.trials) == (1.0, 20, 8, 2)
     assert isw.covstat_val_dataset == isw.dataset == ["gtav"]
     assert flags_of("ISW clusters 3", "search").clusters == 3
+    resnet = flags_of("ISW", "scratch")  # scripts/train_r50os16_gtav_isw.sh
+    assert (resnet.arch, resnet.wt_reg_weight, resnet.clusters) == ("DeepR50V3PlusD", 0.6, 3)
     assert flags_of("ISW positions 2, 3", "search").wt_layer == [0, 0, 2, 2, 0, 0, 0]
 
 
@@ -177,7 +181,7 @@ def test_a_training_from_before_keeps_its_command(tmp_path):
     (folder / "run").mkdir(parents=True)
     (folder / "run/last_gtav.pth").touch()
     (folder / "finished").write_text('["python train.py --lr 1", 2.5]')
-    commands = driver.Commands(place.run(job))
+    commands = driver.Commands(place.run(job), place.slots)
     assert driver.trained(job, place, commands) == folder / "run/last_gtav.pth"
     assert (commands.texts, commands.seconds) == ({"train": "python train.py --lr 1"}, {"train": 2.5})
 
@@ -206,13 +210,51 @@ def test_runs_at_once_and_failures(capsys):
 
 def test_a_failed_program_names_its_log(tmp_path):
     with pytest.raises(driver.Failed, match=r"train: error: unrecognized.*train\.log"):
-        driver.Commands(tmp_path)("train", "-c", "import sys; sys.exit('error: unrecognized')")
+        driver.Commands(tmp_path, driver.gpu_slots(1))(
+            "train", "-c", "import sys; sys.exit('error: unrecognized')"
+        )
 
 
 def test_commands_name_no_place_outside_the_project(tmp_path):
-    commands = driver.Commands(tmp_path)
+    commands = driver.Commands(tmp_path, driver.gpu_slots(1))
     commands("say", "-c", "pass", driver.ROOT / "data/study", 3)
     assert commands.texts == {"say": "python -c pass data/study 3"} and commands.seconds["say"] > 0
+
+
+SAY = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'))"
+
+
+@pytest.mark.parametrize(
+    ("count", "visible", "seen"),
+    [(2, None, ["0", "1", "0", "1"]), (2, "5,7", ["5", "7", "5", "7"]), (0, None, ["None", "None"])],
+)
+def test_programs_share_the_visible_gpus(tmp_path, monkeypatch, count, visible, seen):
+    """Two at once on each GPU; a program takes the emptiest GPU and gives its slot back."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    slots, found = driver.gpu_slots(2), []
+    for _ in range(slots.qsize()):
+        driver.Commands(tmp_path, slots)("say", "-c", SAY)
+        found.append((tmp_path / "say.log").read_text().strip())
+        slots.get()  # and it stays busy
+    assert found == seen
+
+
+@pytest.mark.parametrize(("task", "weights"), [("gtav", "imagenet"), ("scratch", "none")])
+def test_a_network_from_scratch_starts_without_weights(tmp_path, task, weights):
+    place, words = driver.Place(tmp_path, tmp_path), []
+
+    def commands(_, *given):
+        words.extend(given)
+        (place.run(job) / "train").mkdir(parents=True)
+        (place.run(job) / "train/last_0.pth").touch()
+
+    commands.texts, commands.seconds = {"train": ""}, {"train": 1.0}
+    (job,) = jobs(FULL, [task], ["ISW"], 1)
+    driver.trained(job, place, commands)
+    assert words[words.index("--pretrained") + 1] == weights
 
 
 def test_curve_from_a_log():

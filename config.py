@@ -12,12 +12,13 @@ import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Protocol
 
 from utils import variants
 from utils.classes import IGNORE_LABEL
-from utils.errors import UserError, stray, suggestion
+from utils.errors import UserError
 from utils.norms import CODES, POSITIONS, Norm
+from utils.parser import Parser
 
 # Dataset roots. An environment variable of the same name overrides each, --data_root DIR all (DIR/NAME).
 # A dataset without a line here is at data/NAME.
@@ -37,26 +38,6 @@ INFERENCE_MODES = ("sliding", "pooling", "whole")
 NULL_NAMES = ("null", "null_loader")  # of the dataset without images
 NO_EFFECT = "accepted, no effect"
 Idle = dict[str, list[str]]  # flags that have no effect, by the reason: "with --adam" -> ["momentum"]
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that accepts no abbreviated flag, and whose errors are UserErrors of one sentence."""
-
-    def __init__(self, **options: Any) -> None:
-        options |= {"allow_abbrev": False, "formatter_class": argparse.ArgumentDefaultsHelpFormatter}
-        super().__init__(usage="%(prog)s [--FLAG VALUE ...]", **options)
-
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        known, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            if not unknown[0].startswith("-"):
-                raise stray(unknown)
-            flag, flags = unknown[0].partition("=")[0], self._option_string_actions
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion(flag, flags)}")
-        return known
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message if message.endswith("?") else f"{message}; --help lists the flags")
 
 
 class HasRoot(Protocol):
@@ -243,7 +224,10 @@ def _actions(program: str, title: str) -> list[argparse.Action]:
 
 def get_parser(program: str) -> Parser:
     """Return the parser of `program`, "train" or "eval"."""
-    parser = Parser(description=f"{program}.py: domain generalization in urban-scene segmentation")
+    parser = Parser(
+        usage="%(prog)s [--FLAG VALUE ...]",
+        description=f"{program}.py: domain generalization in urban-scene segmentation",
+    )
     groups = {
         "train": (
             _source_data,

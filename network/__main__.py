@@ -6,7 +6,6 @@ The description has parameters, multiply-adds, the output of each stage, and the
     python -m network --snapshot last_....pth --export onnx net.onnx      # or torchscript net.pt
 """
 
-import argparse
 import logging
 import sys
 
@@ -17,8 +16,9 @@ from network import StagedNet, get_net, load
 from network.export import FORMATS, export
 from network.instance_whitening import InstanceWhitening
 from network.normalization import NORMS
-from utils.errors import UserError, stray
+from utils.errors import UserError
 from utils.norms import CODES, NO_NORMS
+from utils.parser import Parser, one_sentence
 
 STAGES = ("layer0", "layer1", "layer2", "layer3", "layer4")
 
@@ -46,10 +46,14 @@ def describe(net: StagedNet, height: int, width: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--arch", default="DeepR50V3PlusD")
-    parser.add_argument("--wt_layer", nargs="*", type=int, default=list(map(int, NO_NORMS)), help=CODES)
-    parser.add_argument("--size", nargs=2, type=int, default=[768, 768], metavar=("H", "W"), help="px")
+    parser = Parser(description=__doc__)
+    parser.add_argument("--arch", default="DeepR50V3PlusD", help="name of the network, as for train.py")
+    parser.add_argument(
+        "--wt_layer", nargs="*", type=int, default=list(map(int, NO_NORMS)), help=f"seven codes: {CODES}"
+    )
+    parser.add_argument(
+        "--size", nargs=2, type=int, default=[768, 768], metavar=("H", "W"), help="of the image, px"
+    )
     parser.add_argument(
         "--pretrained", default="none", help="imagenet, a file or a run's folder; reports which weights fit"
     )
@@ -58,12 +62,8 @@ def main() -> None:
         "--export", nargs=2, metavar=("FORMAT", "FILE"), help=f"write --snapshot as {' or '.join(FORMATS)}"
     )
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    args, unknown = parser.parse_known_args()
-    try:
-        if unknown and not unknown[0].startswith("-"):
-            raise stray(unknown)
-        if unknown:
-            raise UserError(f"unrecognized arguments: {' '.join(unknown)}; --help lists the flags")
+    with one_sentence():
+        args = parser.parse_args()
         if bool(args.export) != bool(args.snapshot):
             raise UserError("--export FORMAT FILE writes the network of --snapshot; give both")
         if args.export:
@@ -74,8 +74,6 @@ def main() -> None:
         if min(args.size) < 1:
             raise UserError(f"--size needs a height and a width of at least 1 px, not {args.size}")
         print(describe(get_net(args), *args.size))
-    except UserError as error:
-        parser.exit(2, f"error: {error}\n")
 
 
 if __name__ == "__main__":

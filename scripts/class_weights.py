@@ -7,7 +7,6 @@ Predictions are what `eval.py --split train --dump_images` writes to pred/. The 
 The file is {image: {train id: pixels of the class in the image / pixels of the class in all}}.
 """
 
-import argparse
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +23,7 @@ from utils.errors import MissingFile, UserError
 from utils.exit import exit_cleanly
 from utils.files import printable, write_text
 from utils.images import check_label
+from utils.parser import Parser
 
 
 def shares(labels: Iterable[tuple[str, np.ndarray]], num_classes: int) -> dict[str, dict[str, float]]:
@@ -55,15 +55,15 @@ def predictions(folder: Path, classes: ClassTable) -> Iterable[tuple[str, np.nda
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("dataset")
+    parser = Parser(description=__doc__)
+    parser.add_argument("dataset", help="dataset to measure")
     parser.add_argument("--predictions", type=Path, help="folder of predictions; default: the labels")
     parser.add_argument(
         "--classes_of", default="null", help="dataset whose classes predictions have, for dataset folder"
     )
     parser.add_argument("--data_root", help="folder of the datasets, as in train.py")
-    parser.add_argument("--split", default="train")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--split", default="train", help="split to measure")
+    parser.add_argument("--out", type=Path, required=True, help="file to write, .json")
     args = parser.parse_args()
     dataset_class, classes = get_dataset_class(args.dataset), common_classes([args.dataset, args.classes_of])
     if args.predictions:

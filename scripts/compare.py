@@ -6,7 +6,6 @@ RUN1 and RUN2 are folders that eval.py wrote, or folders of training runs with e
 eval.py's --dump_images, the page shows both predictions of the images that changed most.
 """
 
-import argparse
 import math
 from html import escape
 from pathlib import Path
@@ -23,6 +22,7 @@ from utils.evaluation.scores import METRICS
 from utils.evaluation.tables import percent
 from utils.exit import exit_cleanly
 from utils.files import below, write_text
+from utils.parser import Parser
 
 WIDTH = 560  # px of a picture on the page
 
@@ -147,11 +147,9 @@ def _composed(run: Saved, dataset: str, image: str) -> Path | None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("runs", nargs=2, metavar="NAME=RESULTS", help="folder that eval.py wrote")
-    parser.add_argument("--count", type=int, default=10, help="images of each kind (default: 10)")
+    parser.add_argument("--count", type=int, default=10, help="images of each kind")
     parser.add_argument("--out", type=Path, required=True, help="folder of the page, index.html")
     args = parser.parse_args(argv)
     named = read_named(args.runs)

@@ -25,6 +25,7 @@ import torch
 from datasets import get_dataset_class
 from utils.evaluation import tables
 from utils.exit import exit_cleanly
+from utils.parser import Parser
 
 # Sizes (height, width) of the town's images and of target views, and training flags. One seed takes 5 to 8
 # minutes on 2 idle CPU cores (estimated from its CPU time).
@@ -119,13 +120,13 @@ def table(scores: list[dict[str, float]], seeds: list[int]) -> tables.Rows:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__)
     parser.add_argument("--source", default="gtav", help="labelled domain")
     parser.add_argument(
         "--target", default="cityscapes", help="domain to adapt to; only its training images are used"
     )
     parser.add_argument("--score_dataset", help="dataset to score; default: the target")
-    parser.add_argument("--score_split", default="val")
+    parser.add_argument("--score_split", default="val", help="split to score")
     parser.add_argument("--data_root", help="folder of the datasets; default: a toy town is written")
     parser.add_argument(
         "--out",
@@ -133,10 +134,8 @@ def main() -> None:
         default=Path("logs/adaptation"),
         help="results; finished parts with the same settings are reused",
     )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument(
-        "--large", action="store_true", help="larger network and images; the default with a GPU"
-    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the trainings of each kind")
+    parser.add_argument("--large", action="store_true", help="larger network and images, as always on a GPU")
     parser.add_argument("flags", nargs="*", help="after --: more flags of train.py")
     args = parser.parse_args()
     args.score_dataset = args.score_dataset or args.target

@@ -8,7 +8,6 @@ depth below DOWNLOADS, and may be interrupted and run again. The second reads ev
 if anything is wrong.
 """
 
-import argparse
 import logging
 import os
 import re
@@ -39,6 +38,7 @@ from utils.errors import MissingFile, UserError, few
 from utils.evaluation import tables
 from utils.exit import exit_cleanly
 from utils.files import printable
+from utils.parser import Parser
 
 NEEDED = ("train", "val")  # the other splits need not be there
 UNION = "trainval"  # a split whose files are those of train and val
@@ -321,9 +321,7 @@ def checkable() -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="DATASET|check")
     for name in (name for name, dataset in DATASETS.items() if dataset.download):
         command = commands.add_parser(name, help=f"arrange {name}")

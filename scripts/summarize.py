@@ -22,6 +22,7 @@ from utils.evaluation.saved import Saved, differences, protocols, read
 from utils.evaluation.scores import METRICS, network_name
 from utils.exit import exit_cleanly
 from utils.files import named_path
+from utils.parser import Parser
 
 PUBLISHED = json.loads(Path(__file__).with_name("published_results.json").read_text())
 MARK = " †"  # of a run that cannot be compared with the published numbers
@@ -95,7 +96,7 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "runs", nargs="*", metavar="[NAME=]RUN", help="folder of results or of a training run"
     )

@@ -13,6 +13,7 @@ GROUND_FLOOR = (
     "variants",
     "resampling",
     "bars",
+    "parser",
 )
 GROUND = {f"utils.{name}" for name in GROUND_FLOOR}
 ALLOWED = {  # besides the ground floor

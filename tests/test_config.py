@@ -137,7 +137,8 @@ def test_help_describes_every_flag_with_its_default(program):
     text = " ".join(parser.format_help().split())
     for action in parser._actions:
         assert action.help, action.dest
-    assert text.count("(default: ") == len(parser._actions) - 1  # not --help itself
+    shown = text.count("(default: ") + text.count("(required)")
+    assert shown == len(parser._actions) - 1  # not --help itself
 
 
 def test_null_loader_is_another_name_of_null():

@@ -28,14 +28,6 @@ class DiskFull(UserError, OSError):
     """A file that could not be written for lack of room. What was at its place before is unchanged."""
 
 
-def stray(words: Iterable[str]) -> UserError:
-    """Return the error for words of a command line that no flag takes."""
-    return UserError(
-        f"no flag takes {' '.join(words)}, because the flag before has its one value; where a pattern (*) "
-        "matched several files, name one, or for --snapshot the run's folder"
-    )
-
-
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean X or Y?" for up to three of `known` that are like `name`, "" if none is."""
     closest = get_close_matches(name, known)

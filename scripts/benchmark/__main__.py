@@ -12,12 +12,12 @@ To add a benchmark, write a module with `add_flags(parser)` and `run(args)` and 
 docstring becomes its help.
 """
 
-import argparse
 from collections.abc import Sequence
 
 from scripts.benchmark import data, disk, goals, scaling, statistics, train
 from scripts.benchmark import eval as evaluation
 from utils.exit import exit_cleanly
+from utils.parser import Parser
 
 BENCHMARKS = {
     "data": data,
@@ -31,21 +31,11 @@ BENCHMARKS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.benchmark", description=__doc__.splitlines()[0], allow_abbrev=False
-    )
+    parser = Parser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="what", required=True)
     for name, benchmark in BENCHMARKS.items():
         text = benchmark.__doc__ or ""
-        benchmark.add_flags(
-            commands.add_parser(
-                name,
-                help=text.splitlines()[0],
-                description=text,
-                formatter_class=argparse.RawDescriptionHelpFormatter,
-                allow_abbrev=False,
-            )
-        )
+        benchmark.add_flags(commands.add_parser(name, help=text.splitlines()[0], description=text))
     args = parser.parse_args(argv)
     BENCHMARKS[args.what].run(args)
 

@@ -60,8 +60,8 @@ Measured = Mapping[str, Any]  # "default" and "fast" of a row, their "gib", and 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="rows to measure")
-    parser.add_argument("--arch", help="network of all rows, instead of theirs")
-    parser.add_argument("--crop_size", type=int, help="px; 768 on a GPU and 64 otherwise")
+    parser.add_argument("--arch", help="network of all rows; default: each row's own")
+    parser.add_argument("--crop_size", type=int, help="px; default: 768 on a GPU, 64 otherwise")
     parser.add_argument("--root", type=Path, default=Path("data/benchmark"), help="folder of images")
     parser.add_argument("--pairs", type=int, default=200, help="pairs of statistics that are measured")
     parser.add_argument("--workers", type=int, default=loader_workers(), help="loader processes")

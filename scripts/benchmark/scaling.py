@@ -25,9 +25,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arch", default="DeepR50V3PlusD", help="network")
     parser.add_argument("--wt_layer", nargs="*", type=int, default=list(ISW), help="norm codes")
     parser.add_argument("--batch", type=int, default=8, help="images per process and step")
-    parser.add_argument("--crop_size", type=int, help="px; 768 on a GPU and 64 otherwise")
-    parser.add_argument("--rows", nargs="*", choices=("default", "fast"), default=["default", "fast"])
-    parser.add_argument("--processes", nargs="*", type=int, help="numbers of processes; all powers of two")
+    parser.add_argument("--crop_size", type=int, help="px; default: 768 on a GPU, 64 otherwise")
+    parser.add_argument(
+        "--rows", nargs="*", choices=("default", "fast"), default=["default", "fast"], help="rows to measure"
+    )
+    parser.add_argument(
+        "--processes", nargs="*", type=int, help="numbers of processes; default: powers of two"
+    )
     parser.add_argument("--steps", type=int, default=20, help="steps that are measured")
     parser.add_argument("--json", type=Path, help="file to which the rows are also written")
 

@@ -64,8 +64,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arch", default="DeepR50V3PlusD", help="network")
     parser.add_argument("--wt_layer", nargs="*", type=int, default=list(ISW), help="norm codes")
     parser.add_argument("--batch", type=int, default=4, help="images per step")
-    parser.add_argument("--crop_size", type=int, help="px; 768 on a GPU and 64 otherwise")
-    parser.add_argument("--rows", nargs="*", choices=list(ROWS), help="rows to measure; all that can run")
+    parser.add_argument("--crop_size", type=int, help="px; default: 768 on a GPU, 64 otherwise")
+    parser.add_argument(
+        "--rows", nargs="*", choices=list(ROWS), help="rows to measure; default: all that can run"
+    )
     parser.add_argument("--seconds", type=float, default=3, help="time to measure each row")
     parser.add_argument("--json", type=Path, help="file to which the rows are also written")
 

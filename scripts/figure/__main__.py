@@ -6,28 +6,21 @@ python -m scripts.figure domains baseline=RUN1 isw=RUN2 --out domains.png
 python -m scripts.figure latex baseline=RUN1 baseline=RUN2 isw=RUN3 isw=RUN4 --out table.tex
 """
 
-import argparse
 from collections.abc import Sequence
 
 from scripts.figure import classes, domains, latex, strip
 from utils.exit import exit_cleanly
+from utils.parser import Parser
 
 FIGURES = {"strip": strip, "classes": classes, "domains": domains, "latex": latex}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.figure",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest="figure", required=True)
     for name, figure in FIGURES.items():
         text = figure.__doc__ or ""
-        figure.add_flags(
-            commands.add_parser(name, help=text.splitlines()[0], description=text, allow_abbrev=False)
-        )
+        figure.add_flags(commands.add_parser(name, help=text.splitlines()[0], description=text))
     args = parser.parse_args(argv)
     FIGURES[args.figure].run(args)
 

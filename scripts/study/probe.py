@@ -26,6 +26,7 @@ from network.segmenter import Segmenter
 from transforms import presets
 from utils import checkpoint
 from utils.exit import exit_cleanly
+from utils.parser import Parser
 from utils.visualize import colorize
 
 STAGES = ("layer0", "layer1", "layer2", "layer3", "layer4")
@@ -148,10 +149,10 @@ def picture(net: Segmenter, name: str, number: int, data_root: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--snapshot", required=True, help="checkpoint")
     parser.add_argument("--dataset", required=True, help="whose validation images are the twins")
-    parser.add_argument("--data_root", required=True)
+    parser.add_argument("--data_root", required=True, help="folder of the datasets by name")
     parser.add_argument("--keep", action="store_true", help="also keep each covariance and the masks")
     parser.add_argument(
         "--pictures", nargs="*", default=[], metavar="DATASET:NUMBER", help="images to predict"

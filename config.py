@@ -1179,6 +1179,7 @@ def place_results(args: argparse.Namespace, snapshot: Path) -> argparse.Namespac
     if not {"exp_name", "exp"} & args.given or not args.exp_name:
         names = {variants.parse(name).dataset for name in args.val_dataset}
         one_name = f"eval_{min(names)}" if len(names) == 1 else "eval"
+        one_name += "" if args.split == "val" else f"_{args.split}"
         one_name += "_corrupted" if args.corruption else "_scales" if args.scale_sweep else ""
         kind = re.match(r"(?:best|ema)_.+?(?=_epoch_)", snapshot.name)  # last_... has the plain name
         args.exp_name = f"{one_name}_{kind[0]}" if kind else one_name

@@ -53,14 +53,18 @@ def main(args: argparse.Namespace) -> int:
     limit = args.max_memory_gb if device.type == "cpu" else None
     if limit:
         args.num_workers = 0  # loader processes would hold images of their own
-    with memory.at_most(limit):
-        return evaluate_datasets(args, device)
-
-
-def evaluate_datasets(args: argparse.Namespace, device: torch.device) -> int:
-    """Evaluate one dataset after the other; return how many images were left out."""
     place = Path(args.ckpt_path, args.exp_name)
     folder = ResultFolder(place, args.split, args.val_dataset, args.split_index, args.split_count)
+    try:
+        with memory.at_most(limit):
+            return evaluate_datasets(args, folder, device)
+    except BaseException:
+        folder.remove_if_empty()
+        raise
+
+
+def evaluate_datasets(args: argparse.Namespace, folder: ResultFolder, device: torch.device) -> int:
+    """Evaluate one dataset after the other; return how many images were left out."""
     snapshot_sha256 = sha256(args.snapshot, "checkpoint")
     folder.check_writable()
     use_recorded_roots(args)
@@ -114,7 +118,7 @@ def evaluate_datasets(args: argparse.Namespace, device: torch.device) -> int:
 def unscored(snapshot: str, snapshot_sha256: str, net: network.Segmenter, evaluation: Evaluation) -> Results:
     """Return the results before any dataset is scored."""
     return Results(
-        run=printable(Path(snapshot).stem),
+        run=printable(checkpoint.title(Path(snapshot))),
         classes=net.classes,
         datasets={},
         network={key: net.settings.get(key) for key in ("arch", "wt_layer")},

@@ -119,6 +119,7 @@ def train(
         if statistics or scores:
             keeper.save(scores, epoch.complete)
         trainer.epoch, trainer.pending = trainer.epoch + 1, False
+    keeper.finish()
     log.bar.close()
     if loaders.val:
         chosen = ", ".join(args.select_on) or "no dataset"

@@ -5,6 +5,7 @@ import json
 import logging
 import multiprocessing
 import signal
+import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -349,6 +350,8 @@ def _loader(
     drop_last: bool = False,
     collate: Callable[[list], Any] = collate,
 ) -> DataLoader:
+    # PyTorch advises fewer workers than CPUs; distributed.init has shared the CPUs among all processes
+    warnings.filterwarnings("ignore", "This DataLoader will create")
     return DataLoader(
         dataset,
         batch_size,

@@ -28,7 +28,7 @@ OTHER_IMAGES = (
     ".svg",
 )
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found")
-PICTURES = {"pred", "rgb", "compose", "diff"}  # folders that eval.py writes
+PICTURES = {"pred", "rgb", "compose", "diff", "truth"}  # folders that eval.py writes
 OWN = ".cache"  # class centroids
 UNREADABLE = "images of a kind that is not read; convert them to PNG"
 

@@ -2,11 +2,12 @@
 
 python -m scripts.compare baseline=RUN1 isw=RUN2 --out logs/comparison
 
-RUN1 and RUN2 are folders that eval.py wrote, or folders of training runs with evaluations in them. With
-eval.py's --dump_images, the page shows both predictions of the images that changed most.
+RUN1 and RUN2 are the folders of training runs with evaluations in them, or of single evaluations. With
+eval.py's --dump_images, the page shows the truth and both predictions of the images that changed most.
 """
 
 import math
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +15,11 @@ from urllib.parse import quote
 
 from PIL import Image
 
+from scripts.evaluations import RUN_HELP, seen_columns
 from utils.errors import UserError
 from utils.evaluation.folder import ResultFolder, picture_file
 from utils.evaluation.html_report import document
-from utils.evaluation.saved import Saved, read_named
+from utils.evaluation.saved import Saved, differences, protocols, read_named
 from utils.evaluation.scores import METRICS
 from utils.evaluation.tables import percent
 from utils.exit import exit_cleanly
@@ -57,10 +59,15 @@ def page(names: tuple[str, str], runs: tuple[Saved, Saved], count: int, folder: 
     """Return the page to write into `folder`, and write its pictures there."""
     datasets = [name for name in runs[0].means if name in runs[1].means]
     if not datasets:
-        raise UserError(f"{' and '.join(names)} have no dataset with labels in common")
+        found = [
+            f"{name} has {', '.join(run.means) or 'none'}" for name, run in zip(names, runs, strict=True)
+        ]
+        raise UserError(f"the runs have no dataset with labels in common: {'; '.join(found)}")
     title = f"{names[0]} and {names[1]}"
     body = f"<h1>{escape(title)}</h1>{_protocols(names, runs, datasets)}"
-    body += f"<section>{_table(names, runs, datasets)}</section>"
+    seen = seen_columns(runs)
+    starred = "<p>* a run was trained on it or adapted to it</p>" if seen & {*datasets} else ""
+    body += f"<section>{_table(names, runs, datasets, seen)}{starred}</section>"
     for dataset in datasets:
         improved, worsened = most_changed(changes(*runs, dataset), count)
         body += f"<section><h2 id='{quote(dataset)}'>{escape(dataset)}</h2>"
@@ -78,17 +85,19 @@ def _protocols(names: tuple[str, str], runs: tuple[Saved, Saved], datasets: list
         both = runs[0].measures[name].keys() & runs[1].measures[name].keys()
         for run, shown in zip(runs, settings, strict=True):
             shown |= {flag: run.measures[name][flag] for flag in both}
-    first, second = settings
-    differ = sorted(key for key in {*first, *second} if first.get(key) != second.get(key))
-    texts = [f"{key} {first.get(key)} and {second.get(key)}" for key in differ]
-    how = f"{first.get('mode')}, split {first.get('split')}, {len(runs[0].classes)} classes"
+    compared = [replace(run, protocol=shown) for run, shown in zip(runs, settings, strict=True)]
+    texts = differences(compared)
+    how = "".join(f"<p>{escape(line)}</p>" for line in protocols(runs))
+    how += f"<p>Differences are {escape(names[1])} minus {escape(names[0])}.</p>"
     warning = f"<p><b>Not comparable</b>: the runs differ in {escape('; '.join(texts))}</p>" if texts else ""
-    return f"<p>{escape(how)}; differences are {escape(names[1])} minus {escape(names[0])}</p>{warning}"
+    return how + warning
 
 
-def _table(names: tuple[str, str], runs: tuple[Saved, Saved], datasets: list[str]) -> str:
+def _table(names: tuple[str, str], runs: tuple[Saved, Saved], datasets: list[str], seen: set[str]) -> str:
     """Return the table: metrics of both runs and their differences, then the differences of IoU by class."""
-    heads = "".join(f"<th><a href='#{quote(name)}'>{escape(name)}</a></th>" for name in datasets)
+    heads = "".join(
+        f"<th><a href='#{quote(name)}'>{escape(name)}{'*' * (name in seen)}</a></th>" for name in datasets
+    )
     rows = []
     for metric, title in METRICS.items():
         values = [[run.value(dataset, metric) for dataset in datasets] for run in runs]
@@ -121,11 +130,15 @@ def _gain(value: float, lower_is_better: bool = False) -> str:
 def _figure(
     names: tuple[str, str], runs: tuple[Saved, Saved], dataset: str, change: Change, folder: Path
 ) -> str:
-    """Return an image's scores, and both predictions beside each other where the runs have them."""
-    panels = ""
-    for i, (name, run) in enumerate(zip(names, runs, strict=True)):
-        if source := _composed(run, dataset, change.image):
-            target = below(folder, f"pictures/{i}/{dataset}/{change.image}", ".jpg")
+    """Return an image's scores, and truth and both predictions side by side where the runs have them."""
+    panels, image = "", change.image
+    truths = [path for run in runs if (path := _picture("truth", run, dataset, image))]
+    shown: list[tuple[str, str, Path | None]] = [("truth", "truth", path) for path in truths[:1]]
+    both = zip(names, runs, strict=True)
+    shown += [(str(i), name, _picture("compose", run, dataset, image)) for i, (name, run) in enumerate(both)]
+    for part, name, source in shown:
+        if source:
+            target = below(folder, f"pictures/{part}/{dataset}/{image}", ".jpg")
             target.parent.mkdir(parents=True, exist_ok=True)
             with Image.open(source) as picture:
                 picture.thumbnail((WIDTH, WIDTH))
@@ -133,22 +146,22 @@ def _figure(
             path = quote(target.relative_to(folder).as_posix())
             panels += f"<div>{escape(name)}<img src='{path}' alt='{escape(name)}'></div>"
     scores = f"{percent(change.before)} to {percent(change.after)} ({100 * change.gain:+.2f})"
-    shown = f"<div class=panels>{panels}</div>" if panels else ""
-    return f"<figure><figcaption>{escape(change.image)}: mIoU {scores}</figcaption>{shown}</figure>"
+    row = f"<div class=panels>{panels}</div>" if panels else ""
+    return f"<figure><figcaption>{escape(image)}: mIoU {scores}</figcaption>{row}</figure>"
 
 
-def _composed(run: Saved, dataset: str, image: str) -> Path | None:
-    """Return the picture of an image blended with its prediction; None without --dump_images."""
-    split = run.protocol["split"]
-    place = run.folders[dataset]
-    folders = [ResultFolder(place, split, names).pictures(dataset) for names in ([dataset], [])]
-    files = [picture_file(folder, "compose", image) for folder in folders]
+def _picture(kind: str, run: Saved, dataset: str, image: str) -> Path | None:
+    """Return the large picture of an image, one of folder.PICTURES; None without --dump_images."""
+    place = run.places[dataset]
+    names = [place.dataset], []
+    folders = [ResultFolder(place.folder, place.split, each).pictures(place.dataset) for each in names]
+    files = [picture_file(folder, kind, image) for folder in folders]
     return next((file for file in files if file.is_file()), None)
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = Parser(description=__doc__)
-    parser.add_argument("runs", nargs=2, metavar="NAME=RESULTS", help="folder that eval.py wrote")
+    parser.add_argument("runs", nargs=2, metavar="NAME=RUN", help=RUN_HELP.partition(";")[0])
     parser.add_argument("--count", type=int, default=10, help="images of each kind")
     parser.add_argument("--out", type=Path, required=True, help="folder of the page, index.html")
     args = parser.parse_args(argv)

@@ -1,11 +1,11 @@
 """Merge the results of evaluations into one table: a row per run name, a column per dataset.
 
-python -m scripts.summarize baseline=logs/a/eval isw=logs/b/eval isw=logs/c/eval --published robustnet_gtav
+python -m scripts.summarize baseline=logs/a isw=logs/b isw=logs/c --published robustnet_gtav
 
-A RUN is a folder that eval.py wrote, its results.json, or the folder of a training run with evaluations in
-it. Runs of one name, such as the seeds of an experiment, become their mean and standard deviation (n - 1).
-Training domains come from the results. Without runs, published numbers are printed. Baselines of the same
-setting differ by up to 6 points between papers, so the table names its sources.
+A RUN is the folder of a training run with evaluations in it, the folder of one evaluation, or its
+results.json. Runs of one name, such as the seeds of an experiment, become their mean and standard
+deviation (n - 1). Training domains come from the results. Without runs, published numbers are printed.
+Baselines of the same setting differ by up to 6 points between papers, so the table names its sources.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets import DATASETS
+from scripts.evaluations import RUN_HELP, add_domain_flags, seen_columns
 from utils.errors import UserError
 from utils.evaluation import tables
 from utils.evaluation.saved import Saved, differences, protocols, read
@@ -52,7 +52,7 @@ def unlike_published(run: Saved, published: Mapping[str, Any]) -> list[str]:
 def main() -> None:
     """Read the runs that the command line names and print their table."""
     args = _parse()
-    seen, notes = set(args.seen), []
+    notes = []
     named: defaultdict[str, list[Saved]] = defaultdict(list)
     if not (args.runs or args.published):
         raise UserError("name a run, or published numbers with --published")
@@ -64,7 +64,6 @@ def main() -> None:
         run = read(path)
         label = name or (path.parent if path.is_file() else path).as_posix()
         named[f"{label} ({network_name(run.network)})" if run.network else label].append(run)
-        seen |= set(run.training_domains)
     rows: defaultdict[str, list[Mapping[str, float]]] = defaultdict(list)
     for label, runs in named.items():
         reasons = {
@@ -81,13 +80,11 @@ def main() -> None:
         for name, row in published["mean_iu_percent"].items():
             label = f"published {name}" if only else f"{title} {name}"
             rows[label].append({dataset: mean / 100 for dataset, mean in row.items()})
-        seen |= set(published["trained_on"])
         notes.append(f"{'published' if only else title}: {published['source']}")
-    scored = {dataset for runs in rows.values() for row in runs for dataset in row}
-    if unknown := seen - scored - set(DATASETS):
-        names = ", ".join(sorted(scored))
-        raise UserError(f"--seen {', '.join(sorted(unknown))} is not a dataset; the runs have {names}")
     every = [run for runs in named.values() for run in runs]
+    scored = {dataset for runs in rows.values() for row in runs for dataset in row}
+    seen = seen_columns(every, args.seen, args.unseen, scored)
+    seen |= {domain for title in args.published for domain in PUBLISHED[title]["trained_on"]}
     table = tables.markdown_table if args.markdown else tables.text_table
     shown = tables.seed_rows(rows, seen, numbered=True, title=METRICS[args.metric])
     print("\n".join([table(shown), *protocols(every), *notes]))
@@ -97,12 +94,8 @@ def main() -> None:
 
 def _parse() -> argparse.Namespace:
     parser = Parser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "runs", nargs="*", metavar="[NAME=]RUN", help="folder of results or of a training run"
-    )
-    parser.add_argument(
-        "--seen", nargs="*", default=[], help="more training domains, marked with * and not in the mean"
-    )
+    parser.add_argument("runs", nargs="*", metavar="[NAME=]RUN", help=RUN_HELP)
+    add_domain_flags(parser)
     parser.add_argument(
         "--published",
         action="append",

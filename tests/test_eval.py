@@ -134,7 +134,7 @@ def test_scores_pictures_and_record(town, capsys):
         path.relative_to(town / "eval_cityscapes" / "val").parts
         for path in (town / "eval_cityscapes" / "val").glob("*/*")
     )
-    assert [folder for folder, _ in files] == sorted(2 * ["compose", "diff", "pred", "rgb"])
+    assert [folder for folder, _ in files] == sorted(2 * ["compose", "diff", "pred", "rgb", "truth"])
     assert all(name.startswith("a_00000") and name.endswith(".png") for _, name in files)
 
     def read(kind):
@@ -145,6 +145,11 @@ def test_scores_pictures_and_record(town, capsys):
     assert np.array_equal(read("pred"), np.broadcast_to(TRAIN_ID_TO_ID[classes], (20, 40)))
     assert np.array_equal(read("rgb")[0], np.array(CITYSCAPES.colors)[classes])
     assert np.array_equal(read("compose"), read("rgb"))  # the photo has these colours too
+    sky = np.zeros((20, 40), bool)
+    sky[:16, :4] = True
+    truth = np.where(sky[..., None], CITYSCAPES.colors[10], np.array(CITYSCAPES.colors)[classes])
+    truth[16:] = 0  # not labelled
+    assert np.array_equal(read("truth"), truth)
     wrong = np.zeros((20, 40), np.uint8)
     wrong[:16, :4] = 255
     assert np.array_equal(read("diff"), wrong)
@@ -162,10 +167,10 @@ def test_other_modes(town, mode):
 def test_without_labels_there_are_pictures_but_no_scores(town, capsys):
     evaluate(town, "--split", "test", "--single_scale", "--dump_images")
     assert "cityscapes: no labels, so no scores" in capsys.readouterr().out
-    assert json.loads((town / "eval_cityscapes" / "results.json").read_text())["metrics"] == {
+    assert json.loads((town / "eval_cityscapes_test" / "results.json").read_text())["metrics"] == {
         "cityscapes": None
     }
-    assert sorted(path.name for path in (town / "eval_cityscapes" / "test").iterdir()) == [
+    assert sorted(path.name for path in (town / "eval_cityscapes_test" / "test").iterdir()) == [
         "compose",
         "pred",
         "rgb",
@@ -229,6 +234,7 @@ def test_flags_that_contradict_the_checkpoint(town, flags, words):
     with pytest.raises(UserError) as error:
         evaluate(town, *flags)
     assert all(word in str(error.value) for word in words)
+    assert not list(town.glob("eval*"))  # no empty folder stays
 
 
 def test_flags_that_agree_with_the_checkpoint(town):
@@ -383,7 +389,7 @@ def test_slices_of_different_settings_are_not_merged(town):
 def test_images_without_labels_become_a_submission(town):
     """For the test split, and for any folder, the label ids are written without --dump_images."""
     evaluate(town, "--split", "test", "--single_scale")
-    (picture,) = (town / "eval_cityscapes" / "test").glob("*/*")
+    (picture,) = (town / "eval_cityscapes_test" / "test").glob("*/*")
     assert picture.parts[-2:] == ("pred", "a_000002_000000.png")
     assert np.asarray(Image.open(picture))[0].tolist() == [7] * 10 + [8] * 10 + [11] * 10 + [12] * 10
 
@@ -688,7 +694,7 @@ def test_deleted_pictures_are_made_again(town):
     evaluate(town, *flags)
     before = files_of(town / "out")
     pictures = [name for name in before if name.endswith((".png", ".jpg"))]
-    assert len(pictures) == 2 * 4 + 2
+    assert len(pictures) == 2 * 5 + 2
     for name in pictures[::4]:
         (town / "out" / name).unlink()
         evaluate(town, *flags, "--resume")

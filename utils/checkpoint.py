@@ -65,6 +65,16 @@ def _with_weights(state: Any, path: str | Path) -> dict:
     return state
 
 
+def title(path: Path) -> str:
+    """Name a checkpoint in tables by run, kind and epoch, "isw/11_29_13 last epoch 9"; others by the file."""
+    found = re.fullmatch(r"(last|previous|best_.+|ema)(_.+)?_epoch_(\d+)_mean-iu_.+", path.stem)
+    if not found:
+        return path.stem
+    folder = path.absolute().parent
+    run = f"{folder.parent.name}/{folder.name} " if (folder / "run.json").is_file() else ""
+    return f"{run}{found[1]} epoch {found[3]}"
+
+
 def find(path: str | Path) -> Path:
     """Return `path`, or the newest sound checkpoint if it is a folder, which is logged; see `newest`."""
     if not Path(path).is_dir():

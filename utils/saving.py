@@ -88,6 +88,13 @@ class Keeper:
         for path in older:
             path.unlink()
 
+    def finish(self) -> None:
+        """Wait until the last checkpoint of a finished run is on disk, then remove `previous_...`."""
+        self.writer.wait()
+        if distributed.is_main():
+            for path in self.folder.glob("previous_*.pth"):
+                path.unlink()
+
     def __enter__(self) -> "Keeper":
         return self
 

@@ -6,69 +6,78 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts.figure.canvas import COLORS, INK, QUIET, Box, Canvas, Line, Words, check_suffix, text_width
+from scripts.evaluations import RUN_HELP, add_domain_flags, explained, seen_columns, with_seeds
+from scripts.figure.axis import BELOW, LINE, axis, caption, error_bar, legend, wrapped
+from scripts.figure.canvas import COLORS, QUIET, Box, Canvas, Words, check_suffix, text_width
 from utils.errors import UserError
 from utils.evaluation.saved import Saved, read_named
 
-BAR, SPACE, WIDTH, TOP = 14, 8, 420, 46  # px: a bar, between classes, of 100%, above the first class
+BAR, SPACE, WIDTH = 14, 8, 420  # px: a bar, between classes, of 100%
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "runs", nargs="+", metavar="NAME=RESULTS", help="folders of eval.py; equal names are seeds"
-    )
-    parser.add_argument("--dataset", required=True, help="the dataset whose scores are drawn")
+    parser.add_argument("runs", nargs="+", metavar="NAME=RUN", help=RUN_HELP)
+    parser.add_argument("--dataset", required=True, help="whose scores are drawn, as camvid or camvid_test")
+    add_domain_flags(parser)
     parser.add_argument("--out", type=Path, required=True, help="picture to write, .svg or .png")
 
 
 def run(args: argparse.Namespace) -> None:
     check_suffix(args.out)
-    draw(read_named(args.runs), args.dataset).write(args.out)
+    runs = read_named(args.runs)
+    draw(runs, args.dataset, args.seen, args.unseen).write(args.out)
     print(f"written to {args.out}")
 
 
-def draw(runs: dict[str, list[Saved]], dataset: str) -> Canvas:
+def draw(
+    runs: dict[str, list[Saved]], dataset: str, seen: Sequence[str] = (), unseen: Sequence[str] = ()
+) -> Canvas:
     """Return the drawing; UserError if a run has no scores of `dataset`."""
+    every = [saved for seeds in runs.values() for saved in seeds]
     for name, seeds in runs.items():
         if missing := [saved for saved in seeds if dataset not in saved.ious]:
             raise UserError(f"{name} has no scores of {dataset}, only of {', '.join(missing[0].ious)}")
-    classes = next(iter(runs.values()))[0].classes
+    classes = every[0].classes
     scores = {
-        name: [spread([saved.ious[dataset][i] for saved in seeds]) for i in range(len(classes))]
-        for name, seeds in runs.items()
+        title: [spread([saved.ious[dataset][i] for saved in seeds]) for i in range(len(classes))]
+        for title, seeds in with_seeds(runs).items()
     }
-    return bars(classes, scores)
+    mark = "*" * (dataset in seen_columns(every, seen, unseen))
+    sentences = explained(runs, [dataset], bool(mark))
+    return bars(classes, scores, f"IoU (%) on {dataset}{mark}", sentences)
 
 
-def bars(names: Sequence[str], scores: Mapping[str, Sequence[tuple[float, float]]]) -> Canvas:
+def bars(
+    names: Sequence[str],
+    scores: Mapping[str, Sequence[tuple[float, float]]],
+    title: str = "IoU (%)",
+    sentences: Sequence[str] = (),
+) -> Canvas:
     """Return a bar per method for each of `names`, from mean and standard deviation in [0, 1] by method.
 
-    A name of which no method has a score is left out.
+    A name of which no method has a score is left out. `title` is that of the axis; `sentences` are below it.
     """
     shown = [i for i in range(len(names)) if any(not math.isnan(row[i][0]) for row in scores.values())]
-    left = max(text_width(names[i]) for i in shown) + 14
-    step = BAR * len(scores) + SPACE
-    canvas = Canvas(left + WIDTH + 60, TOP + step * len(shown) + 8)
-    legend(canvas, [*scores], left, 12)
-    for percent in range(0, 101, 20):
-        x = left + WIDTH * percent / 100
-        canvas.add(
-            Line(x, TOP - 6, x, canvas.height - 8, "#eaeef2"),
-            Words(x, TOP - 14, str(percent), "middle", QUIET),
-        )
+    left = max(text_width(names[i]) for i in shown) + 18
+    step, width = BAR * len(scores) + SPACE, left + WIDTH + 60
+    canvas = Canvas(width, 0)
+    top = legend(canvas, [*scores], width)
+    bottom = top + step * len(shown)
+    axis(canvas, left, top, bottom, WIDTH, 100, title)
     for place, i in enumerate(shown):
-        top = TOP + step * place
-        canvas.add(Words(left - 8, top + BAR * len(scores) / 2, names[i], "right"))
+        start = top + SPACE / 2 + step * place
+        canvas.add(Words(left - 8, start + BAR * len(scores) / 2, names[i], "right"))
         for j, row in enumerate(scores.values()):
             mean, deviation = row[i]
-            y = top + BAR * j
+            y = start + BAR * j
             if not math.isnan(mean):
-                end = left + WIDTH * mean
+                end, reach, middle = left + WIDTH * mean, WIDTH * deviation, y + BAR / 2
                 canvas.add(Box(left, y, WIDTH * mean, BAR - 1, COLORS[j % len(COLORS)]))
-                if deviation:
-                    middle, reach = y + BAR / 2, WIDTH * deviation
-                    canvas.add(Line(end - reach, middle, end + reach, middle, INK))
-                canvas.add(Words(end + WIDTH * deviation + 4, y + BAR / 2, f"{100 * mean:.1f}", color=QUIET))
+                error_bar(canvas, end, middle, reach, left)
+                canvas.add(Words(end + reach + 5, middle, f"{100 * mean:.1f}", color=QUIET))
+    lines = wrapped(sentences, width - 20)
+    caption(canvas, lines, bottom + BELOW)
+    canvas.height = round(bottom + BELOW + LINE * len(lines) + 6)
     return canvas
 
 
@@ -77,10 +86,3 @@ def spread(scores: list[float]) -> tuple[float, float]:
     if any(map(math.isnan, scores)):
         return math.nan, 0.0
     return statistics.mean(scores), statistics.stdev(scores) if len(scores) > 1 else 0.0
-
-
-def legend(canvas: Canvas, names: list[str], x: float, y: float) -> None:
-    """Draw the methods' names beside their colours in one line."""
-    for i, name in enumerate(names):
-        canvas.add(Box(x, y - 5, 10, 10, COLORS[i % len(COLORS)]), Words(x + 15, y, name))
-        x += 33 + text_width(name)

@@ -2,57 +2,62 @@
 
 import argparse
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.figure.canvas import COLORS, QUIET, Canvas, Dot, Line, Words, check_suffix, text_width
-from scripts.figure.classes import legend, spread
+from scripts.evaluations import RUN_HELP, add_domain_flags, explained, seen_columns, with_seeds
+from scripts.figure.axis import BELOW, GRID, LINE, axis, caption, error_bar, legend, wrapped
+from scripts.figure.canvas import COLORS, Canvas, Dot, Line, Words, check_suffix, text_width
+from scripts.figure.classes import spread
 from utils.evaluation.saved import Saved, read_named
+from utils.evaluation.tables import seed_columns
 
-ROW, WIDTH, TOP = 30, 460, 46  # px: of a domain, of the axis, above the first domain
+LANE, SPACE, WIDTH = 13, 12, 460  # px: of a method in a domain, between domains, of the axis
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "runs", nargs="+", metavar="NAME=RESULTS", help="folders of eval.py; equal names are seeds"
-    )
+    parser.add_argument("runs", nargs="+", metavar="NAME=RUN", help=RUN_HELP)
+    add_domain_flags(parser)
     parser.add_argument("--out", type=Path, required=True, help="picture to write, .svg or .png")
 
 
 def run(args: argparse.Namespace) -> None:
     check_suffix(args.out)
-    draw(read_named(args.runs)).write(args.out)
+    draw(read_named(args.runs), args.seen, args.unseen).write(args.out)
     print(f"written to {args.out}")
 
 
-def draw(runs: dict[str, list[Saved]]) -> Canvas:
-    """Return the drawing; a method without scores of a domain has no dot there."""
-    domains = [
-        *dict.fromkeys(domain for seeds in runs.values() for saved in seeds for domain in saved.main_means)
-    ]
-    left = max(map(text_width, domains)) + 14
-    canvas = Canvas(left + WIDTH + 30, TOP + ROW * len(domains) + 8)
-    legend(canvas, [*runs], left, 12)
-    points = {
-        name: [spread([saved.main_means.get(domain, math.nan) for saved in seeds]) for domain in domains]
-        for name, seeds in runs.items()
-    }
-    top = max(
-        (mean + deviation for row in points.values() for mean, deviation in row if mean == mean), default=1
-    )
-    most = min(100, 10 * math.ceil(10 * top))  # percent at the right end of the axis
-    for percent in range(0, most + 1, 10 if most > 30 else 5):
-        x = left + WIDTH * percent / most
-        canvas.add(
-            Line(x, TOP - 6, x, canvas.height - 8, "#eaeef2"),
-            Words(x, TOP - 14, str(percent), "middle", QUIET),
-        )
-    for i, domain in enumerate(domains):
-        y = TOP + ROW * (i + 0.5)
-        canvas.add(Words(left - 8, y, domain, "right"), Line(left, y, left + WIDTH, y, "#eaeef2"))
+def draw(runs: dict[str, list[Saved]], seen: Sequence[str] = (), unseen: Sequence[str] = ()) -> Canvas:
+    """Return the drawing: a row for each domain and their mean, in which each method has a lane.
+
+    A method without scores of a domain has no dot there.
+    """
+    marked = seen_columns([saved for seeds in runs.values() for saved in seeds], seen, unseen)
+    means = {title: [saved.main_means for saved in seeds] for title, seeds in with_seeds(runs).items()}
+    titles, columns = seed_columns(means, marked)
+    points = {name: [spread(scores) for scores in row] for name, row in columns.items()}
+    shown = [i for i in range(len(titles)) if any(not math.isnan(row[i][0]) for row in points.values())]
+    known = [mean + deviation for row in points.values() for mean, deviation in row if not math.isnan(mean)]
+    most = min(100, 10 * math.ceil(10 * max(known, default=1)))  # percent at the right end of the axis
+    left = max(text_width(titles[i]) for i in shown) + 18
+    width, step = left + WIDTH + 30, LANE * len(points) + SPACE
+    canvas = Canvas(width, 0)
+    top = legend(canvas, [*points], width)
+    bottom = top + step * len(shown)
+    axis(canvas, left, top, bottom, WIDTH, most, "mIoU (%)")
+    for place, i in enumerate(shown):
+        start = top + step * place
+        canvas.add(Line(left, start, left + WIDTH, start, GRID))
+        canvas.add(Words(left - 8, start + step / 2, titles[i], "right"))
         for j, row in enumerate(points.values()):
             mean, deviation = (100 * WIDTH / most * value for value in row[i])
+            y = start + SPACE / 2 + LANE * (j + 0.5)
             if not math.isnan(mean):
                 color = COLORS[j % len(COLORS)]
-                canvas.add(Line(left + mean - deviation, y, left + mean + deviation, y, color, 2))
-                canvas.add(Dot(left + mean, y, 5, color))
+                error_bar(canvas, left + mean, y, deviation, left, color)
+                canvas.add(Dot(left + mean, y, 4.5, color))
+    datasets = [*dict.fromkeys(name for rows in means.values() for row in rows for name in row)]
+    lines = wrapped(explained(runs, datasets, bool(marked & {*datasets})), width - 20)
+    caption(canvas, lines, bottom + BELOW)
+    canvas.height = round(bottom + BELOW + LINE * len(lines) + 6)
     return canvas

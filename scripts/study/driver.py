@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from scripts.study.plan import TASKS, Job
-from utils.evaluation.saved import read
+from utils.evaluation.saved import column_of, read
 from utils.files import write_text
 
 ROOT = Path(__file__).parents[2]
@@ -200,7 +200,7 @@ def scored(job: Job, place: Place, snapshot: Path, commands: Commands) -> dict[s
             *("--snapshot", snapshot, "--ckpt_path", place.run(job), "--exp_name", name),
         )
         found = read(place.run(job) / name).means
-        means |= {shown: found[dataset] for dataset, shown in part.names.items()}
+        means |= {shown: found[column_of(dataset, part.split)] for dataset, shown in part.names.items()}
     versions = json.loads((place.run(job) / "eval/results.json").read_text())["versions"]
     return {"means": means, "versions": {key: versions[key] for key in ("torch", "gpu")}}
 

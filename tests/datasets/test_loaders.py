@@ -123,6 +123,11 @@ def test_samples_do_not_depend_on_the_workers(make_args, dataset):
     assert not torch.equal(epoch(0, 3)[0]["image"], epoch(0, 4)[0]["image"])
 
 
+def test_pytorch_does_not_advise_fewer_workers(make_args, recwarn):
+    setup_loaders(make_args(num_workers=500))
+    assert not [warning for warning in recwarn if "worker" in str(warning.message)]
+
+
 @pytest.mark.parametrize("method", ["forkserver", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_workers_may_be_started_without_a_fork(make_args, method):
     """As Python 3.14 does by itself; what workers get is pickled."""

@@ -11,11 +11,11 @@ from utils.errors import UserError
 from utils.evaluation.saved import read
 
 
-def write_run(folder, iou, images, mode="whole"):
+def write_run(folder, iou, images, mode="whole", **more):
     metrics = {"gtav": {"mean_iu": sum(iou) / 2, "iou": [*iou, None]}, "folder": None}
     protocol = {"mode": mode, "split": "val", "slice": [0, 1]}
     folder.mkdir()
-    content = {"metrics": metrics, "classes": ["road", "<sky>", "car"], "protocol": protocol}
+    content = {"metrics": metrics, "classes": ["road", "<sky>", "car"], "protocol": protocol} | more
     (folder / "results.json").write_text(json.dumps(content))
     with (folder / "images.csv").open("w", newline="") as file:
         rows = csv.writer(file)
@@ -45,6 +45,8 @@ def test_the_page(runs, tmp_path, capsys):
         (run / "folder_val").mkdir()
         (run / "gtav_val/compose").mkdir(parents=True)
         Image.new("RGB", (1120, 700)).save(run / "gtav_val/compose/a_compose.png")
+    (runs[1] / "gtav_val/truth").mkdir()
+    Image.new("RGB", (1120, 700)).save(runs[1] / "gtav_val/truth/a_truth.png")
     out = tmp_path / "out"
     main([f"base={runs[0]}", f"isw={runs[1]}", "--out", str(out)])
     assert f"{out}/index.html" in capsys.readouterr().out
@@ -54,15 +56,31 @@ def test_the_page(runs, tmp_path, capsys):
     assert "car" not in text.split("</style>")[1] and "Not comparable" not in text
     with Image.open(out / "pictures/0/gtav/a.jpg") as picture:
         assert picture.size == (560, 350)
-    assert text.count("<img") == 2
+    shown = [text.index(f"src='pictures/{part}/gtav/a.jpg'") for part in ("truth", "0", "1")]
+    assert shown == sorted(shown) and text.count("<img") == 3
 
 
 def test_other_protocols_and_wrong_runs_are_said(runs, tmp_path):
     other = write_run(tmp_path / "3", [0.3, 0.5], {}, mode="sliding")
     main([f"a={runs[0]}", f"b={other}", "--out", str(tmp_path / "out")])
-    assert "mode whole and sliding" in (tmp_path / "out/index.html").read_text()
+    assert "mode sliding or whole" in (tmp_path / "out/index.html").read_text()
     with pytest.raises(UserError, match="different names"):
         main([f"a={runs[0]}", f"a={other}", "--out", str(tmp_path / "out")])
+
+
+def test_what_was_trained_on_and_what_is_counted_is_said(tmp_path):
+    """One of the three classes is in the mean; gtav is marked, as one run was trained on it."""
+    more = {"averaged": {"gtav": [1]}}
+    first = write_run(tmp_path / "1", [0.4, 0.2], {}, training_domains=["gtav"], **more)
+    second = write_run(tmp_path / "2", [0.3, 0.5], {}, **more)
+    main([f"a={first}", f"b={second}", "--out", str(tmp_path / "out")])
+    text = (tmp_path / "out/index.html").read_text()
+    assert ">gtav*</a>" in text and "mean over 1 classes (gtav)" in text and "3 classes" not in text
+    record = json.loads((second / "results.json").read_text())
+    record["protocol"]["split"] = "test"
+    (second / "results.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="in common: a has gtav; b has gtav_test"):
+        main([f"a={first}", f"b={second}", "--out", str(tmp_path / "out")])
 
 
 def test_other_metrics_are_compared_where_both_runs_have_them(runs, tmp_path):

@@ -89,14 +89,16 @@ def test_other_protocols_are_said(write, monkeypatch, capsys):
     assert printed(monkeypatch, capsys, *runs)[-1].endswith("mode sliding or whole")
 
 
-def results(path, mode="whole", count=19, arch="DeepR101V3PlusD_OS8", domains=("gtav",), **means):
+def results(
+    path, mode="whole", count=19, arch="DeepR101V3PlusD_OS8", domains=("gtav",), split="val", **means
+):
     """Write a results.json whose means are over `count` classes."""
     averaged = list(range(count))
     record = {
         "metrics": {name: {"mean_iu": mean} for name, mean in means.items()},
         "averaged": dict.fromkeys(means, averaged),
         "classes": [f"class {k}" for k in range(19)],
-        "protocol": {"mode": mode, "split": "val"},
+        "protocol": {"mode": mode, "split": split},
         "network": {"arch": arch, "wt_layer": [0, 0, 2]},
         "training_domains": list(domains),
         "snapshot_sha256": "0",
@@ -131,7 +133,7 @@ def test_means_over_other_classes_are_said(tmp_path, monkeypatch, capsys):
     assert (
         lines[-1] == "not comparable: the runs differ in the classes in the mean of camvid (11 or 19 classes)"
     )
-    assert "classes in the mean: camvid 19" in lines[3] and "camvid 11" in lines[4]
+    assert lines[3].endswith("mean over 19 classes (camvid)") and "over 11 classes (camvid)" in lines[4]
 
 
 def test_a_training_run_is_summarized(tmp_path, monkeypatch, capsys):
@@ -145,6 +147,19 @@ def test_a_training_run_is_summarized(tmp_path, monkeypatch, capsys):
     results(tmp_path / "x=1" / "eval_other", mode="sliding", gtav=0.4)
     with pytest.raises(UserError, match="several evaluations.*eval_gtav, eval_other"):
         printed(monkeypatch, capsys, tmp_path / "x=1")
+
+
+def test_splits_have_columns_of_their_own(tmp_path, monkeypatch, capsys):
+    """Two splits of one dataset are one row; both are of the domain trained on, unless a flag says not."""
+    results(tmp_path / "run/eval_gtav", gtav=0.3, kitti=0.5)
+    results(tmp_path / "run/eval_gtav_test", split="test", gtav=0.4)
+    header, row, how, *more = printed(monkeypatch, capsys, tmp_path / "run")
+    assert header.split()[2:] == ["gtav*", "kitti", "gtav_test*", "mean", "of", "unseen"] and not more
+    assert row.split()[-4:] == ["30.00", "50.00", "40.00", "50.00"] and "split val and test" in how
+    header, row, *_ = printed(monkeypatch, capsys, tmp_path / "run", "--unseen", "gtav_test")
+    assert header.split()[4:] == ["gtav_test", "mean", "of", "unseen"] and row.endswith("45.00")
+    with pytest.raises(UserError, match="--unseen night.*gtav, gtav_test, kitti"):
+        printed(monkeypatch, capsys, tmp_path / "run", "--unseen", "night")
 
 
 def test_a_seen_domain_that_nobody_knows(write, monkeypatch, capsys):

@@ -158,6 +158,24 @@ def test_weights_that_are_not_finite_are_never_written(tmp_path):
     checkpoint.require_finite({})
 
 
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("last_unscored_epoch_2_mean-iu_nan", "isw/11_29_13 last epoch 2"),
+        ("best_dark_zurich_epoch_10_mean-iu_0.5", "isw/11_29_13 best_dark_zurich epoch 10"),
+        ("ema_gtav-teacher_epoch_3_mean-iu_0.4", "isw/11_29_13 ema epoch 3"),
+        ("published", "published"),
+    ],
+)
+def test_the_title_in_tables(tmp_path, name, title):
+    """Without run.json the folder is not that of a run."""
+    folder = tmp_path / "isw/11_29_13"
+    folder.mkdir(parents=True)
+    assert checkpoint.title(folder / f"{name}.pth") == title.removeprefix("isw/11_29_13 ")
+    (folder / "run.json").touch()
+    assert checkpoint.title(folder / f"{name}.pth") == title
+
+
 def file(folder, epoch, keep=1, kind="last"):
     state = {"state_dict": {"a": torch.full((3,), float(epoch))}, "epoch": epoch}
     stem = f"{kind}_gtav_epoch_"

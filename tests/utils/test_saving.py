@@ -36,7 +36,9 @@ def test_an_image_that_cannot_be_read_is_left_out_of_the_validation(town, capsys
     assert re.search(r"left out of the validation: label \S+labelIds.png.*class id 77", printed)
     assert "cityscapes: 1 images were left out" in printed
     assert re.search(r"cityscapes: acc 0\.\d+", printed)
-    assert re.fullmatch(r"last_gtav_epoch_0_mean-iu_0\.\d{5}.pth", the_checkpoint(town).name)
+    last = the_checkpoint(town)
+    assert re.fullmatch(r"last_gtav_epoch_0_mean-iu_0\.\d{5}.pth", last.name)
+    assert not list(last.parent.glob("previous_*"))  # the run is finished
 
 
 def test_a_validation_that_fails_costs_no_training(town, capsys):

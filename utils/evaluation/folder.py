@@ -1,5 +1,6 @@
 """Where an evaluation keeps its files. It writes only below its folder and replaces only files of its own."""
 
+import contextlib
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from utils.evaluation.records import SETTINGS
 from utils.files import printable, remove_stale
 
 REPORT = ("results.json", "results.csv", "images.csv", "results.md", "index.html")
-PICTURES = ("pred", "rgb", "compose", "diff")
+PICTURES = ("pred", "rgb", "compose", "diff", "truth")
 # Settings that decide what is written, not the mean IoU.
 CHECKED_AGAIN = ("dump_images", "format", "calibration", "boundary_iou")
 
@@ -70,6 +71,11 @@ class ResultFolder:
                 remove_stale(folder)
         except OSError as error:
             raise UserError(f"results cannot be written to {self.path}: {error.strerror}") from error
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder if nothing was written to it."""
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
 
     def prepare(
         self,

@@ -24,7 +24,7 @@ from utils.evaluation.tables import (
 )
 from utils.visualize import RIGHT, UNLABELLED, WRONG
 
-LARGE = ("compose", "rgb", "diff")  # the pictures of --dump_images that the page links to
+LARGE = ("compose", "rgb", "truth", "diff")  # the pictures of --dump_images that the page links to
 
 STYLE = """
 :root { --text: #1f2328; --quiet: #57606a; --back: #f6f7f9; --card: #fff; --line: #d8dee4; --track: #eaeef2 }

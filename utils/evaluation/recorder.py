@@ -37,12 +37,12 @@ class Pictures:
     image_in: bool  # whether images are normalized by their own mean and std
 
     def files(self, name: str, counts: Counts) -> dict[str, Path]:
-        """Return the files of an image by kind; diff/ has none for an image without labels."""
-        kinds = [kind for kind in self.kinds if kind != "diff" or counts.confusion.any()]
+        """Return the files of an image by kind; diff/ and truth/ have none for an image without labels."""
+        kinds = [kind for kind in self.kinds if kind not in ("diff", "truth") or counts.confusion.any()]
         return {kind: picture_file(self.folder, kind, name) for kind in kinds}
 
     def write(self, done: Predicted) -> None:
-        """Write pred/ (prediction ids), rgb/ (colours), compose/ (50% blend), diff/ (errors, if labelled)."""
+        """Write pred/ (ids), rgb/ (colours), compose/ (50% blend); if labelled, diff/ (errors) and truth/."""
         for kind, path in self.files(done.name, done.counts).items():
             path.parent.mkdir(parents=True, exist_ok=True)  # names may contain slashes
             check_inside(self.root, path.parent)
@@ -55,8 +55,9 @@ class Pictures:
             return Image.fromarray(np.array(self.classes.ids, np.uint8)[done.pred.numpy()])
         if kind == "diff":
             return visualize.error_map(done.label, done.pred)
-        colors = visualize.colorize(done.pred, self.classes.colors)
-        if kind == "rgb":
+        shown = done.label if kind == "truth" else done.pred
+        colors = visualize.colorize(shown, self.classes.colors)
+        if kind in ("rgb", "truth"):
             return colors.convert("RGB")
         return visualize.blend(visualize.denormalize(done.image, self.image_in), colors)
 

@@ -1,4 +1,7 @@
-"""The results of evaluations, read back from the folders that eval.py wrote."""
+"""The results of evaluations, read back from the folders that eval.py wrote.
+
+Scores are kept by column: a dataset's name, with the split after it unless that is val (camvid, camvid_test).
+"""
 
 import csv
 import json
@@ -6,14 +9,23 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from utils.errors import MissingFile, UserError
-from utils.evaluation.scores import METRICS
+from utils.evaluation.protocol import Protocol
+from utils.evaluation.scores import METRICS, averaged_classes
 from utils.evaluation.tables import plain_cell
 from utils.files import named_path
 from utils.logging import logger
 from utils.variants import parse
+
+
+class Place(NamedTuple):
+    """What a column holds, and where its evaluation wrote its files."""
+
+    folder: Path
+    dataset: str
+    split: str
 
 
 @dataclass(frozen=True)
@@ -25,8 +37,8 @@ class Saved:
     network: Mapping[str, Any]  # empty where the results do not say
     training_domains: Sequence[str]
     snapshot: str  # hash of the checkpoint
-    folders: Mapping[str, Path]  # folder of the results by dataset
-    # By dataset, only of those with labels:
+    places: Mapping[str, Place]  # by column
+    # By column, only of datasets with labels:
     means: Mapping[str, float]  # mean IoU
     counted: Mapping[str, Sequence[str]]  # names of the classes in the mean
     ious: Mapping[str, Sequence[float]]  # IoU of each class
@@ -36,19 +48,19 @@ class Saved:
 
     @property
     def main_means(self) -> Mapping[str, float]:
-        """The mean IoU by dataset, without variants such as corrupted images where there are others."""
+        """The mean IoU by column, without variants such as corrupted images where there are others."""
         return self.main_values("mean_iu")
 
     def main_values(self, metric: str) -> Mapping[str, float]:
-        """Return one of scores.METRICS by the same datasets."""
+        """Return one of scores.METRICS by the same columns."""
         names = [name for name in self.means if not parse(name).is_variant] or [*self.means]
         return {name: self.value(name, metric) for name in names}
 
-    def value(self, dataset: str, metric: str) -> float:
-        """Return one of scores.METRICS of a dataset; nan where it was not measured."""
+    def value(self, column: str, metric: str) -> float:
+        """Return one of scores.METRICS; nan where it was not measured."""
         if metric == "mean_iu":
-            return self.means[dataset]
-        return self.measured[dataset].get(metric, math.nan)
+            return self.means[column]
+        return self.measured[column].get(metric, math.nan)
 
 
 def read(path: str | Path) -> Saved:
@@ -63,18 +75,25 @@ def read(path: str | Path) -> Saved:
     if not files:
         raise MissingFile(f"no results at {path}; eval.py writes them")
     first, *others = runs = [_read(file) for file in files]
-    several = sum(len(run.folders) for run in runs) > len(_merged(runs, "folders"))
-    if several or any((run.snapshot, run.protocol) != (first.snapshot, first.protocol) for run in others):
+    several = sum(len(run.places) for run in runs) > len(_merged(runs, "places"))
+    if several or any((run.snapshot, _how(run)) != (first.snapshot, _how(first)) for run in others):
         names = ", ".join(str(file.parent.relative_to(place)) for file in files)
         example = files[0].parent
         raise UserError(f"{path} holds several evaluations ({names}); name one of them, such as {example}")
-    fields = "folders", "means", "counted", "ious", "images", "measured", "measures"
-    by_dataset: dict[str, Any] = {field: _merged(runs, field) for field in fields}
-    return replace(first, **by_dataset)
+    fields = "places", "means", "counted", "ious", "images", "measured", "measures"
+    by_column: dict[str, Any] = {field: _merged(runs, field) for field in fields}
+    splits = dict.fromkeys(run.protocol["split"] for run in runs if "split" in run.protocol)
+    protocol = {**first.protocol, "split": " and ".join(splits)} if splits else first.protocol
+    return replace(first, protocol=protocol, **by_column)
+
+
+def _how(run: Saved) -> dict[str, Any]:
+    """Return the protocol without the split, which the names of columns hold."""
+    return {key: value for key, value in run.protocol.items() if key != "split"}
 
 
 def _merged(runs: Sequence[Saved], field: str) -> dict[str, Any]:
-    return {dataset: value for run in runs for dataset, value in getattr(run, field).items()}
+    return {column: value for run in runs for column, value in getattr(run, field).items()}
 
 
 def _read(file: Path) -> Saved:
@@ -83,6 +102,8 @@ def _read(file: Path) -> Saved:
         protocol = dict(record["protocol"])
         index, count = protocol.pop("slice", (0, 1))
         classes = record.get("classes", [])
+        split = protocol.get("split", "val")
+        column = {name: column_of(name, split) for name in record["metrics"]}
         scored = {name: metrics for name, metrics in record["metrics"].items() if metrics}
         averaged = {name: metrics.get("present", []) for name, metrics in scored.items()}
         averaged |= record.get("averaged", {})
@@ -93,16 +114,19 @@ def _read(file: Path) -> Saved:
             network=record.get("network", {}),
             training_domains=record.get("training_domains", []),
             snapshot=record.get("snapshot_sha256", ""),
-            folders=dict.fromkeys(record["metrics"], file.parent),
-            means={name: _number(metrics["mean_iu"]) for name, metrics in scored.items()},
-            counted={name: [classes[k] for k in averaged[name]] for name in scored},
-            ious={name: [*map(_number, metrics.get("iou", []))] for name, metrics in scored.items()},
-            images=read_images(file.parent / "images.csv"),
+            places={column[name]: Place(file.parent, name, split) for name in column},
+            means={column[name]: _number(metrics["mean_iu"]) for name, metrics in scored.items()},
+            counted={column[name]: [classes[k] for k in averaged[name]] for name in scored},
+            ious={column[name]: [*map(_number, metrics.get("iou", []))] for name, metrics in scored.items()},
+            images={
+                column.get(name, name): scores
+                for name, scores in read_images(file.parent / "images.csv").items()
+            },
             measured={
-                name: {key: _number(metrics[key]) for key in others if key in metrics}
+                column[name]: {key: _number(metrics[key]) for key in others if key in metrics}
                 for name, metrics in scored.items()
             },
-            measures=dict.fromkeys(scored, record.get("measures", {})),
+            measures={column[name]: record.get("measures", {}) for name in scored},
         )
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise UserError(f"{file} does not hold results of eval.py") from error
@@ -114,6 +138,12 @@ def _read(file: Path) -> Saved:
     if unfinished := record.get("unfinished"):
         raise UserError(f"{file} is not finished: {', '.join(unfinished)}; evaluate again with --resume")
     return saved
+
+
+def column_of(name: str, split: str) -> str:
+    """Return the column of a dataset or a variant of one, such as camvid_test or camvid_test@fog-3."""
+    dataset, at, variant = name.partition("@")
+    return name if split == "val" else f"{dataset}_{split}{at}{variant}"
 
 
 def _number(value: float | None) -> float:
@@ -154,14 +184,14 @@ def read_named(runs: Sequence[str]) -> dict[str, list[Saved]]:
 
 def differences(runs: Sequence[Saved]) -> list[str]:
     """Name the settings, and the classes in the means, in which runs differ."""
-    keys = sorted({key for run in runs for key in run.protocol})
+    keys = sorted({key for run in runs for key in _how(run)})
     values = {key: sorted({str(run.protocol.get(key)) for run in runs}) for key in keys}
     texts = [f"{key} {' or '.join(found)}" for key, found in values.items() if len(found) > 1]
-    for dataset in dict.fromkeys(name for run in runs for name in run.counted):
-        sets = {tuple(run.counted[dataset]) for run in runs if dataset in run.counted}
+    for column in dict.fromkeys(name for run in runs for name in run.counted):
+        sets = {tuple(run.counted[column]) for run in runs if column in run.counted}
         if len(sets) > 1:
             numbers = " or ".join(str(number) for number in sorted(map(len, sets)))
-            texts.append(f"the classes in the mean of {dataset} ({numbers} classes)")
+            texts.append(f"the classes in the mean of {column} ({numbers} classes)")
     return texts
 
 
@@ -169,9 +199,15 @@ def protocols(runs: Sequence[Saved]) -> list[str]:
     """Say how the scores of the runs were computed, one line for each way, and over which classes."""
     lines: dict[str, None] = {}
     for run in runs:
-        shown = ("mode", "scales", "flip", "crop", "split", "precision", "test_mode")
-        texts = [f"{key} {run.protocol[key]}" for key in shown if key in run.protocol]
-        numbers = [f"{name} {len(names)}" for name, names in run.counted.items() if names]
-        texts += [f"classes in the mean: {', '.join(numbers)}"] if numbers else []
+        counted = {name: len(names) for name, names in run.counted.items() if names}
+        texts = [protocol_title(run.protocol), *([averaged_classes(counted)] if counted else [])]
         lines["; ".join(texts)] = None
     return list(lines)
+
+
+def protocol_title(protocol: Mapping[str, Any]) -> str:
+    """Say a protocol in words, or what results of an earlier version hold of it."""
+    try:
+        return Protocol(**{**protocol, "scales": tuple(protocol["scales"])}).title()
+    except (TypeError, KeyError):
+        return ", ".join(f"{key} {value}" for key, value in protocol.items())

@@ -41,16 +41,27 @@ def seed_rows(
     that one seed lacks (missing or nan) is "-" for its name. With `numbered`, the number of seeds is beside
     each deviation.
     """
+    titles, columns = seed_columns(runs, seen)
+    table = [[f"{title} (%)", *titles]]
+    return [
+        *table,
+        *([name, *(mean_and_deviation(c, numbered) for c in row)] for name, row in columns.items()),
+    ]
+
+
+def seed_columns(
+    runs: Mapping[str, Sequence[Mapping[str, float]]], seen: Collection[str] = ()
+) -> tuple[list[str], dict[str, list[list[float]]]]:
+    """Return the titles of `seed_rows`, and by name the scores of the seeds in each column, nan for none."""
     datasets = list(dict.fromkeys(dataset for rows in runs.values() for row in rows for dataset in row))
     unseen = [dataset for dataset in datasets if dataset not in seen]
-    marked = [f"{dataset}*" if dataset in seen else dataset for dataset in datasets]
-    table = [[f"{title} (%)", *marked, "mean of unseen" if len(unseen) < len(datasets) else "mean"]]
+    titles = [f"{dataset}*" if dataset in seen else dataset for dataset in datasets]
+    columns = {}
     for name, rows in runs.items():
-        columns = [[row.get(dataset, math.nan) for row in rows] for dataset in datasets]
-        means = [sum(row.get(dataset, math.nan) for dataset in unseen) / max(1, len(unseen)) for row in rows]
-        cells = [mean_and_deviation(scores, numbered) for scores in (*columns, means)]
-        table.append([name, *(cells if unseen else [*cells[:-1], "-"])])
-    return table
+        columns[name] = [[row.get(dataset, math.nan) for row in rows] for dataset in datasets]
+        scores = [[row.get(dataset, math.nan) for dataset in unseen] for row in rows]
+        columns[name].append([sum(row) / len(row) if row else math.nan for row in scores])
+    return [*titles, "mean of unseen" if len(unseen) < len(datasets) else "mean"], columns
 
 
 def mean_and_deviation(scores: Sequence[float], numbered: bool = False) -> str:
@@ -127,17 +138,28 @@ def absent_classes(classes: ClassTable, summary: Summary) -> list[str]:
     """Return sentences on the classes that are excluded from the mean, if there are any."""
     absent = ", ".join(name for i, name in enumerate(classes.names) if i not in summary.present)
     foreign = ", ".join(classes.names[i] for i in summary.present if i not in summary.averaged)
+    unpredicted, unlabelled = (
+        ", ".join(classes.names[i] for i in summary.averaged if math.isnan(column[i]))
+        for column in (summary.precision, summary.recall)
+    )
     sentences = {
         "neither in the labels nor predicted, excluded from the mean": absent,
         "not a class of this dataset but predicted, excluded from the mean": foreign,
+        "never predicted, so not in the mean of precision": unpredicted,
+        "not in the labels, so not in the mean of recall": unlabelled,
     }
     return [f"{text}: {names}" for text, names in sentences.items() if names]
 
 
 def summary_lines(classes: ClassTable, scores: DatasetScores, summary: Summary) -> str:
     """Write the scores over all pixels in percent, and the classes that are excluded from the mean."""
-    fields = [("mIoU", "mean_iu"), ("acc", "acc"), ("acc_cls", "acc_cls"), ("fwavacc", "fwavacc")]
-    texts = [f"{title} {percent(getattr(summary, field))}" for title, field in fields]
+    fields = {
+        "mIoU {}": summary.mean_iu,
+        "acc {} (of all pixels)": summary.acc,
+        "acc_cls {} (mean recall)": summary.acc_cls,
+        "fwavacc {} (IoU weighted by the frequency of classes)": summary.fwavacc,
+    }
+    texts = [text.format(percent(score)) for text, score in fields.items()]
     lines = [", ".join([*texts, f"mean over {len(summary.averaged)} classes"])]
     others = subset_scores(scores) | measured(scores)
     lines += [f"{title} {percent(score)}" for title, score in others.items()]

@@ -36,9 +36,18 @@ def test_class_table(scores):
 
 def test_summary_names_absent_classes(scores):
     first, second, third = tables.summary_lines(CLASSES, scores, scores.summary).splitlines()
-    assert first == "mIoU 46.67, acc 66.67, acc_cls 62.50, fwavacc 51.11, mean over 2 classes"
+    means = "acc 66.67 (of all pixels), acc_cls 62.50 (mean recall), fwavacc 51.11 (IoU weighted"
+    assert first == f"mIoU 46.67, {means} by the frequency of classes), mean over 2 classes"
     assert second == "mIoU of 1 classes 60.00"
     assert third.endswith(": car")
+
+
+def test_classes_that_a_mean_of_precision_or_recall_lacks_are_named():
+    """Sky is never predicted, car is predicted but not in the labels: both have an IoU of 0 in the mean."""
+    scores = score_dataset({"one": Counts(torch.tensor([[4, 0, 2], [1, 0, 0], [0, 0, 0]]))}, CLASSES, {}, [])
+    lines = tables.summary_lines(CLASSES, scores, scores.summary).splitlines()
+    assert lines[-2] == "never predicted, so not in the mean of precision: sky"
+    assert lines[-1] == "not in the labels, so not in the mean of recall: car"
 
 
 def test_classes_that_the_dataset_lacks_are_errors_of_the_others():

@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ from utils.files import printable, read_text
 class Folder(SegmentationDataset):
     """The images at any depth below the root, the same in every split.
 
-    An image is named by its path without the suffix. An image that cannot be read becomes an item without
+    An image is named by its path without the suffix; images that differ only in it, such as x.png and x.jpg,
+    are named with it. An image that cannot be read becomes an item without
     pixels that gives the reason under "unreadable"; with `strict` it is an error. The root may also be a text
     file with one path of an image per line, relative to the folder of the text file, or one image. Each image
     is listed once, whatever links lead to it. Hidden files and results of eval.py are left out.
@@ -28,10 +31,16 @@ class Folder(SegmentationDataset):
     classes = None
 
     def find_samples(self) -> list[Sample]:
+        paths = self._paths()
+        self.twins = alike([self._from_root(path) for path in paths])
+        if self.twins:
+            names = few([printable(path) for path in sorted(self.twins)], 3)
+            self.note(f"results keep the suffix of images that differ in nothing else: {names}")
+        return [Sample(path, None) for path in paths]
+
+    def _paths(self) -> list[Path]:
         if self.root.is_file():
-            if self.root.suffix.lower() in IMAGE_SUFFIXES:
-                return [Sample(self.root, None)]
-            return self._listed()
+            return [self.root] if self.root.suffix.lower() in IMAGE_SUFFIXES else self._listed()
         found = walk(self.root, once=True)
         paths, others = images_of(found.files)
         if not paths:
@@ -41,17 +50,24 @@ class Folder(SegmentationDataset):
         self.skip(others.pop(UNREADABLE, []), UNREADABLE)
         if left_out := found.left_out | others:
             self.note(f"left out of {printable(self.root)}: {described(left_out, self.root)}")
-        return [Sample(path, None) for path in paths]
+        return paths
 
-    def _listed(self) -> list[Sample]:
-        lines = [line.strip() for line in read_text(self.root).splitlines()]
-        paths = list({os.path.abspath(path): path for path in map(self._path, filter(None, lines))}.values())
-        if missing := [path for path in paths if not path.is_file()]:
+    def _listed(self) -> list[Path]:
+        lines = [line.strip() for line in re.split(r"\r\n|\r|\n", read_text(self.root))]
+        named = [self._path(line) for line in lines if line]
+        if missing := [path for path in dict.fromkeys(named) if not path.is_file()]:
             names = few([*map(printable, missing)], 3)
             raise MissingFile(f"{len(missing)} images of list {printable(self.root)} are not there: {names}")
-        if not paths:
+        if not named:
             raise MissingFile(f"list {printable(self.root)} names no image")
-        return [Sample(path, None) for path in paths]
+        paths: dict[str, Path] = {}  # by the file that a path leads to
+        for path in named:
+            paths.setdefault(os.path.realpath(path), path)
+        if len(paths) < len(named):
+            self.note(
+                f"list {printable(self.root)} names {len(named) - len(paths)} files again, used once each"
+            )
+        return [*paths.values()]
 
     def _path(self, line: str) -> Path:
         """Return the path that a line names, which may have been written on Windows."""
@@ -61,10 +77,13 @@ class Folder(SegmentationDataset):
 
     def plain_name(self, sample: Sample) -> str:
         """Return the image's path without its suffix: below the root, or the whole one if it is elsewhere."""
+        path = self._from_root(sample.image)
+        return (path if path in self.twins else path.with_suffix("")).as_posix()
+
+    def _from_root(self, image: Path) -> Path:
         folder = self.root.parent if self.root.is_file() else self.root
-        image, folder = (Path(os.path.abspath(path)) for path in (sample.image, folder))
-        path = image.relative_to(folder) if image.is_relative_to(folder) else image.relative_to("/")
-        return path.with_suffix("").as_posix()
+        image, folder = (Path(os.path.abspath(path)) for path in (image, folder))
+        return image.relative_to(folder) if image.is_relative_to(folder) else image.relative_to("/")
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         try:
@@ -74,3 +93,14 @@ class Folder(SegmentationDataset):
                 raise
             name, label = self.name_of(self.samples[index]), torch.empty(0, 0, dtype=torch.int64)
             return {"image": torch.empty(3, 0, 0), "label": label, "name": name, "unreadable": str(error)}
+
+
+def alike(paths: Sequence[Path]) -> set[Path]:
+    """Return those of `paths` that must keep their suffix so that all names are different."""
+    kept: set[Path] = set()
+    while True:
+        names = Counter(path if path in kept else path.with_suffix("") for path in paths)
+        twins = {path for path in paths if path not in kept and names[path.with_suffix("")] > 1}
+        if not twins:
+            return kept
+        kept |= twins

@@ -57,6 +57,8 @@ class GTAV(SegmentationDataset):
         if "A" in image.mode and (np.asarray(image.getchannel("A")) != 255).any():
             raise UserError(f"it has transparent pixels; {CLEAR_COLOR}")
         colors = np.asarray(image.convert("RGB"))
+        if (clear := image.info.get("transparency")) and (colors == clear).all(-1).any():
+            raise UserError(f"its pixels of colour {list(clear)} are transparent; {CLEAR_COLOR}")
         label = color_table().take(pack(colors))
         if (unknown := label == INVALID).any():
             text = f"colour {colors[unknown][0].tolist()} is not one of the Cityscapes table"

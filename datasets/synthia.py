@@ -55,6 +55,8 @@ def first_channel(png: bytes) -> bytes:
             "a SYNTHIA label is a plain RGB PNG (colour type 2) of 16 bits, this one has "
             f"colour type {kind}, {bits} bits and interlacing {interlaced}"
         )
+    if any(name == b"tRNS" for name, _ in chunks):
+        raise UserError("it has a transparent colour, which may hide classes; save it without transparency")
     try:
         content = zlib.decompress(b"".join(data for name, data in chunks if name == b"IDAT"))
     except zlib.error as error:

@@ -413,6 +413,21 @@ def test_an_unreadable_image_of_a_folder_is_named_and_the_others_are_segmented(t
         evaluate(town, *flags, "--strict_data")
 
 
+def test_images_that_differ_only_in_their_suffix_are_all_segmented(town, capsys):
+    folder = town / "photos"
+    folder.mkdir()
+    for i, name in enumerate(("x.png", "x.bmp", "y.png")):
+        Image.new("RGB", (8, 4), CITYSCAPES.colors[i]).save(folder / name)
+    assert evaluate(town, "--dataset", "folder", "--dataset_dir", str(folder), "--single_scale") == 0
+    assert (
+        "results keep the suffix of images that differ in nothing else: x.bmp, x.png"
+        in capsys.readouterr().out
+    )
+    pred = town / "eval_folder" / "val" / "pred"
+    values = {path.name: np.unique(Image.open(path)).tolist() for path in pred.iterdir()}
+    assert values == {"x.png.png": [7], "x.bmp.png": [8], "y.png": [11]}
+
+
 def test_nothing_readable(town, capsys):
     (town / "photos").mkdir()
     (town / "photos" / "broken.jpg").write_bytes(b"no image")

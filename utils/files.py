@@ -238,13 +238,17 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Return a text file that a user wrote with any editor: UTF-8 or UTF-16, with or without byte order mark.
+    """Return a text file that a user wrote with any editor: UTF-8, 16 or 32, with or without byte order mark.
 
     Other bytes come out as Python's file names have them. Raises MissingFile if there is no file.
     """
     if not path.is_file():
         raise MissingFile(f"no file at {printable(path)}")
     data = path.read_bytes()
+    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return data.decode("utf-32", "replace")
+    if data[:4].count(0) == 3:
+        return data.decode("utf-32-le" if data[0] else "utf-32-be", "replace")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
     if b"\0" in data[:1:2] + data[1:64:2]:

@@ -111,8 +111,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def check_label(image: Image.Image, data: bytes) -> None:
     """Raise UserError for an opened label file, whose bytes are `data`, that cannot hold exact values.
 
-    These are lossy files, files with an orientation, and 16-bit colour, of which Pillow keeps only one byte.
+    These are lossy files, files with an orientation or several frames, 16-bit colour, of which Pillow keeps
+    one byte, and a transparent value of 2 or 4 bits, which Pillow does not scale as it does the pixels.
     """
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        raise UserError(f"it has {frames} frames, of which a label has one; save that one as PNG")
     lossy = image.format not in LOSSLESS
     lossy |= image.format == "WEBP" and data[12:16] != b"VP8L"
     lossy |= image.format == "TIFF" and image.info.get("compression") in ("jpeg", "webp", "tiff_jpeg")
@@ -123,6 +126,8 @@ def check_label(image: Image.Image, data: bytes) -> None:
             f"it has EXIF orientation {turned}, which a label may not have; turn its pixels to match the "
             "image and remove the tag"
         )
+    if image.format == "PNG" and image.mode == "L" and data[24] in (2, 4) and "transparency" in image.info:
+        raise UserError(f"it has {data[24]} bits and a transparent value; save it without transparency")
     bits = data[24:25] == b"\x10" and data[25:26] != b"\x00" if image.format == "PNG" else False
     if image.format == "TIFF" and image.mode in ("RGB", "RGBA", "LA"):
         bits = max(image.tag_v2.get(258, (8,))) > 8  # type: ignore[attr-defined]
@@ -138,7 +143,9 @@ def label_values(image: Image.Image) -> Image.Image:
     transparent ones and other modes.
     """
     if image.mode == "1":
-        return image.convert("L")
+        clear = image.info.get("transparency")
+        image = image.convert("L")
+        image.info = {} if clear is None else {"transparency": 255 * bool(clear)}
     if image.mode == "RGBX":
         image = image.convert("RGB")
     if image.mode in ("LA", "RGBA", "PA"):
@@ -155,7 +162,7 @@ def label_values(image: Image.Image) -> Image.Image:
         clear = image.info.get("transparency")
         image = image.getchannel("R")
         image.info = {"transparency": clear[0]} if clear and len(set(clear)) == 1 else {}
-    if image.mode == "L" and (clear := image.info.get("transparency")) is not None:
+    if image.mode[0] in "LI" and (clear := image.info.get("transparency")) is not None:
         if (np.asarray(image) == clear).any():
             raise UserError(f"its pixels of value {clear} are transparent; save it without transparency")
     if image.mode not in ("L", "P") and image.mode[0] != "I":

@@ -165,6 +165,11 @@ def test_a_transparent_colour_of_gtav(tmp_path):
     image.save(path, transparency=b"\xff\x00")
     with pytest.raises(UserError, match="00001.png .*index 1 of its palette is transparent"):
         dataset[0]
+    Image.new("RGB", (2, 1), (128, 64, 128)).save(path, transparency=(128, 64, 128))
+    with pytest.raises(UserError, match=r"00001.png .*colour \[128, 64, 128\] are transparent"):
+        dataset[0]
+    Image.new("RGB", (2, 1), (128, 64, 128)).save(path, transparency=(1, 2, 3))
+    assert dataset[0]["label"].tolist() == [[0, 0]]
     Image.new("RGBA", (2, 1), (128, 64, 128, 0)).save(path)
     with pytest.raises(UserError, match="00001.png .*transparent pixels"):
         dataset[0]

@@ -190,15 +190,48 @@ def test_names_that_no_result_can_have(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]
-)  # with a byte order mark: -sig and utf-16
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+)  # with a byte order mark: -sig, utf-16 and utf-32
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 def test_lists_of_any_editor(encoding, newline, tmp_path):
     for name in ("a/ü x.png", "b.png"):
         save(tmp_path / name, PIXELS)
     listed = tmp_path / "list.txt"
     listed.write_bytes(newline.join(["a/ü x.png", "", "b.png", "b.png", r"a\ü x.png"]).encode(encoding))
     assert names(folder(listed)) == ["a/ü x", "b"]
+
+
+def test_a_list_that_names_a_file_through_a_link(tmp_path):
+    """The first of its names is used; the number of the others is said."""
+    save(tmp_path / "real/a.png", PIXELS)
+    (tmp_path / "linked").symlink_to("real")
+    (tmp_path / "b.png").symlink_to("real/a.png")
+    listed = tmp_path / "list.txt"
+    listed.write_text("linked/a.png\nreal/a.png\nb.png\nreal/../real/a.png\n")
+    dataset = folder(listed)
+    assert names(dataset) == ["linked/a"] and "names 3 files again" in dataset.notes[0]
+
+
+def test_a_list_of_names_with_odd_line_separators(tmp_path):
+    """Only line ends of editors end a line."""
+    odd = ["a\x0b.png", "b\x85.png", "c\u2028.png", "d\x1c.png"]
+    for name in odd:
+        save(tmp_path / name, PIXELS)
+    (tmp_path / "list.txt").write_text("\n".join(odd))
+    assert [sample.image.name for sample in folder(tmp_path / "list.txt").samples] == odd
+
+
+def test_images_that_differ_only_in_their_suffix(tmp_path):
+    """a.jpg.png is a third one, which would have the name of a.jpg."""
+    for name in ("a.png", "a.jpg", "a.jpg.png", "b.png", "sub/a.png"):
+        save(tmp_path / name, PIXELS)
+    dataset = folder(tmp_path)
+    assert names(dataset) == ["a.jpg", "a.jpg.png", "a.png", "b", "sub/a"]
+    assert (
+        "keep the suffix of images that differ in nothing else: a.jpg, a.jpg.png, a.png" in dataset.notes[0]
+    )
+    (tmp_path / "list.txt").write_text("a.png\na.jpg\n")
+    assert names(folder(tmp_path / "list.txt")) == ["a.png", "a.jpg"]
 
 
 def test_a_list_of_names_that_are_not_utf_8(tmp_path):

@@ -1,4 +1,4 @@
-"""`prepare_data check` over more than 60 odd files: the verdict on each, and the pixels counted."""
+"""`prepare_data check` over more than 90 odd files: the verdict on each, and the pixels counted."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from datasets import DATASETS
 from datasets.toy_city import write_png16
@@ -27,6 +27,40 @@ def picture(mode="RGB", size=SIZE, value=None):
 
 def road(mode="L", size=SIZE):
     return Image.new("L", size, ROAD).convert(mode)
+
+
+def noise():
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8))
+
+
+def gamma():
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add(b"gAMA", struct.pack(">I", 45455))
+    chunks.add(b"sRGB", b"\0")
+    return chunks
+
+
+def interlaced():
+    """Return an Adam7 PNG of SIZE, all black: each pass has rows of its own, all of zeros."""
+    passes = (
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    )
+    rows = [bytes(1 + 3 * len(range(x, WIDTH, dx))) for x, y, dx, dy in passes for _ in range(y, HEIGHT, dy)]
+    rows = [row for row in rows if len(row) > 1]
+    header = b"IHDR" + struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 1)
+    return chunked(header, b"IDAT" + zlib.compress(b"".join(rows)), b"IEND")
+
+
+def chunked(*chunks):
+    """Return the PNG of chunks that begin with their names."""
+    data = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(data)
 
 
 def of_palette(colors, index, **info):
@@ -49,9 +83,7 @@ def half(path):
 def bomb(path):
     """Write the header of a PNG of 40000x40000 px, and no pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", 40000, 40000, 8, 2, 0, 0, 0)
-    chunks = (header, b"IDAT" + zlib.compress(b""), b"IEND")
-    data = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(data))
+    path.write_bytes(chunked(header, b"IDAT" + zlib.compress(b""), b"IEND"))
 
 
 # Name of the image file -> (how it is written, what check says of it). Labels are all road.
@@ -100,6 +132,24 @@ IMAGES = {
     "39_\u202egnp.png": (lambda p: picture().save(p), FINE),
     "40_folder.png/image.png": (lambda p: picture().save(p), FINE),
     "41_no_label.png": (lambda p: picture().save(p), "image without its label"),
+    "42_progressive.jpg": (lambda p: picture().save(p, progressive=True), FINE),
+    "43_cut_progressive.jpg": (lambda p: (noise().save(p, progressive=True), half(p)), "truncated"),
+    "44_animated.gif": (lambda p: picture("P").save(p, save_all=True, append_images=[road("P")]), FINE),
+    "45_animated.png": (lambda p: picture().save(p, save_all=True, append_images=[road("RGB")]), FINE),
+    "46_animated.webp": (lambda p: picture().save(p, save_all=True, append_images=[road("RGB")]), FINE),
+    "47_pages.tif": (lambda p: picture().save(p, save_all=True, append_images=[road("RGB")]), FINE),
+    "48_huge_exif.jpg": (lambda p: picture().save(p, exif=b"Exif\0\0MM\0*" + bytes(60000)), FINE),
+    "49_gamma.png": (lambda p: picture().save(p, pnginfo=gamma()), FINE),
+    "a0_\U0001f697 100%.png": (lambda p: picture().save(p), FINE),
+    "a1_ends in a space .png": (lambda p: picture().save(p), FINE),
+    "a2_same.png": (lambda p: picture().save(p), FINE),
+    "a2_SAME.PNG": (lambda p: picture().save(p), FINE),
+    "a3_%s%d{0}.png": (lambda p: picture().save(p), FINE),
+    "a4_lab.tif": (lambda p: picture("LAB").save(p), FINE),
+    "a5_ycbcr.jpg": (lambda p: picture("YCbCr").save(p), FINE),
+    "a6_interlaced.png": (lambda p: p.write_bytes(interlaced()), FINE),
+    "a7_text.svg.png": (lambda p: p.write_text("<svg/>"), "cannot be read"),
+    "a8_link_to_itself.png": (lambda p: p.symlink_to(p.name), "cannot be read|is not there"),
 }
 # Name of the label file -> (how it is written, what check says of it). Images are all black.
 LABELS = {
@@ -131,6 +181,24 @@ LABELS = {
     "75_cmyk.tif": (lambda p: picture("CMYK").save(p), "a CMYK image"),
     "76_smaller.png": (lambda p: road(size=(5, 4)).save(p), "differ in size: .* is 6x4, .* is 5x4"),
     "77_no_image.png": (lambda p: road().save(p), "labels without their image"),
+    "78_gamma.png": (lambda p: road().save(p, pnginfo=gamma()), FINE),
+    "79_profile.png": (lambda p: road().save(p, icc_profile=b"profile"), FINE),
+    "b0_clear_16.png": (lambda p: road("I;16").save(p, transparency=ROAD), "value 3 are transparent"),
+    "b1_clear_16_unused.png": (lambda p: road("I;16").save(p, transparency=9), FINE),
+    "b2_clear_bit.png": (lambda p: picture("1").save(p, transparency=0), "value 0 are transparent"),
+    "b3_clear_rgb.png": (lambda p: road("RGB").save(p, transparency=(3, 3, 3)), "value 3 are transparent"),
+    "b4_clear_rgb_unused.png": (lambda p: road("RGB").save(p, transparency=(9, 9, 9)), FINE),
+    "b5_clear_grey.png": (lambda p: road().save(p, transparency=ROAD), "value 3 are transparent"),
+    "b6_frames.png": (
+        lambda p: road().save(p, save_all=True, append_images=[picture("L")]),
+        "it has 2 frames",
+    ),
+    "b7_pages.tif": (
+        lambda p: road().save(p, save_all=True, append_images=[picture("L")]),
+        "it has 2 frames",
+    ),
+    "b8_32_bits.tif": (lambda p: road("I").save(p), FINE),
+    "b9_negative.tif": (lambda p: picture("I", value=-1).save(p), "class id -1"),
 }
 # Files that are no data, with the words that check has for them.
 NOTED = {".ipynb_checkpoints/80.png": "hidden", "._81.png": "hidden", "__MACOSX/82.png": "hidden"}
@@ -157,6 +225,7 @@ def odd(tmp_path_factory):
     for name in NOTED:
         picture().save(ready(root / "train" / name))
     os.mkfifo(root / "train/83.png")
+    (root / "train/84.png").symlink_to(".")
     for name, size in EXTRA_SIZES.items():
         picture(size=size).save(root / "train" / name)
         road(size=size).save(root / "trainannot" / name)
@@ -182,8 +251,8 @@ def lines(odd):
 EXPECTED = {name: text for name, (_, text) in (IMAGES | LABELS).items()}
 
 
-def test_there_are_more_than_sixty():
-    assert len(EXPECTED) + len(NOTED) + len(EXTRA_SIZES) > 60
+def test_there_are_more_than_ninety():
+    assert len(EXPECTED) + len(NOTED) + len(EXTRA_SIZES) > 90
 
 
 @pytest.mark.parametrize("name", EXPECTED, ids=ascii)
@@ -200,6 +269,7 @@ def test_the_verdict_on_each(name, lines):
 def test_what_is_no_data_is_noted(name, lines):
     (line,) = [line for line in lines if "left out of" in line]
     assert f"3 {NOTED[name]}" in line and "1 neither files nor folders (83.png)" in line
+    assert "1 links to folders that are listed already (84.png)" in line
 
 
 def test_every_problem_is_counted_once(lines):

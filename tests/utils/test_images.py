@@ -1,6 +1,8 @@
 """Orientation, modes and values of image files. Expected values by hand."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -128,15 +130,60 @@ def test_labels_without_values(image, message):
         label_values(image)
 
 
-@pytest.mark.parametrize("mode, clear", [("L", 7), ("RGB", (7, 7, 7))])
-def test_a_transparent_value(mode, clear):
-    image = of(mode, *[clear if mode == "RGB" else 7] * 2)
-    image.info["transparency"] = clear
-    with pytest.raises(UserError, match="value 7 are transparent"):
-        label_values(image)
-    other = of(mode, (8, 8, 8) if mode == "RGB" else 8)
-    other.info["transparency"] = clear
-    assert np.asarray(label_values(other)).tolist() == [[8]]
+# Bits and colour type of a PNG -> bytes of a row of two pixels, the first of which is that of the tRNS chunk.
+CLEAR = {
+    (1, 0): (b"\x80", b"\0\1", 255),
+    (8, 0): (b"\7\0", b"\0\7", 7),
+    (16, 0): (b"\1\7\0\0", b"\1\7", 263),
+    (8, 2): (b"\7\7\7\0\0\0", b"\0\7\0\7\0\7", 7),
+}
+
+
+def with_clear(bits, kind, row, clear):
+    """Return a PNG of 2x1 px with a tRNS chunk."""
+    chunks = (
+        b"IHDR" + struct.pack(">IIBBBBB", 2, 1, bits, kind, 0, 0, 0),
+        b"tRNS" + clear,
+        b"IDAT" + zlib.compress(b"\0" + row),
+        b"IEND",
+    )
+    parts = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
+    return io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+@pytest.mark.parametrize("kind", CLEAR)
+def test_a_transparent_value(kind):
+    row, clear, value = CLEAR[kind]
+    file = with_clear(*kind, row, clear)
+    checked(file)
+    with pytest.raises(UserError, match=f"value {value} are transparent"):
+        label_values(Image.open(file))
+    half = len(row) // 2
+    opaque = with_clear(*kind, row[half:] * 2 if half else b"\0", clear)
+    checked(opaque)
+    assert np.asarray(label_values(Image.open(opaque))).tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize("kind, row", [((8, 4), b"\7\xff" * 2), ((8, 6), b"\7\7\7\xff" * 2)])
+def test_a_transparent_value_beside_an_alpha_channel_means_nothing(kind, row):
+    file = with_clear(*kind, row, b"\0\7\0\7\0\7"[: 2 if kind[1] == 4 else 6])
+    checked(file)
+    assert np.asarray(label_values(Image.open(file))).tolist() == [[7, 7]]
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_a_transparent_value_of_few_bits(bits):
+    with pytest.raises(UserError, match=f"{bits} bits and a transparent value"):
+        checked(with_clear(bits, 0, b"\x40", b"\0\1"))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_labels_of_several_frames(kind):
+    file = io.BytesIO()
+    more = {"append_images": [Image.new("L", (4, 4), 9)], "save_all": True}
+    Image.new("L", (4, 4)).save(file, kind, **more | ({"lossless": True} if kind == "WEBP" else {}))
+    with pytest.raises(UserError, match="it has 2 frames, of which a label has one"):
+        checked(file)
 
 
 def test_values_of_a_palette():

@@ -99,7 +99,7 @@ def train(
     """Train epoch after epoch; after each, save, take the statistics that are due, validate and save."""
     trainer, run = keeper.trainer, keeper.run
     log = StepLog(trainer, run.writer, config.last_iteration(args, len(loaders.train)))
-    show = log.bar.within
+    show = keeper.watched(log.bar.within)
     nets = {"": trainer.net} | ({"-teacher": trainer.teacher} if trainer.teacher else {})
     plan = validation_plan(args, loaders, len(nets))
     while trainer.pending or not finished(args, trainer):
@@ -241,6 +241,7 @@ def train_epoch(
             prefix = run.checkpoints / f"augmentation/epoch_{trainer.epoch}_rank_{distributed.rank()}"
             visualize.save_batch(trainer.to_device(batch)[0], batch["name"], prefix, args.image_in)
         trainer.step(batch, target)
+        keeper.writer.check()
         log.guard.check(batch["name"])
         seconds = None
         if step % LOG_EVERY == 0 or step == epoch.stop:

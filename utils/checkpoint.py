@@ -161,8 +161,8 @@ class BackgroundWriter:
     """Writes checkpoints on a thread, while training goes on.
 
     `submit` copies the tensors and returns. At most one group of files is being written: `submit` waits for
-    the group before it. An error of writing is raised by the next `submit`, `wait` or `close`. Leaving the
-    `with` block waits for the writing; an error is only logged if the block itself failed.
+    the group before it. An error of writing is raised by the next `submit`, `wait`, `check` or `close`.
+    Leaving the `with` block waits for the writing; an error is only logged if the block itself failed.
     """
 
     def __init__(self) -> None:
@@ -191,6 +191,11 @@ class BackgroundWriter:
         pending, self.pending = self.pending, None
         if pending:
             pending.result()
+
+    def check(self) -> None:
+        """Raise the error of writing what was submitted, if it has failed already; take no time."""
+        if self.pending and self.pending.done():
+            self.wait()
 
     def close(self) -> None:
         """Wait as `wait` does, and end the thread."""

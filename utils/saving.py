@@ -2,16 +2,18 @@
 
 import math
 import os
-from collections.abc import Collection, Mapping
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from utils import checkpoint, distributed, torch_files
+from utils import bars, checkpoint, distributed, torch_files
 from utils.errors import DamagedFile
 from utils.logging import logger
 from utils.run import Run
 from utils.training import Scores, Trainer, weights
 
+WEIGHTS = 2  # times its weights is the size of a checkpoint, for their momentum
 SAVE_EVERY = 600  # s between two checkpoints within an epoch
 
 
@@ -37,6 +39,25 @@ class Keeper:
         self.writer = checkpoint.BackgroundWriter()
         self.events = run.writer.position()
         self.checked = False  # whether the last checkpoint is known to be sound
+        self.warn_of_little_room()
+
+    def warn_of_little_room(self) -> None:
+        """Warn before training if the files do not fit on the disk: last_..., the one before, and best_..."""
+        size = WEIGHTS * sum(value.nbytes for value in weights(self.trainer.net).values()) / 2**20
+        room = shutil.disk_usage(self.folder).free / 2**20
+        if room < (2 + len(self.select)) * size:
+            text = "%s: the disk has room for %.0f MiB, but a checkpoint takes about %.0f MiB"
+            logger.warning(text, self.folder, room, size)
+
+    def watched(self, show: bars.Show) -> bars.Show:
+        """Return `show` that raises the error of writing a checkpoint once it is known, between two items."""
+
+        def steps(items: Iterable[Any], title: str) -> Iterator[Any]:
+            for item in show(items, title):
+                self.writer.check()
+                yield item
+
+        return steps
 
     def save(self, scores: Mapping[str, Scores] | None = None, complete: bool = True) -> None:
         """Begin to write what is trained, with or before its scores; all processes call this.

@@ -1,6 +1,8 @@
 """What a run keeps: the epoch before its validation, and best_ only where labels may choose."""
 
 import re
+import shutil
+from concurrent.futures import wait
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +12,9 @@ import config
 import train
 from datasets.toy_city import write_toy_city
 from tests.helpers import flags, run, the_checkpoint
-from utils import checkpoint
+from utils import checkpoint, torch_files
+from utils.errors import DiskFull
+from utils.saving import Keeper
 
 EPOCH = ["--max_iter", "2"]  # of 4 images
 
@@ -53,6 +57,38 @@ def test_a_validation_that_fails_costs_no_training(town, capsys):
     printed = capsys.readouterr().out
     assert "[iter" not in printed and "[epoch 0], cityscapes: acc" in printed
     assert checkpoint.load(the_checkpoint(town / "b"))["iteration"] == 2
+
+
+def test_a_full_disk_ends_the_run_before_its_validation(town, capsys, monkeypatch):
+    """The first batch waits here until the writing has failed, as it would in a validation of an hour."""
+
+    def full(*args):
+        raise DiskFull("disk full: last")
+
+    def slow(self, show):
+        def steps(items, title):
+            wait([self.writer.pending])
+            yield from watched(self, show)(items, title)
+
+        return steps
+
+    watched = Keeper.watched
+    monkeypatch.setattr(Keeper, "watched", slow)
+    monkeypatch.setattr(torch_files, "write", full)
+    with pytest.raises(SystemExit) as end:
+        run(flags_of(town, town / "a", *EPOCH))
+    printed = capsys.readouterr()
+    assert end.value.code == 2 and printed.err.count("disk full: last") == 1
+    assert "[iter 2" in printed.out and "left out of the validation" not in printed.out
+
+
+def test_a_disk_with_little_room_is_said_at_the_start(town, capsys, monkeypatch):
+    """Two files do not fit. The size that is foretold is that of the file, within a tenth."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(0, 0, 200 * 2**20))
+    run(flags_of(town, town / "a", "--max_iter", "1", "--val_dataset", "null"))
+    printed = re.search(r"room for 200 MiB, but a checkpoint takes about (\d+) MiB", capsys.readouterr().out)
+    size = next(town.glob("a/ckpt/**/last_*.pth")).stat().st_size / 2**20
+    assert abs(int(printed[1]) - size) < size / 10
 
 
 def test_images_of_two_sizes_are_validated_together(town, capsys):

@@ -27,9 +27,10 @@ from network.instance_whitening import Whitening, covariance
 from network.normalization import synchronize
 from network.weights import load_weights
 from optimizer import get_optimizer
-from utils import checkpoint, distributed, resume, settings, speed, tensorboard, visualize
+from utils import checkpoint, distributed, inventory, resume, settings, speed, tensorboard, visualize
 from utils.classes import ClassTable
 from utils.determinism import set_deterministic
+from utils.errors import UserError
 from utils.evaluation.validation import Pictures, ValidationPlan, validate_all
 from utils.exit import exit_cleanly
 from utils.files import sha256
@@ -59,14 +60,18 @@ def main(args: argparse.Namespace) -> None:
         trainer, loaders = build(args, classes, device)
         if state:
             start_from(args, trainer, state)
-        if continued and finished(args, trainer) and not trainer.pending:
-            text = "%s is of a finished run, iteration %d: nothing is left to do"
-            logger.info(text, continued, trainer.iteration)
+        stopped = args.stop_after and trainer.iteration >= args.stop_after
+        if continued and (stopped or (finished(args, trainer) and not trainer.pending)):
+            text = "%s is of a%s run, iteration %d: nothing is left to do"
+            why = " finished" if not stopped else "n already stopped (--stop_after)"
+            logger.info(text, continued, why, trainer.iteration)
             return
         if distributed.world_size() > 1:
             synchronize(trainer.net, config.images_per_sample(args))
             trainer.model = DistributedDataParallel(trainer.net, [device] if device.type == "cuda" else None)
-        place = {"continued": continued.parent, "position": state.get("events")} if continued else {}
+        place: dict[str, Any] = {"again": args.resume == "auto" or resume.restarted()}
+        if continued:
+            place = {"continued": continued.parent, "position": state.get("events")}
         del state
         run = Run(args.ckpt, args.tb_path, args.date, args.exp, args.tb_tag, **place)
         stop.command = resume.command(run.checkpoints)
@@ -208,7 +213,11 @@ def start_from(args: argparse.Namespace, trainer: Trainer, state: dict[str, Any]
     """Continue the run of --snapshot, read into `state` (--restore_optimizer), or start from its weights."""
     check_version(args.arch, state, args.snapshot)
     if args.restore_optimizer:
-        trainer.load_state_dict(state)
+        try:
+            trainer.load_state_dict(state)
+        except UserError as error:
+            raise UserError(f"{args.snapshot}: {error}") from error
+        inventory.check(state.get("data", {}), trainer.loaders.files, args.strict_data)
         return
     recorded = settings.recorded(state)
     checkpoint.check_settings({"settings": recorded}, {"arch": trainer.settings["arch"]})

@@ -36,6 +36,7 @@ from utils import distributed, variants
 from utils.classes import ClassTable
 from utils.errors import MissingFile, UserError
 from utils.files import read_text
+from utils.inventory import Inventory, inventories
 from utils.norms import Norm
 from utils.pixels import DATASET_COLORS, IMAGENET, Colors, matched_colors
 
@@ -53,6 +54,7 @@ class Loaders(NamedTuple):
     photometric: Photometric | None  # what training's images of grey levels, uint8, still need
     target: DataLoader | None  # TargetViews of --adapt_dataset; see `endless`
     classes: ClassTable  # of all datasets above
+    files: dict[str, Inventory]  # of the training images, source and target, by dataset; on the main process
 
 
 class Names(NamedTuple):
@@ -122,7 +124,9 @@ def setup_loaders(args: Namespace) -> Loaders:
     if isinstance(augment, presets.DevicePreset | presets.LevelsPreset):
         photometric = augment.photometric
     target = _target_loader(args, names.target[0], len(classes), len(dataset)) if names.target else None
-    return Loaders(train, steps_per_batch, val, statistics, photometric, target, classes)
+    targets: list[Any] = [target.dataset] if target else []
+    files = inventories([*opened, *(dataset.base for dataset in targets)])
+    return Loaders(train, steps_per_batch, val, statistics, photometric, target, classes, files)
 
 
 def setup_eval_loader(args: Namespace, name: str) -> DataLoader:

@@ -14,6 +14,7 @@ GROUND_FLOOR = (
     "resampling",
     "bars",
     "parser",
+    "inventory",
 )
 GROUND = {f"utils.{name}" for name in GROUND_FLOOR}
 ALLOWED = {  # besides the ground floor

@@ -183,6 +183,72 @@ def test_two_jobs_that_start_at_once_share_folders_and_caches(train, toy_town, t
     assert len(list(tmp_path.glob("images/**/*.npy"))) == 16 and len(list(tmp_path.glob("centroids/*"))) == 1
 
 
+def test_a_run_that_goes_back_does_not_return_to_what_it_left(train, tmp_path):
+    """It continues iteration 2 of 6, and is killed after it has saved iteration 4."""
+    train(tmp_path, "--stop_after", "2")
+    assert train(tmp_path, "--stop_after", "2")["steps"] == []
+    assert "already stopped (--stop_after) run, iteration 2: nothing is left" in printed(tmp_path)
+    early = the_checkpoint(tmp_path)
+    shutil.copy(early, tmp_path / "early.pth")
+    train(tmp_path, "--stop_after", "6")
+    shutil.move(tmp_path / "early.pth", early)
+    killed = train(tmp_path, "--resume", str(early), number=signal.SIGKILL, rank=0, step=6)
+    assert killed["steps"] == [3, 4, 5] and "goes back to iteration 2" in printed(tmp_path)
+    assert train(tmp_path)["steps"][0] == 5
+    assert_equal(tmp_path, train.whole()[0])
+    assert list(tmp_path.glob("ckpt/**/aside_last_gtav_epoch_1_mean-iu_nan.pth"))
+
+
+def test_two_jobs_that_continue_one_run(train, tmp_path):
+    """The second one says so and ends; the first one ends as if it were alone."""
+    train(tmp_path, "--stop_after", "2")
+    log = str(tmp_path / "log")
+    train.ask({"argv": argv(train.town, tmp_path), "log": log, "processes": 2, "alone": True, "slow": 0.1})
+    assert sorted(train.answer()["codes"]) == [0, 2]
+    assert printed(tmp_path).count("error: another process trains in") == 1
+    assert_equal(tmp_path, train.whole()[0])
+
+
+def test_killed_before_the_first_checkpoint(train, tmp_path):
+    """The run begins anew where it was: no second folder, and no event twice."""
+    train(tmp_path, number=signal.SIGKILL, rank=0, step=2)
+    assert train(tmp_path)["steps"][0] == 1
+    assert len(list(tmp_path.glob("ckpt/*/*/*"))) == len(list(tmp_path.glob("tb/*/*/*"))) == 1
+    assert not list(tmp_path.glob("ckpt/**/.*.partial"))
+    assert_equal(tmp_path, train.whole()[0])
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_process_is_stopped_within_the_validation(rank, train, tmp_path):
+    """What stopped it is said once. The store of the processes ends with the first one, of code 75 then."""
+    ended = train(tmp_path, processes=2, number=signal.SIGTERM, rank=rank, validated=2)
+    assert ended["codes"] == ([CONTINUE, CONTINUE] if rank else [CONTINUE, 2])
+    assert printed(tmp_path).count("stopped by SIGTERM; continue with: ") == 1
+    train(tmp_path, processes=2)
+    assert_equal(tmp_path, train.whole(2)[0])
+
+
+def test_other_data_are_noticed(train, toy_town, tmp_path):
+    """Images that vanish while the run is stopped, more than are left of the epoch."""
+    town = tmp_path / "town"
+    shutil.copytree(toy_town, town)
+    train(tmp_path, "--stop_after", "3", town=town)
+    assert "not the data of the checkpoint" not in printed(tmp_path)
+    for file in town.glob("gtav/*/train/**/0000[5-8].png"):
+        file.unlink()
+    assert train(tmp_path, "--strict_data", town=town)["codes"] == [2]
+    assert train(tmp_path, town=town)["codes"] == [0]
+    text = printed(tmp_path)
+    assert text.count("training images of gtav are others (4, not 8): not the data of the checkpoint") == 2
+
+
+def test_a_second_signal_ends_the_process_at_once(train, tmp_path):
+    """Half a second after the first one, within one step."""
+    ended = train(tmp_path, number=signal.SIGTERM, rank=0, step=4, second=signal.SIGINT, slow=0.6)
+    assert ended["codes"] == [128 + signal.SIGINT] and ended["steps"] == [1, 2, 3]
+    assert checkpoint.load(the_checkpoint(tmp_path))["iteration"] == 2
+
+
 @pytest.mark.slow
 def test_a_mistake_in_a_flag_is_said_once(tmp_path):
     """Of the lines that torchrun prints, one is the sentence."""
@@ -270,9 +336,6 @@ def test_random_kills(seed, train, tmp_path):
     first = train(tmp_path, processes=processes, number=number, rank=rank, last=last)
     expected = -signal.SIGKILL if number == signal.SIGKILL else CONTINUE
     assert first["codes"][rank] in (expected, 0), printed(tmp_path)
-    if not list(tmp_path.glob("ckpt/**/*.pth")):  # nothing to continue: the run begins anew in another folder
-        shutil.rmtree(tmp_path / "ckpt", ignore_errors=True)
-        shutil.rmtree(tmp_path / "tb", ignore_errors=True)
     rest = train(tmp_path, processes=processes)
     assert set(rest["codes"]) == {0}, printed(tmp_path)
     again = repeated(first["steps"] + rest["steps"])

@@ -19,6 +19,7 @@ logger = logging.getLogger("robustnet")
 
 VERSION = 2  # 2: the networks of network.archs.REBUILT are the published ones
 NAMES_SHOWN = 6  # in a message
+ASIDE = "aside_"  # begins the names of checkpoints that a run left behind when it went back
 
 
 def save(path: Path, state: dict) -> None:
@@ -97,19 +98,19 @@ def newest(folder: Path) -> Path:
     """Return the newest sound checkpoint in a run's folder, or in a folder of several runs.
 
     The newest has the highest iteration, then the latest time. Published checkpoints have no iteration and
-    are older than others. Weights of a teacher (ema_...) are not looked at. A warning names each damaged file
-    that is found. Raises UserError if nothing is left.
+    are older than others. Weights of a teacher (ema_...), and what `set_aside` renamed, are not looked at. A
+    warning names each file that is damaged or cannot be read. Raises UserError if nothing is left.
     """
     found, damaged = [], []
     for path in sorted(folder.rglob("*.pth")):
-        if path.name.startswith("ema_"):
+        if path.name.startswith(("ema_", ASIDE)) or not path.is_file():
             continue
         try:
             state = _with_weights(torch_files.skim(path, "checkpoint"), path)
             time = path.stat().st_mtime_ns
         except FileNotFoundError:  # another process has just replaced it by a newer one
             continue
-        except UserError as error:
+        except (UserError, OSError) as error:
             logger.warning("%s; it is skipped", error)
             damaged.append(path)
             continue
@@ -118,7 +119,7 @@ def newest(folder: Path) -> Path:
         try:
             torch_files.check(candidate.path, "checkpoint")
             return candidate.path
-        except UserError as error:
+        except (UserError, OSError) as error:
             logger.warning("%s; the one before it is used", error)
             damaged.append(candidate.path)
     if damaged:
@@ -127,6 +128,29 @@ def newest(folder: Path) -> Path:
         f"no checkpoint in {folder}; train.py writes those of a run to CKPT/DATE/EXP/MM_DD_HH/last_....pth, "
         "as --ckpt, --date and --exp say"
     )
+
+
+def set_aside(folder: Path, iteration: int) -> list[Path]:
+    """Rename the sound checkpoints in a run's folder that are of a later `iteration`; return their new names.
+
+    A run that goes back to an earlier checkpoint leaves them behind: they must not count as its newest.
+    """
+    renamed = []
+    for path in sorted(folder.glob("*.pth")):
+        if path.name.startswith(ASIDE) or not path.is_file():
+            continue
+        try:
+            later = torch_files.skim(path, "checkpoint").get("iteration", -1) > iteration
+            if later:
+                torch_files.check(path, "checkpoint")
+        except (UserError, OSError, AttributeError, TypeError):  # it is never taken as the newest
+            continue
+        if later:
+            new = path.with_name(ASIDE + path.name)
+            while new.exists():
+                new = new.with_name(ASIDE + new.name)
+            renamed.append(path.rename(new))
+    return renamed
 
 
 class File(NamedTuple):
@@ -151,7 +175,8 @@ def write_files(files: Iterable[File]) -> None:
     """Write checkpoints in their order; older ones of a kind are removed once the new one is on disk."""
     for file in files:
         save(file.path, file.state)
-        others = [path for path in file.path.parent.glob(f"{file.stem}*.pth") if path != file.path]
+        found = file.path.parent.glob(f"{file.stem}*.pth")
+        others = [path for path in found if path != file.path and path.is_file()]
         others.sort(key=place_in_run, reverse=True)
         for path in others[max(0, file.keep - 1) :]:
             path.unlink(missing_ok=True)

@@ -25,22 +25,27 @@ class Position(TypedDict):
 class EventWriter:
     """Appends events to one file in `folder`.
 
-    With the `position` of an earlier run, its file is continued from there: later events are removed. Every
-    event is handed to the system when it is added. An event that cannot be written is dropped, and one
-    warning says so.
+    With the `position` of an earlier run, its file is continued from there: later events are removed. A
+    warning says so if that file is not there. Every event is handed to the system when it is added. An event
+    that cannot be written is dropped, and one warning says so.
     """
 
     def __init__(self, folder: Path, position: Position | None = None) -> None:
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
         if position and (folder / position["file"]).is_file():
             name = position["file"]
+        elif position and position["bytes"]:
+            logger.warning(
+                "the earlier events, %s, are not in %s: its curves lack them", position["file"], folder
+            )
         self.path, self.size, self.dropped = folder / name, 0, 0
         self.file: BinaryIO | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.file = self.path.open("ab", buffering=0)
             if position and position["file"] == name:
-                self.size = whole_records(self.path, position["bytes"])
+                there = self.path.stat().st_size >= position["bytes"]
+                self.size = position["bytes"] if there else whole_records(self.path, position["bytes"])
                 self.file.truncate(self.size)
         except OSError as error:
             self._drop(error)
@@ -60,7 +65,10 @@ class EventWriter:
         self._add(summary.text(tag, text), step)
 
     def position(self) -> Position:
-        """Return the place after the last event."""
+        """Return the place after the last event; all before it is on disk then, as a checkpoint will be."""
+        if self.file:
+            with suppress(OSError):
+                os.fsync(self.file.fileno())
         return {"file": self.path.name, "bytes": self.size}
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from utils.errors import UserError
 from utils.logging import write_to_file
 from utils.signals import CONTINUE, Stopped
 
+ENDED = "another process ended"
 # What a user can do about errors of libraries, by words of their messages.
 MENDABLE = {
     "out of memory|can't allocate memory|unable to allocate [0-9]|unable to find an engine|bad_alloc|"
@@ -28,8 +29,7 @@ MENDABLE = {
     f"{distributed.PATIENCE_MINUTES} minutes; it hangs, or it waits for its data",
     "EADDRINUSE|address already in use": "another program has the port of the process group (MASTER_PORT, "
     "--master_port); name another one, or launch with torchrun --standalone, which takes a free one",
-    "Connection (closed|reset) by|Broken pipe|connection was aborted": "another process ended; its own "
-    "message says why",
+    "Connection (closed|reset) by|Broken pipe|connection was aborted": f"{ENDED}; its own message says why",
 }
 
 
@@ -50,15 +50,16 @@ def exit_cleanly(launched: bool = False) -> Iterator[None]:
         with bars.closing():
             yield
     except Stopped as stopped:
-        if distributed.is_main():
-            write_to_file(str(stopped))
-            print(stopped, file=sys.stderr, flush=True)
+        say_stopped(str(stopped))
         if distributed.world_size() > 1:
             sys.stdout.flush()
             os._exit(CONTINUE)
         raise SystemExit(CONTINUE) from stopped
     except Exception as error:
         text = mendable(error)
+        if text and text.startswith(ENDED) and (reason := why_stopped()):
+            say_stopped(reason)
+            os._exit(CONTINUE)
         write_to_file(f"error: {text}" if text else "".join(traceback.format_exception(error)))
         if text and is_first_to_say(text, launched):
             print(f"error: {text}", file=sys.stderr, flush=True)
@@ -73,6 +74,36 @@ def exit_cleanly(launched: bool = False) -> Iterator[None]:
         raise
     else:
         distributed.finish()
+
+
+def say_stopped(text: str) -> None:
+    """Print that a signal stopped the run, once for all processes, and tell those that notice it later.
+
+    While steps are done all processes stop together. Elsewhere the others notice that one has ended.
+    """
+    if distributed.is_main():
+        write_to_file(text)
+    if not dist.is_initialized() or distributed.world_size() == 1:
+        first = distributed.is_first()
+    else:
+        try:
+            store = dist.distributed_c10d._get_default_store()
+            first = store.add("stopped", 1) == 1
+            if first:
+                store.set("why stopped", text)
+        except RuntimeError:  # the store has ended with another process
+            first = distributed.is_main()
+    if first:
+        print(text, file=sys.stderr, flush=True)
+
+
+def why_stopped() -> str | None:
+    """Return what `say_stopped` was told on another process, None if no process was stopped by a signal."""
+    try:
+        store = dist.distributed_c10d._get_default_store()
+        return store.get("why stopped").decode() if store.check(["why stopped"]) else None
+    except (RuntimeError, ValueError):  # no group, or the store has ended with another process
+        return None
 
 
 def mendable(error: Exception) -> str | None:

@@ -9,30 +9,45 @@ from pathlib import Path
 from utils import checkpoint
 from utils.errors import UserError
 from utils.logging import logger
-from utils.run import launch_id
+from utils.run import claim, launch_id
 
 
 def find(resume: str | None, experiment: Path) -> Path | None:
     """Return the checkpoint that --resume asks for: a file, of a run's folder the newest, or of "auto".
 
     "auto" is the newest sound checkpoint of the run of `experiment` that saved last; None if no run saved
-    one. A process that torchrun started again continues the run of its own launch. Raises UserError for a
-    path without a sound checkpoint.
+    one. A process that torchrun started again continues the run of its own launch. The run's folder is
+    claimed. Raises UserError for a path without a sound checkpoint, and for a run that another process
+    continues.
     """
-    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
-    if resume not in (None, "auto") and not restarted:
-        return checkpoint.find(str(resume))
+    again = restarted()
+    if resume not in (None, "auto") and not again:
+        return found(str(resume))
     runs: dict[Path, int] = {}
-    for file in experiment.glob("*/*.pth") if resume or restarted else ():
+    for file in filter(Path.is_file, experiment.glob("*/*.pth") if resume or again else ()):
         runs[file.parent] = max(file.stat().st_mtime_ns, runs.get(file.parent, 0))
     for run in sorted(runs, key=lambda run: runs[run], reverse=True):
-        if restarted and launch_id() not in launches(run):
+        if again and launch_id() not in launches(run):
             continue
+        claim(run)
         try:
             return checkpoint.newest(run)
         except UserError as error:
             logger.warning("%s", error)
-    return checkpoint.find(str(resume)) if resume not in (None, "auto") else None
+    return found(str(resume)) if resume not in (None, "auto") else None
+
+
+def found(path: str) -> Path:
+    """Return the checkpoint at `path`, of a folder the newest, and claim its run's folder."""
+    file = checkpoint.find(path)
+    if file.parent.is_dir():
+        claim(file.parent)
+    return file
+
+
+def restarted() -> bool:
+    """Whether torchrun has started this process again."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
 
 
 def launches(run: Path) -> list[str]:

@@ -1,5 +1,7 @@
 """Where a training run writes: its folders, log.txt, run.json and TensorBoard events."""
 
+import errno
+import fcntl
 import json
 import os
 import platform
@@ -15,11 +17,15 @@ import torch
 import torchvision
 
 from utils import distributed
+from utils.errors import UserError
 from utils.events import EventWriter, NoWriter, Position
 from utils.files import write_text
 from utils.logging import logger, setup
 
 ROOT = Path(__file__).parents[1]
+NO_LOCKS = {errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP}  # of file systems without locks
+
+claimed: dict[Path, int] = {}  # folders of this process's runs, and the open files that hold their locks
 
 
 class Run:
@@ -27,7 +33,10 @@ class Run:
 
     `checkpoints` is the folder of the .pth files and the log. `tensorboard` is the folder of the events.
     `writer` writes the events; only the main process has one that does. With `continued`, the folder of a
-    run's checkpoints, that run's files are continued, the events from `position` on.
+    run's checkpoints, that run's files are continued, the events from `position` on. Otherwise, with `again`,
+    the folder of a run that was begun by the same command and ended without a checkpoint is used anew.
+
+    The main process holds the folder while it lives. Raises UserError if another one does; see `claim`.
     """
 
     def __init__(
@@ -40,17 +49,24 @@ class Run:
         *,
         continued: Path | None = None,
         position: Position | None = None,
+        again: bool = False,
     ) -> None:
         checkpoints, tensorboard = Path(ckpt, date, exp), Path(tb_path, date, exp)
-        if continued is None:
-            make = lambda: make_folders(checkpoints, tensorboard, tag)  # noqa: E731
-            stamp = distributed.from_first_rank(make)
-            self.checkpoints = checkpoints / stamp
-        else:
-            self.checkpoints = continued
+        self.is_new = continued is None
+
+        def place() -> Path:
+            if continued is not None:
+                return claim(continued)
+            if again and (folder := without_checkpoint(checkpoints)):
+                return folder
+            return claim(checkpoints / make_folders(checkpoints, tensorboard, tag))
+
+        self.checkpoints: Path = distributed.from_first_rank(place)
         self.tensorboard = tensorboard / (self.checkpoints.name + tag)
         self.writer: EventWriter | NoWriter = NoWriter()
         if distributed.is_main():
+            if self.is_new and (events := sorted(self.tensorboard.glob("events.out.tfevents.*"))):
+                position = {"file": events[-1].name, "bytes": 0}  # of the run that ended without a checkpoint
             self.writer = EventWriter(self.tensorboard, position)
         setup(self.checkpoints / "log.txt" if distributed.is_main() else None)
 
@@ -67,7 +83,7 @@ class Run:
         starts.append({"time": now, "command": sys.argv, "launch": launch_id()})
         text = json.dumps({**facts, **environment(), "starts": starts}, indent=1, default=str)
         write_text(file, text + "\n")
-        if len(starts) == 1:
+        if self.is_new:
             self.writer.add_text("run", f"```\n{text}\n```")
 
     def __enter__(self) -> "Run":
@@ -75,6 +91,43 @@ class Run:
 
     def __exit__(self, *error: object) -> None:
         self.writer.close()
+        if (lock := claimed.pop(self.checkpoints, None)) is not None:
+            os.close(lock)
+
+
+def claim(folder: Path) -> Path:
+    """Lock the folder of a run until the run or this process ends, and return it.
+
+    Loader processes do not inherit the lock. Raises UserError if another process has it.
+    """
+    if folder in claimed:
+        return folder
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            os.close(lock)
+            raise UserError(
+                f"another process trains in {folder}; wait until it ends, or leave out --resume to start "
+                "another run"
+            ) from error
+    claimed[folder] = lock
+    return folder
+
+
+def without_checkpoint(experiment: Path) -> Path | None:
+    """Return the claimed folder of a run that began by this command and ended before its first checkpoint."""
+    for file in sorted(experiment.glob("*/run.json")):
+        try:
+            same = json.loads(file.read_text())["starts"][-1]["command"] == sys.argv
+            if same and not any(file.parent.glob("*.pth")):
+                claim(file.parent)
+                logger.info("%s has no checkpoint, so its run begins anew", file.parent)
+                return file.parent
+        except (OSError, ValueError, KeyError, IndexError, TypeError):  # UserError is a ValueError: in use
+            continue
+    return None
 
 
 def make_folders(checkpoints: Path, tensorboard: Path, tag: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from utils import bars, checkpoint, distributed, torch_files
-from utils.errors import DamagedFile
+from utils.errors import UserError, few
 from utils.logging import logger
 from utils.run import Run
 from utils.training import Scores, Trainer, weights
@@ -72,7 +72,9 @@ class Keeper:
         if distributed.is_main():
             self.keep_previous()
         select = [name for name in self.select if name in (scores or {})]
-        options = select, self.keep_last, self.writer, self.first, {"events": dict(self.events)}
+        data = {name: files.record() for name, files in self.trainer.loaders.files.items()}
+        more = {"events": dict(self.events), "data": data}
+        options = select, self.keep_last, self.writer, self.first, more
         save(self.trainer, scores or {}, self.folder, *options)
 
     def due(self, seconds: float | None = None) -> bool:
@@ -88,13 +90,14 @@ class Keeper:
 
     def keep_previous(self) -> None:
         """Give the newest last_... its second name, previous_...; not a damaged one that another run left."""
-        newest = max(self.folder.glob("last_*.pth"), key=checkpoint.place_in_run, default=None)
+        found = [path for path in self.folder.glob("last_*.pth") if path.is_file()]
+        newest = max(found, key=checkpoint.place_in_run, default=None)
         if newest is None:
             return
         if not self.checked:
             try:
                 sound = torch_files.check(newest, "checkpoint")
-            except DamagedFile:
+            except (UserError, OSError):
                 sound = False
             if not sound:
                 return
@@ -117,6 +120,12 @@ class Keeper:
                 path.unlink()
 
     def __enter__(self) -> "Keeper":
+        """Set aside the checkpoints that the run leaves behind if it goes back to an earlier one."""
+        if distributed.is_main():
+            names = [path.name for path in checkpoint.set_aside(self.folder, self.trainer.iteration)]
+            if names:
+                text = "the run goes back to iteration %d; later checkpoints are set aside: %s"
+                logger.warning(text, self.trainer.iteration, few(names))
         return self
 
     def __exit__(self, *error: Any) -> None:

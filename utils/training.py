@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from utils import distributed, settings
 from utils.errors import UserError
+from utils.inventory import Inventory
 from utils.left_out import LeftOut
 from utils.logging import RunningMeans, logger
 from utils.speed import CapturedStep
@@ -63,6 +64,9 @@ class TrainingLoaders(Protocol):
 
     @property
     def steps_per_batch(self) -> int: ...
+
+    @property
+    def files(self) -> dict[str, Inventory]: ...  # of the training images, by dataset
 
 
 @dataclass
@@ -227,7 +231,8 @@ class Trainer:
         loader = self.loaders.train
         loader.dataset.set_epoch(self.epoch)
         loader.sampler.set_epoch(self.epoch)
-        done = self.steps_done()
+        length = len(loader) if most_steps is None else min(len(loader), most_steps)
+        done = min(self.steps_done(), length)  # there may be fewer images than before
         if not done:
             seed = self.settings["seed"], self.epoch, 0
             torch.manual_seed(hash(seed))  # of the dropout, which all processes draw alike
@@ -237,7 +242,6 @@ class Trainer:
         if self.adaptation:
             self.adaptation.prepare(self.net)
         self.means.restart_clock()
-        length = len(loader) if most_steps is None else min(len(loader), most_steps)
         return Epoch(done, min(length, done + last_iteration - self.iteration), length)
 
     def steps_done(self) -> int:

@@ -2,11 +2,12 @@
 
 Each line of standard input is a run, in JSON: `argv` of train.py, its folder `log`, the number of
 `processes`, and, to end one of them, `rank` sends itself the signal `number` within iteration `step`, at its
-event `last`, or before it writes a checkpoint (`write`), or removes the folder `gone` within `step`. Events
-are before and after each step, each batch of statistics and validation, each file, and each flush to disk.
-The answer to a line is {"codes": exit codes, "events": their number by rank, "steps": the iterations of rank
-0}. The network is tiny. With `alone`, each process is a training of its own. A process that does not end
-within 60 s after another one failed is killed: its code is -9.
+event `last`, before it writes a checkpoint (`write`) or before it predicts the batch `validated`, or removes
+the folder `gone` within `step`. Each step takes `slow` s more; then the signal `second` follows the first
+one. Events are before and after each step, each batch of statistics and validation, each file, and each flush
+to disk. The answer to a line is {"codes": exit codes, "events": their number by rank, "steps": the iterations
+of rank 0}. The network is tiny. With `alone`, each process is a training of its own. A process that does not
+end within 60 s after another one failed is killed: its code is -9.
 
 Started by torchrun with such a line as its argument, it is one process of that run; processes that torchrun
 starts again get no signal.
@@ -99,7 +100,7 @@ def one_process(request, rank):
         world = str(request["processes"])
         os.environ |= places | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
         os.environ |= {"WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
-    count = 0
+    count = validated = 0
 
     def event(*args):
         nonlocal count
@@ -113,6 +114,15 @@ def one_process(request, rank):
                 shutil.rmtree(request["gone"])
             else:
                 os.kill(os.getpid(), request["number"])
+                time.sleep(request.get("slow", 0))
+                os.kill(os.getpid(), request.get("second", 0))
+        time.sleep(request.get("slow", 0))
+
+    def before_validation(*args):
+        nonlocal validated
+        validated += 1
+        if validated == request.get("validated") and rank == request.get("rank"):
+            os.kill(os.getpid(), request["number"])
 
     def before_write(*args):
         if request.get("write") and rank == request.get("rank"):
@@ -120,6 +130,7 @@ def one_process(request, rank):
 
     watch_events(event)
     watch(torch_files, "write", before_write, lambda *_: None)
+    watch(validation, "predict", before_validation, lambda *_: None)
     watch(Trainer, "step", before, lambda self, *_: os.write(steps, b"%d\n" % self.iteration))
     train.get_net = TinyNet
     sys.argv = ["train.py", *request["argv"]]

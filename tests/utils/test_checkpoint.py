@@ -131,6 +131,41 @@ def test_a_file_that_another_run_replaces_meanwhile_is_no_damage(tmp_path, monke
     assert "damaged" not in caplog.text
 
 
+@pytest.mark.parametrize("read", ["skim", "check"])
+def test_a_disk_that_cannot_be_read_costs_that_file(tmp_path, read, monkeypatch, caplog):
+    """Folders and dangling links of a checkpoint's name are no checkpoints."""
+    sound = write(tmp_path / "last_gtav_epoch_0.pth", 10)
+    newer = write(tmp_path / "last_gtav_epoch_1.pth", 20)
+    (tmp_path / "last_gtav_epoch_2.pth").mkdir()
+    (tmp_path / "last_gtav_epoch_3.pth").symlink_to("nowhere")
+    original = getattr(torch_files, read)
+
+    def broken(path, what):
+        if path == newer:
+            raise OSError(5, "Input/output error", str(path))
+        return original(path, what)
+
+    monkeypatch.setattr(torch_files, read, broken)
+    with caplog.at_level("WARNING", "robustnet"):
+        assert checkpoint.newest(tmp_path) == sound
+    assert "Input/output error" in caplog.text and str(newer) in caplog.text
+    assert "epoch_2" not in caplog.text and "epoch_3" not in caplog.text
+    checkpoint.write_files([checkpoint.File(sound, {"state_dict": {}}, "last_gtav_epoch_")])
+    assert sorted(path.name[-5:-4] for path in tmp_path.glob("*.pth")) == ["0", "2", "3"]
+
+
+def test_what_a_run_leaves_behind_is_no_newest(tmp_path):
+    """It goes back to iteration 10; the files of later ones stay under another name."""
+    for times in (1, 2):
+        back = write(tmp_path / "last_gtav_epoch_0.pth", 10)
+        for name, iteration in (("last_gtav_epoch_1", 20), ("ema_gtav-teacher_epoch_1", 20)):
+            write(tmp_path / f"{name}.pth", iteration)
+        flip(write(tmp_path / "last_gtav_epoch_9.pth", 90), 0.1)  # of the weights
+        assert len(checkpoint.set_aside(tmp_path, 10)) == 2
+        assert len(list(tmp_path.glob("aside_*gtav*"))) == 2 * times
+    assert checkpoint.newest(tmp_path) == back and checkpoint.set_aside(tmp_path, 10) == []
+
+
 def test_a_folder_without_checkpoints_says_where_runs_are(tmp_path):
     with pytest.raises(
         MissingFile, match=f"no checkpoint in {tmp_path}; train.py .*--ckpt, --date and --exp"

@@ -4,6 +4,7 @@ import torch
 
 from tests.helpers import event_list
 from utils.events import EventWriter, whole_records
+from utils.logging import setup
 
 
 def write(writer, *steps):
@@ -48,16 +49,35 @@ def test_a_position_within_a_record_keeps_the_whole_ones(tmp_path):
     assert whole_records(path, end + 5) == whole_records(path, end) == end
 
 
-def test_a_full_disk_drops_events_with_one_warning(tmp_path, capsys):
-    from utils.logging import setup
+def test_a_damaged_length_costs_no_event_after_it(tmp_path):
+    writer = EventWriter(tmp_path / "tb")
+    write(writer, 1, 2)
+    position = writer.position()
+    writer.close()
+    file = tmp_path / "tb" / position["file"]
+    data = bytearray(file.read_bytes())
+    data[3] ^= 64
+    file.write_bytes(data)
+    EventWriter(tmp_path / "tb", position).close()
+    assert file.read_bytes() == data
 
+
+def test_lost_events_are_named(tmp_path, capsys):
+    setup()
+    EventWriter(tmp_path / "tb", {"file": "events.lost", "bytes": 9}).close()
+    EventWriter(tmp_path / "tb", {"file": "events.empty", "bytes": 0}).close()
+    printed = capsys.readouterr().out
+    assert f"events.lost, are not in {tmp_path / 'tb'}" in printed and "empty" not in printed
+
+
+def test_a_full_disk_drops_events_with_one_warning(tmp_path, capsys):
     setup()
     writer = EventWriter(tmp_path / "tb")
     size = writer.position()["bytes"]
     real, writer.file = writer.file, open("/dev/full", "ab", buffering=0)
     write(writer, 1, 2)
-    writer.file.close()
     assert (writer.dropped, writer.position()["bytes"]) == (2, size)
+    writer.file.close()
     writer.file = real
     write(writer, 3)
     writer.close()

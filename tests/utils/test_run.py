@@ -1,12 +1,15 @@
 """The folders of runs, and what run.json and log.txt say."""
 
 import json
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.helpers import ROOT, event_list
 from utils import resume, run
+from utils.errors import UserError
 from utils.signals import StopSignal
 
 
@@ -36,6 +39,70 @@ def test_run_json_has_all_starts(tmp_path, monkeypatch):
     assert {"torch", "python", "numpy"} <= record["versions"].keys()
     assert again.checkpoints == first.checkpoints
     assert (first.checkpoints / "log.txt").read_text().count("train.py --lr 0.1") == 2
+
+
+@pytest.fixture
+def lock_elsewhere():
+    """Return a function with which another process locks the folder of a run until it ends."""
+    code = (
+        "import sys, pathlib; from utils import run; run.claim(pathlib.Path(sys.argv[1])); print(); input()"
+    )
+    started = []
+
+    def lock(folder):
+        command = [sys.executable, "-c", code, str(folder)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        started.append(subprocess.Popen(command, cwd=ROOT, **pipes))
+        assert started[-1].stdout.readline()
+        return started[-1]
+
+    yield lock
+    for process in started:
+        process.communicate()
+
+
+def test_only_one_process_continues_a_run(tmp_path, lock_elsewhere):
+    folder = tmp_path / "ckpt/d/e/11_29_10"
+    folder.mkdir(parents=True)
+    (folder / "last_a_epoch_0.pth").touch()
+    other = lock_elsewhere(folder)
+    places = str(tmp_path / "ckpt"), str(tmp_path / "tb"), "d", "e"
+    for continuing in (
+        lambda: run.Run(*places, continued=folder),
+        lambda: resume.find("auto", folder.parent),
+        lambda: resume.find(str(folder / "last_a_epoch_0.pth"), folder.parent),
+    ):
+        with pytest.raises(UserError, match=f"another process trains in {folder}"):
+            continuing()
+    other.kill()
+    other.wait()
+    with run.Run(*places, continued=folder):
+        assert folder in run.claimed
+    assert not run.claimed
+
+
+def test_a_run_that_saved_nothing_is_begun_again_in_its_folder(tmp_path, monkeypatch, lock_elsewhere):
+    """Only by the same command, if no process trains there, and if a run may be continued at all."""
+    places = str(tmp_path / "ckpt"), str(tmp_path / "tb"), "d", "e"
+
+    def start(*argv, again=True):
+        monkeypatch.setattr(sys, "argv", ["train.py", *argv])
+        with run.Run(*places, again=again) as started:
+            started.record({})
+            started.writer.add_scalar("loss", 1.0, 1)
+            return started.checkpoints
+
+    first = start("--lr", "1")
+    assert start("--lr", "1") == first and len(event_list(tmp_path)) == 1
+    second = start("--lr", "2")
+    assert second != first and start("--lr", "1", again=False) not in (first, second)
+    other = lock_elsewhere(second)
+    third = start("--lr", "2")
+    assert third not in (first, second)
+    other.kill()
+    other.wait()
+    (second / "last_a_epoch_0.pth").touch()
+    assert start("--lr", "2") == third
 
 
 @pytest.mark.parametrize("given", [["--resume", "auto"], ["--resume=auto"], []])

@@ -1,0 +1,54 @@
+"""A continued run notices other data."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from datasets.listing import Sample
+from utils import inventory
+from utils.errors import UserError
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Return a function that lists images of `sizes` bytes; the first has no label, one of 0 is not there."""
+
+    def listed(*sizes, prefix="", folder="a"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        samples = []
+        for number, size in enumerate(sizes):
+            image, label = (tmp_path / folder / f"{prefix}{number}.{end}" for end in ("png", "txt"))
+            if size:
+                image.write_bytes(bytes(size))
+            label.write_bytes(bytes(7))
+            samples.append(Sample(image, label if number else None))
+        dataset = SimpleNamespace(name="gtav", samples=samples, name_of=lambda sample: sample.image.stem)
+        return inventory.inventories([dataset])
+
+    return listed
+
+
+def recorded(found):
+    return {name: files.record() for name, files in found.items()}
+
+
+def test_a_copy_is_the_same(data):
+    assert data(1, 2, 0)["gtav"].sizes.tolist() == [[1, 0], [2, 7], [inventory.MISSING, 7]]
+    found = data(1, 2)
+    assert inventory.differences(recorded(found), data(1, 2, folder="b")) == []
+
+
+def test_other_files_are_named(data):
+    before = recorded(data(1, 2, 3))
+    say = lambda now: inventory.differences(before, now)  # noqa: E731
+    assert say(data(1, 5, 6)) == ["2 training images of gtav have files of other sizes: 1, 2"]
+    assert say(data(1, 2)) == ["the training images of gtav are others (2, not 3)"]
+    assert say(data(1, 2, 3, prefix="x")) == ["the training images of gtav are others (of other names)"]
+    assert say({}) == inventory.differences({}, data(1)) == []
+
+
+def test_strict_data_refuses_them(data):
+    before = recorded(data(1, 2))
+    inventory.check(before, data(1, 3), strict=False)
+    with pytest.raises(UserError, match="other sizes: 1: not the data of the checkpoint"):
+        inventory.check(before, data(1, 3), strict=True)

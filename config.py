@@ -316,7 +316,8 @@ def _layers(parser: Parser) -> None:
         nargs="*",
         type=int,
         default=[0] * 7,
-        help=f"seven codes, for the stem (0 to 2) and layer1 to layer4: {CODES}",
+        help=f"seven codes, for the stem (0 to 2) and layer1 to layer4: {CODES}; 1 is "
+        "IRW unless --relax_denom is 0",
     )
 
 

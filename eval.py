@@ -71,6 +71,7 @@ def evaluate_datasets(args: argparse.Namespace, folder: ResultFolder, device: to
     loaders = loaders_of(args, args.image_in)  # a missing dataset is found before the network is loaded
     check_labels(args, loaders)
     net = load_network(args, device)
+    warn_of_other_roots(args, net.settings.get("data_root"))
     image_in = image_in_of(args, net)
     if image_in != args.image_in:
         loaders = loaders_of(args, image_in)
@@ -149,6 +150,16 @@ def use_recorded_roots(args: argparse.Namespace) -> None:
             if (place := Path(recorded, dataset.name)).exists():
                 logger.info("%s is read from %s, where the training had its data", dataset.name, place)
                 args.roots.folders[dataset.name] = place
+
+
+def warn_of_other_roots(args: argparse.Namespace, recorded: str | None) -> None:
+    """Say which datasets are read from other folders than the training's --data_root, where both are there."""
+    for dataset in map(get_dataset_class, args.val_dataset) if recorded and not args.data_root else ():
+        place = args.roots(dataset)
+        theirs = Path(recorded, dataset.name) if recorded else place
+        if theirs.exists() and place.resolve() != theirs.resolve():
+            text = "%s is read from %s; the training had %s (--data_root %s)"
+            logger.warning(text, dataset.name, place, theirs, recorded)
 
 
 def loaders_of(args: argparse.Namespace, image_in: bool) -> dict[str, DataLoader]:

@@ -72,7 +72,8 @@ def write_pair(root: Path, domain: str, split: str, index: int, size: tuple[int,
 def is_written(out: Path, settings: dict[str, Any]) -> bool:
     """Return whether `out` holds a complete town of these settings.
 
-    Raises UserError if the directory holds another town or anything else.
+    It may hold other data beside it. Raises UserError if it holds another town, or other data in a folder of
+    one of the domains.
     """
     marker = out / MARKER
     if marker.is_file():
@@ -81,11 +82,12 @@ def is_written(out: Path, settings: dict[str, Any]) -> bool:
         if written != settings:
             raise UserError(
                 f"{out} holds a toy town with other settings: {written}, asked for {settings}; "
-                "choose another directory or remove this one"
+                f"choose another directory, or remove {marker} and the folders of its domains"
             )
         return done
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"{out} is not empty and holds no toy town ({MARKER} is missing)")
+    folders = dict.fromkeys(out / FOLDERS.get(domain, domain) for domain in settings["domains"])
+    if taken := [folder for folder in folders if folder.exists()]:
+        raise UserError(f"{taken[0]} is not of a toy town ({marker} is missing); choose another directory")
     return False
 
 
@@ -105,7 +107,7 @@ def write_toy_city(
     training images of Dark Zurich have no labels, and Nighttime Driving has none.
 
     Does nothing if OUT already holds the same town, and completes an interrupted one. Raises UserError for
-    an unknown domain, an impossible size or count, and a directory that holds anything else.
+    an unknown domain, an impossible size or count, another town, and other data in a domain's folder.
     """
     out = Path(out)
     if unknown := sorted(set(domains) - set(ALL_STYLES) - set(GROUPS)):

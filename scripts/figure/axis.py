@@ -33,7 +33,7 @@ def error_bar(canvas: Canvas, x: float, y: float, reach: float, left: float, col
     if reach:
         low, high = max(left, x - reach), x + reach
         canvas.add(Line(low, y, high, y, color, 1.5))
-        canvas.add(*(Line(end, y - 3, end, y + 3, color, 1.5) for end in (low, high)))
+        canvas.add(*(Line(end, y - 4, end, y + 4, color, 1.5) for end in (low, high)))
 
 
 def wrapped(sentences: Sequence[str], width: float) -> list[str]:

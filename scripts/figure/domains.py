@@ -55,7 +55,7 @@ def draw(runs: dict[str, list[Saved]], seen: Sequence[str] = (), unseen: Sequenc
             if not math.isnan(mean):
                 color = COLORS[j % len(COLORS)]
                 error_bar(canvas, left + mean, y, deviation, left, color)
-                canvas.add(Dot(left + mean, y, 4.5, color))
+                canvas.add(Dot(left + mean, y, 3.5, color))
     datasets = [*dict.fromkeys(name for rows in means.values() for row in rows for name in row)]
     lines = wrapped(explained(runs, datasets, bool(marked & {*datasets})), width - 20)
     caption(canvas, lines, bottom + BELOW)

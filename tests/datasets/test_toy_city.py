@@ -285,10 +285,13 @@ def test_writes_once_and_only_where_nothing_is_lost(tmp_path, capsys):
     assert image.stat().st_mtime_ns == written
     with pytest.raises(ValueError, match="'seed': 0.*'seed': 1"):
         write_toy_city(tmp_path / "out", **settings | {"seed": 1})
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/thesis.txt").write_text("mine")
-    with pytest.raises(ValueError, match="mine .*toy_city.json"):
+    (tmp_path / "mine/gtav").mkdir(parents=True)
+    (tmp_path / "mine/camvid").mkdir()
+    with pytest.raises(ValueError, match="mine/gtav .*toy_city.json"):
         write_toy_city(tmp_path / "mine", **settings)
+    write_toy_city(tmp_path / "mine", **settings | {"domains": ("idd",)})  # beside other data
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == {"gtav", "camvid", "idd", "toy_city.json"}
+    assert not [*(tmp_path / "mine/gtav").iterdir()]
     with pytest.raises(ValueError, match="kitti.*gtav"):
         write_toy_city(tmp_path / "new", domains=("kitti",))
     with pytest.raises(SystemExit):

@@ -12,7 +12,7 @@ from utils.evaluation.folder import ResultFolder, picture_file
 from utils.evaluation.metrics import Summary
 from utils.evaluation.reliability_diagram import LEGEND, diagram
 from utils.evaluation.reliability_diagram import STYLE as DIAGRAM_STYLE
-from utils.evaluation.scores import DatasetScores, Results, averaged_classes
+from utils.evaluation.scores import DatasetScores, Results
 from utils.evaluation.tables import (
     VariantTables,
     class_columns,
@@ -83,6 +83,9 @@ figure .panels { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; 
   section { padding: 14px 12px; margin-top: 12px }
   h1 { font-size: 20px }
   dl { display: block }
+  figure > div { overflow-x: auto }
+  figure > div > img, figure > div > .panels { width: 720px; max-width: none }
+  figure > .panels { grid-auto-columns: 260px }
   dd { margin-bottom: 6px }
   .domains td:first-child, .domains th:first-child { position: sticky; left: 0; background: var(--card) }
 }
@@ -123,8 +126,8 @@ def document(title: str, body: str) -> str:
 
 def _overview(results: Results) -> str:
     """Return the title, the protocol, and the table of classes by datasets."""
-    protocol, classes = results.protocol, results.classes
-    title = f"{protocol.title()}; {len(classes)} classes; {averaged_classes(results.counted)}"
+    classes = results.classes
+    title = results.how
     header, *rows = dataset_rows(results)
     lines = [["mean", *row[1:]] for row in rows]
     for metric, name in results.metrics.items():

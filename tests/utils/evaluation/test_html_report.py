@@ -70,7 +70,7 @@ def test_page_says_all_and_needs_nothing_else(tmp_path, results):
         "50.00",
         "over 3 images",
         "not in the mean",
-        "3 classes",
+        "mean over 2 classes (gtav)",
         "split val",
     ):
         assert words in read.text

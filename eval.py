@@ -153,7 +153,7 @@ def use_recorded_roots(args: argparse.Namespace) -> None:
 
 
 def warn_of_other_roots(args: argparse.Namespace, recorded: str | None) -> None:
-    """Say which datasets are read from other folders than the training's --data_root, where both are there."""
+    """Say which datasets are not read from the training's --data_root, although they are there, too."""
     for dataset in map(get_dataset_class, args.val_dataset) if recorded and not args.data_root else ():
         place = args.roots(dataset)
         theirs = Path(recorded, dataset.name) if recorded else place

@@ -98,8 +98,8 @@ def setup_loaders(args: Namespace) -> Loaders:
     sources: list[LabelledSource] = [*opened]
     if args.cache_images:
         sources = [CachedImages(source, args.cache_images) for source in opened]
-    val = {name: _val_loader(args, name) for name in names.val} | _own_val_loaders(args)
-    statistics = {name: _statistics_loader(args, name) for name in names.statistics}
+    val = _each(args, "val_dataset", names.val, _val_loader) | _own_val_loaders(args)
+    statistics = _each(args, "covstat_val_dataset", names.statistics, _statistics_loader)
     if args.class_uniform_pct > 0:
         sources = [_class_uniform(args, source) for source in sources]
     for source in sources:
@@ -236,6 +236,18 @@ def _class_uniform(args: Namespace, source: LabelledSource) -> ClassUniform:
         boost = ClassUniform(coarse, 0, tile, **reading), args.boost_classes
     options = {"max_epoch": args.max_cu_epoch, "boost": boost} | reading
     return ClassUniform(source, args.class_uniform_pct, tile, **options)
+
+
+def _each(
+    args: Namespace, flag: str, names: Sequence[str], make: Callable[[Namespace, str], DataLoader]
+) -> dict[str, DataLoader]:
+    """Return a loader for each dataset of a flag; MissingFile says so if nobody gave the flag."""
+    try:
+        return {name: make(args, name) for name in names}
+    except MissingFile as error:
+        if flag in args.given:
+            raise
+        raise MissingFile(f"{error}; {' '.join(names)} is the default of --{flag}, name another") from error
 
 
 def _val_loader(args: Namespace, name: str) -> DataLoader:

@@ -800,8 +800,11 @@ def test_camvid_is_scored_over_its_11_classes(town, capsys):
     assert "sliding, scales 1.0, mirrored, crop 1024 px" in out and "split val" in out
 
 
-def test_a_run_folder_is_enough(town, monkeypatch):
-    """The checkpoint is the newest in the folder, and the data are where the training had them."""
+def test_a_run_folder_is_enough(town, monkeypatch, capsys):
+    """The checkpoint is the newest in the folder, and the data are where the training had them.
+
+    Data elsewhere that the environment names come first, which is said.
+    """
     run = town / "run"
     run.mkdir()
     shutil.copy(town / "net.pth", run / "last_gtav_epoch_1_mean-iu_0.10000.pth")
@@ -816,6 +819,12 @@ def test_a_run_folder_is_enough(town, monkeypatch):
     assert evaluation.main(config.parse_eval_args(argv)) == 0
     record = json.loads((run / "eval_cityscapes" / "results.json").read_text())
     assert "epoch_2" in record["snapshot"] and record["metrics"]["cityscapes"]["images"] == 2
+    assert "the training had" not in capsys.readouterr().out
+    shutil.copytree(town / "data", town / "other")
+    monkeypatch.setenv("CITYSCAPES_DIR", str(town / "other"))
+    assert evaluation.main(config.parse_eval_args([*argv, "--exp_name", "other"])) == 0
+    words = f"is read from {town}/other; the training had {town}/root/cityscapes (--data_root {town}/root)"
+    assert words in capsys.readouterr().out
 
 
 PEAK = """

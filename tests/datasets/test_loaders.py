@@ -21,7 +21,7 @@ from tests.golden.recipe import fidelity
 from tests.helpers import SIZE, TRAIN, VAL, add_datasets, no_transform, save, write_camvid
 from transforms import presets
 from utils.classes import CITYSCAPES, ClassTable
-from utils.errors import UserError
+from utils.errors import MissingFile, UserError
 
 CROP = 32
 
@@ -371,6 +371,17 @@ def test_eval_slices_cover_the_split(make_args):
 def test_training_set_smaller_than_a_batch(make_args):
     with pytest.raises(UserError, match="gtav has 5 .* 6 "):
         setup_loaders(make_args(bs_mult=6))
+
+
+@pytest.mark.parametrize("flag", ["val_dataset", "covstat_val_dataset"])
+def test_a_missing_dataset_that_nobody_named(make_args, flag, tmp_path):
+    args = make_args(**{flag: ["kitti"]})
+    with pytest.raises(MissingFile, match=f"no .* images of kitti.*; kitti is the default of --{flag}, name"):
+        setup_loaders(args)
+    args.given = {flag}
+    with pytest.raises(MissingFile, match="no .* images of kitti") as error:
+        setup_loaders(args)
+    assert "default" not in str(error.value)
 
 
 @pytest.mark.parametrize("flag", ["dataset", "val_dataset", "covstat_val_dataset"])

@@ -75,6 +75,7 @@ figcaption { margin-bottom: 4px; overflow-wrap: anywhere }
 figcaption b { text-transform: capitalize }
 figcaption a { margin-left: 8px }
 figure .panels { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; width: auto }
+figure > .panels { gap: 6px }
 .panels, .legend { color: var(--quiet); font-size: 13px }
 .legend > span { margin-right: 16px; white-space: nowrap }
 .scroll { overflow-x: auto }

@@ -819,7 +819,7 @@ def test_a_run_folder_is_enough(town, monkeypatch, capsys):
     assert evaluation.main(config.parse_eval_args(argv)) == 0
     record = json.loads((run / "eval_cityscapes" / "results.json").read_text())
     assert "epoch_2" in record["snapshot"] and record["metrics"]["cityscapes"]["images"] == 2
-    assert "the training had" not in capsys.readouterr().out
+    assert "(--data_root" not in capsys.readouterr().out
     shutil.copytree(town / "data", town / "other")
     monkeypatch.setenv("CITYSCAPES_DIR", str(town / "other"))
     assert evaluation.main(config.parse_eval_args([*argv, "--exp_name", "other"])) == 0

@@ -8,6 +8,7 @@ the scores are the same.
 """
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -66,11 +67,14 @@ def main(args: argparse.Namespace) -> int:
 def evaluate_datasets(args: argparse.Namespace, folder: ResultFolder, device: torch.device) -> int:
     """Evaluate one dataset after the other; return how many images were left out."""
     snapshot_sha256 = sha256(args.snapshot, "checkpoint")
+    read = written(args.snapshot)
     folder.check_writable()
     use_recorded_roots(args)
     loaders = loaders_of(args, args.image_in)  # a missing dataset is found before the network is loaded
     check_labels(args, loaders)
     net = load_network(args, device)
+    if written(args.snapshot) != read or len(set(distributed.all_gather_objects(snapshot_sha256))) > 1:
+        raise UserError(f"{args.snapshot} was replaced by another file while it was read; evaluate it again")
     warn_of_other_roots(args, net.settings.get("data_root"))
     image_in = image_in_of(args, net)
     if image_in != args.image_in:
@@ -114,6 +118,12 @@ def evaluate_datasets(args: argparse.Namespace, folder: ResultFolder, device: to
     if distributed.is_main():
         write(folder, results)
     return distributed.broadcast_object(sum(map(len, results.left_out.values())))  # after all is written
+
+
+def written(file: str) -> tuple[int, int, int]:
+    """Return what changes when a file is replaced or written to."""
+    state = os.stat(file)
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def unscored(snapshot: str, snapshot_sha256: str, net: network.Segmenter, evaluation: Evaluation) -> Results:

@@ -711,7 +711,8 @@ def test_deleted_pictures_are_made_again(town):
     pictures = [name for name in before if name.endswith((".png", ".jpg"))]
     assert len(pictures) == 2 * 5 + 2
     for name in pictures[::4]:
-        (town / "out" / name).unlink()
+        file = town / "out" / name
+        file.unlink() if name.endswith("_color.png") else file.write_bytes(before[name][:-1])
         evaluate(town, *flags, "--resume")
         after = files_of(town / "out")
         assert all(after[name] == before[name] for name in [*pictures, "results.csv", "images.csv"])
@@ -736,6 +737,21 @@ def test_a_flipped_bit_in_the_records_changes_no_score(town):
             except UserError:
                 continue
             assert (town / "out" / "images.csv").read_bytes() == expected, (path, position)
+
+
+def test_a_checkpoint_that_is_replaced_while_it_is_read(town, monkeypatch):
+    """As by a training that goes on: the results would name the hash of another file."""
+    load = evaluation.load_network
+
+    def replaced(*args):
+        content = (town / "net.pth").read_bytes()
+        (town / "net.pth").unlink()
+        (town / "net.pth").write_bytes(content)
+        return load(*args)
+
+    monkeypatch.setattr(evaluation, "load_network", replaced)
+    with pytest.raises(UserError, match="net.pth was replaced by another file while it was read"):
+        evaluate(town, "--single_scale")
 
 
 def test_networks_from_synthia_are_scored_over_its_16_classes_too(town, capsys):

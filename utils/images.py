@@ -1,9 +1,11 @@
 """What image files hold besides their pixels: damage, orientation, modes, and the values of labels."""
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -191,3 +193,14 @@ def palette_values(image: Image.Image) -> np.ndarray:
     elif clear is not None:
         values[clear] = CLEAR
     return values
+
+
+def is_whole_picture(path: Path) -> bool:
+    """Whether a PNG or JPEG file that Pillow wrote is there with its end: it may have been cut off."""
+    end = b"IEND\xaeB`\x82" if path.suffix == ".png" else b"\xff\xd9"
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(end), os.SEEK_END)
+            return file.read() == end
+    except OSError:  # also of a file that is shorter
+        return False

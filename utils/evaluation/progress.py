@@ -17,6 +17,7 @@ from utils.evaluation import records
 from utils.evaluation.counts import Counts
 from utils.evaluation.records import Finished
 from utils.files import write_text
+from utils.images import is_whole_picture
 from utils.logging import logger
 
 FINISHED = "finished.jsonl"
@@ -43,7 +44,7 @@ class Progress:
         """Start anew, or keep the images that were finished under the same settings.
 
         `data` has the fingerprint of each image that is to be evaluated; without it any image counts. An
-        image counts as finished if its data are the same and its `files` are there. Raises UserError, on
+        image counts as finished if its data are the same and its `files` are whole. Raises UserError, on
         every process, for other settings.
         """
         self.folder, self.lock, self.data = folder, threading.Lock(), data
@@ -103,7 +104,7 @@ class Progress:
         kept = {
             name: image
             for name, image in finished.items()
-            if not files or all(path.is_file() for path in files(name, image.counts).values())
+            if not files or all(map(is_whole_picture, files(name, image.counts).values()))
         }
         self._warn("%d finished images lack pictures: they are evaluated again", len(finished) - len(kept))
         return kept

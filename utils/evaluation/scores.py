@@ -16,6 +16,7 @@ from utils.evaluation.metrics import Summary, mean_over, summarize
 from utils.evaluation.progress import picture_path
 from utils.evaluation.protocol import Protocol
 from utils.evaluation.robustness import Robustness, collect
+from utils.images import is_whole_picture
 from utils.variants import parse
 
 WORST = 10  # images of a dataset that the page shows
@@ -141,7 +142,7 @@ def score_dataset(
     means = {name: mean_over(summary.iou, train_ids) for name, train_ids in subsets.items()}
     files: dict[str, Path] = {}
     for folder in folders:
-        files |= {name: path for name in images if (path := picture_path(folder, name)).is_file()}
+        files |= {name: path for name in images if is_whole_picture(path := picture_path(folder, name))}
     chosen = choose({name: scores[name] for name in files})
     pictures = [(kind, name, files[name]) for kind, name in chosen.items()]
     return DatasetScores(
@@ -172,7 +173,7 @@ def without_picture(
     """Return the images whose small picture a report shows but is not in a progress `folder`."""
     scores = {name: summarize(counts.confusion, occurring).mean_iu for name, counts in images.items()}
     chosen = choose(scores)
-    return [name for name in chosen.values() if not picture_path(folder, name).is_file()]
+    return [name for name in chosen.values() if not is_whole_picture(picture_path(folder, name))]
 
 
 def prune_pictures(folder: Path, scores: DatasetScores) -> None:

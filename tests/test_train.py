@@ -96,7 +96,8 @@ def test_tensorboard_tags(finished):
 def test_log_line(finished):
     (log,) = finished.glob("ckpt/**/log.txt")
     pattern = r"\[epoch 2\], \[iter 4 / 4 : 12\], \[loss \d+\.\d{6}\], \[lr 0\.\d{6}\], \[time \d+\.\d{4}\]"
-    assert re.search(pattern, log.read_text())
+    more = r", \[total 12 / 12\], \[\d+\.\d images/s\], \[data \d\.\d+\], .*\[ETA 0:00:00\]"
+    assert re.search(pattern + more, log.read_text())
 
 
 def test_a_continued_run_equals_an_uninterrupted_one(finished, toy_town, tmp_path):
@@ -157,6 +158,18 @@ def test_statistics_are_due_once_or_with_dynamic_again_and_again():
     again = config.parse_train_args(["--cov_stat_epoch", "2", "--wt_layer", *"0022200", "--dynamic"])
     assert [epoch for epoch in range(9) if train.statistics_due(once, epoch)] == [2]
     assert [epoch for epoch in range(9) if train.statistics_due(again, epoch)] == [2, 5, 8]
+
+
+@pytest.mark.parametrize(("iterations", "never"), [(20, True), (21, False)])
+def test_a_whitening_loss_that_is_never_on_is_said_at_the_start(iterations, never, monkeypatch, caplog):
+    """Epochs of 10 iterations: the statistics follow epoch 1, iteration 20."""
+    argv = ["--max_iter", str(iterations), "--cov_stat_epoch", "1", "--wt_reg_weight", "1", "--wt_layer"]
+    args = config.parse_train_args([*argv, *"0022200"])
+    parts = {"device": torch.device("cpu"), "whitening": SimpleNamespace(selective=True)}
+    monkeypatch.setattr(train.logger, "propagate", True)
+    train.announce(args, SimpleNamespace(loaders=SimpleNamespace(train=range(10), target=None), **parts))
+    said = "the ISW loss is never on: its statistics follow epoch 1 (--cov_stat_epoch), iteration 20 of 20"
+    assert (said in caplog.text) == never
 
 
 def test_augmented_images_are_dumped(toy_town, tmp_path):

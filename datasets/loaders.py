@@ -132,9 +132,10 @@ def setup_loaders(args: Namespace) -> Loaders:
 def setup_eval_loader(args: Namespace, name: str) -> DataLoader:
     """Build eval.py's loader of one whole image at a time, slice split_index of split_count of the split.
 
+    Image and label are uint8, except that an image is normalized by its own mean and std (--image_in).
     An image that cannot be read is the batch {"unreadable": [reason]}; with --strict_data it is an error.
     """
-    transform = _val_transform(name, args.image_in, args.mapillary_protocol)
+    transform = presets.levels(_val_transform(name, args.image_in, args.mapillary_protocol))
     base = _open(args, name, args.split, transform, cv=args.cv_split or 0)
     dataset: Dataset = base if args.strict_data else Tolerant(base)
     indices = np.array_split(np.arange(len(base)), args.split_count)[args.split_index].tolist()

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from network import resnet
-from network.instance_whitening import float32_or_better
+from network.instance_whitening import (
+    InstanceWhitening,
+    check_pixels,
+    float32_or_better,
+    standardize,
+    standardize_by,
+)
 from network.segmentation import SegOutput, StagedNet
 from network.shufflenet import ReplacedNorm
 
@@ -56,8 +62,8 @@ class Folded(nn.Module):
             if folds:
                 fold(plain, self.dtype, epilogues)
         self.net = plain
-        for name in ("layer0", "layer1"):
-            self.net.set_submodule(name, Exact(self.net.get_submodule(name)))
+        self.net.layer0 = Exact(self.net.layer0)
+        self.net.layer1 = Exact(self.net.layer1, self.dtype)
         for name in self.net.classifiers:
             self.net.set_submodule(name, Classifier(self.net.get_submodule(name)))
         self.net.to(memory_format=torch.channels_last)
@@ -102,6 +108,7 @@ def fold(net: StagedNet, dtype: torch.dtype, epilogues: bool) -> None:
     exact = {module for stage in (net.layer0, net.layer1) for module in stage.modules()}
     for module in [module for module in net.modules() if module not in unused]:
         fold_children(module, torch.float32 if module in exact else dtype, epilogues)
+    pool_first(net.layer0)
     for name, module in list(net.named_modules()):
         if isinstance(module, resnet.Bottleneck | resnet.BasicBlock) and FoldedBlock.fits(module):
             net.set_submodule(name, FoldedBlock(module))
@@ -119,6 +126,33 @@ def fold_children(module: nn.Module, dtype: torch.dtype, epilogues: bool) -> Non
             if isinstance(conv, FoldedConv) and isinstance(norm, nn.Identity) and type(relu) is nn.ReLU:
                 conv.relu = True
                 module[i + 2] = nn.Identity()
+
+
+def pool_first(stem: nn.Module) -> None:
+    """Let max pooling come before an instance norm and a ReLU among the children of `stem`."""
+    layers = list(stem.named_children())
+    for (name, norm), (_, relu), (last, pool) in zip(layers, layers[1:], layers[2:], strict=False):
+        plain = isinstance(norm, InstanceWhitening) or isinstance(norm, nn.InstanceNorm2d) and not norm.affine
+        if plain and type(relu) is nn.ReLU and type(pool) is nn.MaxPool2d:
+            setattr(stem, name, PooledNorm(pool))
+            setattr(stem, last, nn.Identity())
+
+
+class PooledNorm(nn.Module):
+    """Max pooling, then instance norm by the mean and variance of the maps before it.
+
+    Neither the norm nor a ReLU after it changes the order of numbers, so this is what pooling the normalized
+    maps gives. A quarter of the pixels is normalized.
+    """
+
+    def __init__(self, pool: nn.MaxPool2d) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C, h, w)."""
+        check_pixels(x)
+        return standardize_by(x, self.pool(x))
 
 
 def can_fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
@@ -190,6 +224,7 @@ class FoldedBlock(nn.Module):
             conv.relu = True
         norm = block.instance_norm_layer
         self.norm = None if type(norm) is nn.Identity else norm
+        self.standardizes = isinstance(norm, InstanceWhitening)
         self.last.relu = self.norm is None
 
     @staticmethod
@@ -200,19 +235,23 @@ class FoldedBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         residual = x if self.downsample is None else self.downsample(x)
         x = self.last(self.convs(x), residual)
+        if self.standardizes:  # nobody asks for the map before the ReLU
+            check_pixels(x)
+            return standardize(x).relu_()
         return x if self.norm is None else self.norm(x).relu()
 
 
 class Exact(nn.Module):
-    """A part that computes in float32 or better, also under autocast."""
+    """A part that computes in float32 or better, also under autocast; its maps are rounded to `dtype`."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: nn.Module, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer, self.dtype = layer, dtype
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return self.layer(float32_or_better(x))
+            maps = self.layer(float32_or_better(x))
+        return maps if self.dtype == torch.float32 else maps.to(self.dtype)
 
 
 class Classifier(Exact):

@@ -55,7 +55,7 @@ def standardize(x: Tensor) -> Tensor:
         return F.instance_norm(x, eps=EPS)
     if torch.is_grad_enabled() and x.requires_grad:
         return Standardize.apply(x)
-    return standardize_images(x) if x.is_cuda else standardize_plainly(x)
+    return standardize_by(x, x)
 
 
 def standardize_plainly(x: Tensor) -> Tensor:
@@ -65,12 +65,19 @@ def standardize_plainly(x: Tensor) -> Tensor:
     return ((values - mean) * (var + EPS).rsqrt()).to(x.dtype)
 
 
-def standardize_images(x: Tensor) -> Tensor:
-    """Standardize each image as batch norm standardizes a batch; only on a GPU, without gradients."""
-    standardized = torch.empty_like(x)
-    for image, result in zip(x.split(1), standardized.split(1), strict=True):
+def standardize_by(x: Tensor, y: Tensor) -> Tensor:
+    """Return y (B, C, h, w) less the mean and divided by the standard deviation of x (B, C, H, W).
+
+    Without gradients. A GPU does it as batch norm does it to a batch, image by image.
+    """
+    if not (x.is_cuda and in_channels_last(x)):
+        values = float32_or_better(x)
+        var, mean = torch.var_mean(values, (2, 3), correction=0, keepdim=True)
+        return ((float32_or_better(y) - mean) * (var + EPS).rsqrt()).to(y.dtype)
+    standardized = torch.empty_like(y)
+    for image, other, result in zip(x.split(1), y.split(1), standardized.split(1), strict=True):
         mean, scale = torch.batch_norm_stats(image, EPS)
-        torch.batch_norm_elemt(image, None, None, mean, scale, EPS, out=result)
+        torch.batch_norm_elemt(other, None, None, mean, scale, EPS, out=result)
     return standardized
 
 

@@ -89,8 +89,11 @@ def _constants(colors: Colors, device: torch.device) -> tuple[Tensor, ...]:
 def denormalize(image: Tensor, per_image: bool = False) -> Tensor:
     """Return the grey levels of a normalized image (3, H, W): uint8, rounded and clipped, on the CPU.
 
+    An image of uint8 is not normalized yet.
     An image normalized by its own mean and std (`per_image`) does not tell these: its range is stretched.
     """
+    if image.dtype == torch.uint8:
+        return image.cpu()
     pixels = image.detach().float().cpu()
     if per_image:
         low, high = pixels.amin((1, 2), keepdim=True), pixels.amax((1, 2), keepdim=True)

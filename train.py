@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 import config
 from datasets import get_dataset_class
@@ -68,7 +67,7 @@ def main(args: argparse.Namespace) -> None:
             return
         if distributed.world_size() > 1:
             synchronize(trainer.net, config.images_per_sample(args))
-            trainer.model = DistributedDataParallel(trainer.net, [device] if device.type == "cuda" else None)
+            trainer.join()
         place: dict[str, Any] = {"again": args.resume == "auto" or resume.restarted()}
         if continued:
             place = {"continued": continued.parent, "position": state.get("events")}
@@ -141,7 +140,7 @@ def build(args: argparse.Namespace, classes: ClassTable, device: torch.device) -
     """
     net = get_net(args, len(classes))
     whitening = Whitening.for_network(net, clusters=args.clusters, relax_denom=args.relax_denom)
-    vars(args).update(speed.choose(vars(args), device, distributed.world_size()))
+    vars(args).update(speed.choose(vars(args), device))
     loaders = setup_loaders(args)
     net.to(device, memory_format=torch.channels_last if args.channels_last else torch.preserve_format)
     adaptation = get_adaptation(args, net, len(classes))

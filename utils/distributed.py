@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -116,6 +116,25 @@ class _DifferentiableSum(torch.autograd.Function):
 def differentiable_sum(x: Tensor) -> Tensor:
     """Return the sum of `x` over all processes; its gradient is the sum of theirs."""
     return _DifferentiableSum.apply(x) if dist.is_initialized() else x
+
+
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """Give every gradient its mean over all processes, in one message. All have the same gradients."""
+    grads = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([in_memory(grad) for grad in grads])
+    sum_in_place(flat.div_(world_size()))
+    torch._foreach_copy_([in_memory(grad) for grad in grads], flat.split([grad.numel() for grad in grads]))
+
+
+def in_memory(tensor: Tensor) -> Tensor:
+    """Return a view (n,) of the values of a tensor without gaps, in the order in which memory has them."""
+    return tensor.as_strided((tensor.numel(),), (1,))
+
+
+def copy_from_main(tensors: Iterable[Tensor]) -> None:
+    """Give tensors the values that they have on the main process."""
+    for tensor in tensors:
+        dist.broadcast(tensor, 0)
 
 
 def read_later(flag: torch.Tensor) -> Callable[[], bool]:

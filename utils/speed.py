@@ -15,7 +15,7 @@ Losses = dict[str, Tensor]
 PARTS = ("amp", "channels_last", "compile", "cuda_graph")
 
 
-def choose(flags: Mapping[str, Any], device: torch.device, processes: int) -> dict[str, Any]:
+def choose(flags: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
     """Return the values of PARTS, and of --num_workers with --fast; log what was chosen.
 
     A part that is named on the command line stays as it is named. What this machine or this training cannot
@@ -31,7 +31,6 @@ def choose(flags: Mapping[str, Any], device: torch.device, processes: int) -> di
     reasons = [(device.type != "cuda", "training is not on a GPU")]
     if flags["adapt_dataset"]:
         reasons.append((True, "a target domain is adapted to"))
-    reasons.append((processes > 1, "several processes train"))
     for part in ("compile", "cuda_graph"):
         allowed = reasons[1:] if part == "compile" else reasons
         reason = next((text for holds, text in allowed if holds), None)
@@ -117,7 +116,8 @@ class CapturedStep:
         self.image, self.label = image.clone(), label.clone()
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
+            # Other threads may query events of the process group meanwhile.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self.losses = self.work(self.image, self.label)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]

@@ -99,6 +99,7 @@ class Trainer:
     def __post_init__(self) -> None:
         self.device: torch.device = next(self.net.parameters()).device
         self.model = self.net  # what is called in training: `net`, or its wrapper for several processes
+        self.averages = False  # whether `backward` itself exchanges gradients with other processes
         self.means = RunningMeans()  # of the losses since the last log line
         self.left_out = LeftOut()  # data of the current epoch
         self.amp = AMP_TYPES.get(self.settings.get("amp", "none"))
@@ -116,6 +117,20 @@ class Trainer:
             self.compiled = torch.compile(self.source_losses, dynamic=False)  # sizes are few
         if "cuda_graph" in wanted:
             self.captured = CapturedStep(self.backward, self.forget_gradients)
+
+    def join(self) -> None:
+        """Train the same network as all other processes, whose gradients are averaged.
+
+        DistributedDataParallel exchanges them during the backward pass. Its hooks can be neither compiled nor
+        captured, so compiled and captured steps exchange them in one message after that pass.
+        """
+        if self.compiled or self.captured:
+            distributed.copy_from_main(self.net.state_dict().values())
+            self.averages = True
+            return
+        devices = [self.device] if self.device.type == "cuda" else None
+        options = {"gradient_as_bucket_view": True, "broadcast_buffers": False}  # all have the same buffers
+        self.model = DistributedDataParallel(self.net, devices, **options)  # type: ignore[arg-type]
 
     @property
     def teacher(self) -> nn.Module | None:
@@ -182,6 +197,8 @@ class Trainer:
                 self.scaler.scale(total(losses)).backward()
             for name, loss in losses.items():
                 sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
+        if self.averages:
+            distributed.average_gradients(self.net.parameters())
         return sums
 
     def gradients_stay_local(self, local: bool) -> AbstractContextManager:

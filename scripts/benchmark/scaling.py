@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from network.normalization import synchronize
 from scripts.benchmark.timing import machine
@@ -79,14 +78,14 @@ def work(args: argparse.Namespace) -> None:
     device = distributed.init()
     (name,), size = args.rows, distributed.world_size()
     parts = ROWS[name]
-    if size > 1 or device.type == "cpu":  # --fast leaves these out
+    if device.type == "cpu":  # --fast leaves these out
         parts = {key: value for key, value in parts.items() if key not in ("compile", "cuda_graph")}
     crop = args.crop_size or (768 if device.type == "cuda" else 64)
     setting = Setting(args.arch, args.wt_layer, args.batch, crop)
     trainer = make_trainer(setting, device, parts)
     if size > 1:
         synchronize(trainer.net)
-        trainer.model = DistributedDataParallel(trainer.net, [device] if device.type == "cuda" else None)
+        trainer.join()
     batch = make_batch(setting, device)
     timed_steps(trainer, batch, WARM_UP)
     step = timed_steps(trainer, batch, args.steps)

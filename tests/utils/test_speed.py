@@ -7,13 +7,14 @@ import types
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.nn.parallel import DistributedDataParallel
 
 import config
 from loss import HeadLosses, MainLoss
 from network.instance_whitening import standardize, standardize_plainly
-from network.normalization import InstanceNorm
+from network.normalization import InstanceNorm, synchronize
 from network.segmentation import Resize, resize
-from tests.helpers import small_trainer
+from tests.helpers import run_processes, small_trainer
 from utils import speed
 from utils.errors import UserError
 from utils.profiling import profiling
@@ -22,8 +23,8 @@ from utils.training import Trainer
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
-def parts(argv, device=CPU, processes=1):
-    return speed.choose(vars(config.parse_train_args(argv)), device, processes)
+def parts(argv, device=CPU):
+    return speed.choose(vars(config.parse_train_args(argv)), device)
 
 
 def test_fast_chooses_what_is_safe(monkeypatch, caplog):
@@ -107,6 +108,41 @@ def test_a_compiled_step_is_the_plain_one(monkeypatch):
     monkeypatch.setattr(torch, "compile", compiler)
     for settings in ({"compile": True}, {"compile": True, "channels_last": True}):
         assert losses_of(20, images=4, **settings)[0] == pytest.approx(plain, rel=1e-4)
+
+
+def losses_of_a_process(rank, world_size, averages, compiler=None):
+    """Return the losses of three steps, and the weights then, of a process that trains on part of a batch."""
+    trainer, batch = small_trainer(images=4)
+    if compiler:
+        trainer.compiled = torch.compile(trainer.source_losses, **compiler)
+    elif averages:
+        trainer.compiled = trainer.source_losses
+    synchronize(trainer.net)
+    with torch.no_grad():
+        trainer.net.dsn[4].bias += rank if averages else 0  # the main process's weights are taken
+    trainer.join()
+    assert isinstance(trainer.model, DistributedDataParallel) != averages
+    losses = []
+    for _ in range(3):
+        trainer.step({key: value[rank::world_size].contiguous() for key, value in batch.items()})
+        losses.append(trainer.means.take()[0]["train"])
+    return losses, trainer.net.state_dict()
+
+
+def test_gradients_that_are_averaged_after_the_backward_pass_are_those_of_ddp():
+    (first, state), (second, _) = run_processes(losses_of_a_process, 2, False)
+    for losses, weights in run_processes(losses_of_a_process, 2, True):
+        assert losses == first == second
+        torch.testing.assert_close(weights, state, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_steps_of_two_processes_compile_into_one_graph():
+    (plain, state), _ = run_processes(losses_of_a_process, 2, False)
+    compiler = {"backend": "aot_eager", "fullgraph": True}
+    for losses, weights in run_processes(losses_of_a_process, 2, True, compiler):
+        assert losses == pytest.approx(plain, rel=1e-6)
+        torch.testing.assert_close(weights, state, rtol=1e-4, atol=1e-4)
 
 
 def test_channels_last_steps_are_the_plain_ones():

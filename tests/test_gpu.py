@@ -1,6 +1,9 @@
 """What only a GPU can show; run with `bash scripts/test.sh -m gpu`."""
 
 import copy
+import json
+import os
+import subprocess
 import sys
 import time
 
@@ -11,9 +14,12 @@ from torch.utils.data import default_collate
 
 import config
 import train
-from network import ARCHS
+from datasets.toy_city import write_toy_city
+from network import ARCHS, resnet
 from network.folding import Folded
 from network.instance_whitening import Whitening
+from network.normalization import synchronize_batch_norm
+from network.segmentation import Resize, interpolate
 from tests.golden.recipe import fill, inputs, statistics_pair
 from tests.helpers import ISW, ROOT, flags, run_command, small_trainer, the_checkpoint, torchrun
 from transforms.photometric import ColorJitter, GaussianBlur, Photometric
@@ -115,36 +121,182 @@ def test_fast_steps_are_the_plain_ones(settings, dtype, tolerance):
     assert runs[1][-1] < 0.9 * runs[1][0]
 
 
-@pytest.mark.timeout(600)  # four compilations
-def test_a_fast_training_from_end_to_end(toy_town, tmp_path):
-    """The step is captured again when the masks are estimated after the first epoch; the run continues."""
+@pytest.fixture
+def shallow(monkeypatch):
+    """ResNet-18 with one block a stage, which compiles in half the time."""
+    monkeypatch.setitem(resnet.VARIANTS, "resnet18", (resnet.BasicBlock, (1, 1, 1, 1), {}))
     torch.compiler.reset()
-    argv = flags(toy_town, tmp_path, "--fast", "--max_epoch", "2", "--cov_stat_epoch", "0", *ISW)
-    train.main(config.parse_train_args(argv))
+
+
+@pytest.mark.timeout(240)  # two compilations
+def test_a_fast_training_from_end_to_end(shallow, toy_town, tmp_path):
+    """The step is compiled and captured again when the masks are estimated; the profile is of both devices.
+
+    The run is continued by steps that are captured, but not compiled a third time.
+    """
+    argv = ["--fast", "--profile", "--cov_stat_epoch", "1", "--val_every", "1000", *ISW]
+    train.main(config.parse_train_args(flags(toy_town, tmp_path, *argv)))
     path = the_checkpoint(tmp_path)
     state = checkpoint.load(path)
     assert state["settings"]["amp"] in ("bf16", "fp16") and state["settings"]["cuda_graph"]
     assert all(value.isfinite().all() for value in state["state_dict"].values())
-    more = ["--snapshot", str(path), "--restore_optimizer", "--max_epoch", "3"]
+    (trace,) = tmp_path.glob("ckpt/**/trace.json")
+    kinds = {event.get("cat") for event in json.loads(trace.read_text())["traceEvents"]}
+    assert "kernel" in kinds and "cpu_op" in kinds
+    more = ["--cuda_graph", "--amp", state["settings"]["amp"], "--restore_optimizer", "--max_iter", "28"]
+    more += ["--snapshot", str(path)]
     train.main(config.parse_train_args(flags(toy_town, tmp_path / "more", *more, *ISW)))
 
 
-@pytest.mark.timeout(1200)
-def test_fast_trainings_end_as_well(toy_town, tmp_path):
+SHALLOW = """
+import sys
+sys.path.insert(0, {root!r})
+from network import resnet
+resnet.VARIANTS["resnet18"] = (resnet.BasicBlock, (1, 1, 1, 1), {{}})
+import config, train
+train.main(config.parse_train_args())
+"""
+
+
+def train_together(runs, program):
+    """Train with the flags of each of `runs`, all at the same time, on the GPUs in turn."""
+    gpus, processes = max(1, torch.cuda.device_count()), []
+    for number, argv in enumerate(runs):
+        environment = {"CUDA_VISIBLE_DEVICES": str(number % gpus), "TORCHINDUCTOR_COMPILE_THREADS": "4"}
+        command, pipe = [sys.executable, str(program), *map(str, argv)], subprocess.PIPE
+        processes.append(subprocess.Popen(command, env=os.environ | environment, stderr=pipe, text=True))
+    for process in processes:
+        _, error = process.communicate()
+        assert not process.returncode, error
+
+
+@pytest.mark.timeout(240)
+def test_fast_trainings_end_as_well(tmp_path):
     """The mean IU of three seeds on the training domain differs by less than twice their spread."""
-    torch.compiler.reset()
-    scores = {}
-    for kind, more in (("plain", ["--no-channels_last"]), ("fast", ["--fast"])):
-        for seed in range(3):
-            folder = tmp_path / f"{kind}{seed}"
-            argv = f"--max_iter 120 --bs_mult 4 --cov_stat_epoch 4 --lr 0.02 --seed {seed}".split()
-            argv += ["--val_dataset", "gtav", "--val_every", "1000", *ISW, *more]
-            train.main(config.parse_train_args(flags(toy_town, folder, *argv)))
-            scores[kind, seed] = checkpoint.load(the_checkpoint(folder))["mean_iu"]
-    plain, fast = (np.array([scores[kind, seed] for seed in range(3)]) for kind in ("plain", "fast"))
+    write_toy_city(tmp_path / "town", size=(64, 128), train=32, val=8, seed=0)
+    program = tmp_path / "program.py"
+    program.write_text(SHALLOW.format(root=str(ROOT)))
+    kinds = {"plain": ["--no-channels_last"], "fast": ["--fast", "--num_workers", "0"]}
+    runs = [(kind, seed) for kind in kinds for seed in range(3)]
+    argv = "--max_iter 160 --bs_mult 4 --cov_stat_epoch 9 --lr 0.02 --val_dataset gtav --val_every 99".split()
+    train_together(
+        [
+            flags(
+                tmp_path / "town", tmp_path / f"{kind}{seed}", *argv, "--seed", str(seed), *ISW, *kinds[kind]
+            )
+            for kind, seed in runs
+        ],
+        program,
+    )
+    scores = {run: checkpoint.load(the_checkpoint(tmp_path / "{}{}".format(*run)))["mean_iu"] for run in runs}
+    plain, fast = (np.array([scores[kind, seed] for seed in range(3)]) for kind in kinds)
     print(scores)
     assert plain.mean() > 0.1
     assert abs(fast.mean() - plain.mean()) < 2 * max(plain.std(ddof=1), 0.02)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_joint_batch_norm_is_batch_norm(layout, dtype):
+    """Of one process: by PyTorch's kernels, and in the form that compiles."""
+    torch.manual_seed(0)
+    x = torch.randn(4, 8, 9, 7, device="cuda").to(dtype, memory_format=layout).requires_grad_()
+    direction = torch.randn_like(x)
+    plain = torch.nn.BatchNorm2d(8, device="cuda", dtype=torch.promote_types(dtype, torch.float32))
+    torch.nn.init.uniform_(plain.weight)
+    kernels, compiled = (synchronize_batch_norm(torch.nn.Sequential(copy.deepcopy(plain))) for _ in range(2))
+    runs = plain, kernels, torch.compile(compiled, backend="aot_eager", fullgraph=True)
+    results = []
+    for norm, run in zip((plain, kernels[0], compiled[0]), runs, strict=True):
+        y = run(x)
+        found = torch.autograd.grad(y, [x, norm.weight, norm.bias], direction)
+        assert y.stride() == x.stride() == found[0].stride()
+        results.append([y.detach(), *found, norm.running_mean, norm.running_var])
+    tolerance = 1e-9 if dtype == torch.float64 else 2e-2
+    for result in results[1:]:
+        torch.testing.assert_close(result, results[0], rtol=tolerance, atol=tolerance)
+
+
+def test_blurring_a_batch_is_blurring_each_image():
+    blur, rng = GaussianBlur(), np.random.default_rng(0)
+    images = torch.from_numpy(rng.integers(0, 256, (3, 3, 50, 40)).astype(np.float32))
+    drawn = default_collate([blur.draw(rng) for _ in images])
+    expected, found = images.clone(), images.cuda()
+    blur.apply_to_batch(expected, drawn)
+    blur.apply_to_batch(found, drawn)
+    difference = (found.cpu() - expected).abs()
+    print("levels that round otherwise:", (difference > 0).double().mean().item())
+    assert difference.max() <= 1 and (difference > 0).double().mean() < 1e-3
+
+
+def test_fused_sgd_is_sgd():
+    """The fused kernel, which the guard uses, and the loop over parameters; their difference is printed."""
+    torch.manual_seed(0)
+    start = [torch.randn(shape, device="cuda") for shape in ((64, 3, 7, 7), (512,), (256, 512, 1, 1))]
+    weights = []
+    for fused in (False, True):
+        copies = [value.clone().requires_grad_() for value in start]
+        optimizer = torch.optim.SGD(copies, 0.01, 0.9, weight_decay=5e-4, fused=fused, foreach=False)
+        generator = torch.Generator("cuda").manual_seed(1)
+        for _ in range(20):
+            for value in copies:
+                value.grad = torch.randn(value.shape, device="cuda", generator=generator)
+            optimizer.step()
+        weights.append(copies)
+    pairs = list(zip(*weights, strict=True))
+    print("largest difference:", max((a - b).abs().max().item() for a, b in pairs))
+    print("equal bits:", all(torch.equal(a, b) for a, b in pairs))
+    torch.testing.assert_close(*weights, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_gradient_of_resizing_in_both_layouts(channels_last):
+    """The two products have the gradient of PyTorch's kernel."""
+    torch.manual_seed(0)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    x = torch.randn(2, 19, 12, 16, dtype=torch.float64, device="cuda").to(memory_format=layout)
+    x, grad = x.requires_grad_(), torch.randn(2, 19, 48, 64, dtype=torch.float64, device="cuda")
+    grad = grad.to(memory_format=layout)
+    gradients = [
+        torch.autograd.grad(f, x, grad)[0]
+        for f in (Resize.apply(x, (48, 64), channels_last), interpolate(x, (48, 64)))
+    ]
+    torch.testing.assert_close(*gradients)
+    assert gradients[0].is_contiguous(memory_format=layout)
+
+
+UNCAPTURABLE = """
+import sys
+sys.path.insert(0, {root!r})
+import torch
+from tests.helpers import small_trainer
+trainer, batch = small_trainer(device="cuda", cuda_graph=True)
+trainer.net.dsn[3].p = {dropout}
+losses = trainer.losses
+class Reading:
+    phase = losses.phase
+    def __call__(self, *args):
+        found = losses(*args)
+        found["main"].item()  # which cannot be captured
+        return found
+trainer.losses = Reading()
+for _ in range(6):
+    trainer.step(batch)
+    print("loss", trainer.means.take()[0]["train"])
+"""
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_steps_that_cannot_be_captured(dropout, tmp_path):
+    """They run as they are, or the program ends in a sentence, never in an error of CUDA."""
+    program = tmp_path / "program.py"
+    program.write_text(UNCAPTURABLE.format(root=str(ROOT), dropout=dropout))
+    done = run_command([sys.executable, str(program)])
+    print(dropout, done.returncode, done.stdout, done.stderr.strip().splitlines()[-1])
+    if done.returncode:
+        assert "UserError: the steps cannot be captured" in done.stderr
+    else:
+        assert "--cuda_graph has no effect" in done.stderr and done.stdout.count("loss") == 6
 
 
 def test_mixed_precision_trains(toy_town, tmp_path):
@@ -154,8 +306,10 @@ def test_mixed_precision_trains(toy_town, tmp_path):
     assert all(value.isfinite().all() for value in state["state_dict"].values())
 
 
-def test_every_gpu_of_the_machine(toy_town, tmp_path):
-    done = run_command(torchrun("gpu", "train.py", *flags(toy_town, tmp_path, "--test_mode", *ISW)))
+@pytest.mark.parametrize("more", ["--test_mode", "--fast --max_iter 6"])
+def test_every_gpu_of_the_machine(more, toy_town, tmp_path):
+    """With --fast the fourth step is captured, sums over the processes and gradients included."""
+    done = run_command(torchrun("gpu", "train.py", *flags(toy_town, tmp_path, *ISW, *more.split())))
     assert done.returncode == 0, done.stderr
     assert f"on {torch.cuda.device_count()} x cuda" in done.stdout
 

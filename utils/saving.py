@@ -39,7 +39,8 @@ class Keeper:
         self.writer = checkpoint.BackgroundWriter()
         self.events = run.writer.position()
         self.checked = False  # whether the last checkpoint is known to be sound
-        self.warn_of_little_room()
+        if distributed.is_main():  # only its disk needs the folder
+            self.warn_of_little_room()
 
     def warn_of_little_room(self) -> None:
         """Warn before training if the files do not fit on the disk: last_..., the one before, and best_..."""

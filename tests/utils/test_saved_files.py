@@ -1,14 +1,16 @@
 """Which files a save leaves, whenever it is cut off."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from utils import checkpoint, torch_files
+from utils import checkpoint, distributed, torch_files
 from utils.errors import UserError
-from utils.saving import save
+from utils.events import NoWriter
+from utils.saving import Keeper, save
 from utils.training import Scores
 
 
@@ -17,6 +19,7 @@ class Small:
 
     def __init__(self):
         self.net, self.teacher, self.epoch, self.best = nn.Linear(2, 2), None, 0, {}
+        self.iteration = 0
 
     def state_dict(self):
         return {
@@ -100,3 +103,25 @@ def test_weights_that_are_not_finite_leave_everything(tmp_path):
         save(trainer, scores(0.9), tmp_path, ["gtav"])
     assert {name: os.stat(tmp_path / name).st_mtime_ns for name in names(tmp_path)} == old
     assert trainer.best == {"gtav": 0.2}
+
+
+def test_about_ten_minutes_are_between_two_checkpoints(tmp_path):
+    """The first known time of a step decides; --save_every_iters decides before that, 0 for never."""
+    trainer, run = Small(), SimpleNamespace(checkpoints=tmp_path, writer=NoWriter())
+    with Keeper(trainer, run, "gtav", every=None) as keeper:
+        trainer.iteration = 300
+        assert not keeper.due() and keeper.due(2.0) and keeper.every == 300
+        trainer.iteration = 450
+        assert not keeper.due(1.0)
+    with Keeper(trainer, run, "gtav", every=0) as keeper:
+        assert not keeper.due(2.0)
+    with Keeper(trainer, run, "gtav", every=90) as keeper:
+        assert keeper.due()
+
+
+def test_only_the_main_process_needs_the_folder(tmp_path, monkeypatch):
+    """Machines may have separate disks."""
+    monkeypatch.setattr(distributed, "is_main", lambda: False)
+    run = SimpleNamespace(checkpoints=tmp_path / "elsewhere", writer=NoWriter())
+    with Keeper(Small(), run, "gtav"):
+        pass

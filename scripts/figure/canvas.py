@@ -21,6 +21,7 @@ COLORS = (
 )  # told apart by most eyes
 INK, QUIET = "#1f2328", "#8c959f"
 FONT = 13  # px
+WIDEST = 1.2  # DejaVu Sans, the widest of the SVG's fonts, by Pillow's
 SHARPNESS = 2  # pixels of a PNG for each px of the drawing
 SUFFIXES = (".svg", ".png")
 
@@ -90,7 +91,7 @@ class Canvas:
     def svg(self) -> str:
         body = "\n".join(map(_svg, self.shapes))
         size = f'width="{self.width}" height="{self.height}" viewBox="0 0 {self.width} {self.height}"'
-        font = f'font-family="DejaVu Sans, Helvetica, Arial, sans-serif" font-size="{FONT}"'
+        font = f'font-family="Helvetica, Arial, DejaVu Sans, sans-serif" font-size="{FONT}"'
         background = '<rect width="100%" height="100%" fill="#fff"/>'
         return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font}>\n{background}\n{body}\n</svg>\n'
 
@@ -110,8 +111,8 @@ def check_suffix(file: Path) -> None:
 
 
 def text_width(text: str) -> float:
-    """Return the width of `text` in px."""
-    return ImageFont.load_default(FONT).getlength(text)
+    """Return the most that `text` is wide, in px: an SVG is drawn in a font of its reader's."""
+    return WIDEST * ImageFont.load_default(FONT).getlength(text)
 
 
 def _svg(shape: Shape) -> str:

@@ -155,7 +155,11 @@ def test_splits_have_columns_of_their_own(tmp_path, monkeypatch, capsys):
     results(tmp_path / "run/eval_gtav_test", split="test", gtav=0.4)
     header, row, how, *more = printed(monkeypatch, capsys, tmp_path / "run")
     assert header.split()[2:] == ["gtav*", "kitti", "gtav_test*", "mean", "of", "unseen"] and not more
-    assert row.split()[-4:] == ["30.00", "50.00", "40.00", "50.00"] and "split val and test" in how
+    assert row.split()[-4:] == ["30.00", "50.00", "40.00", "50.00"] and "split test and val" in how
+    results(tmp_path / "other/1", split="test", gtav=0.4)  # in another order
+    results(tmp_path / "other/2", gtav=0.3, kitti=0.5)
+    *_, how = printed(monkeypatch, capsys, *(f"{name}={tmp_path / name}" for name in ("run", "other")))
+    assert how.endswith("mean over 19 classes (gtav, gtav_test, kitti)") and len(_) == 3
     header, row, *_ = printed(monkeypatch, capsys, tmp_path / "run", "--unseen", "gtav_test")
     assert header.split()[4:] == ["gtav_test", "mean", "of", "unseen"] and row.endswith("45.00")
     with pytest.raises(UserError, match="--unseen night.*gtav, gtav_test, kitti"):

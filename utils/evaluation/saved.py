@@ -82,7 +82,7 @@ def read(path: str | Path) -> Saved:
         raise UserError(f"{path} holds several evaluations ({names}); name one of them, such as {example}")
     fields = "places", "means", "counted", "ious", "images", "measured", "measures"
     by_column: dict[str, Any] = {field: _merged(runs, field) for field in fields}
-    splits = dict.fromkeys(run.protocol["split"] for run in runs if "split" in run.protocol)
+    splits = sorted({run.protocol["split"] for run in runs if "split" in run.protocol})
     protocol = {**first.protocol, "split": " and ".join(splits)} if splits else first.protocol
     return replace(first, protocol=protocol, **by_column)
 
@@ -199,7 +199,7 @@ def protocols(runs: Sequence[Saved]) -> list[str]:
     """Say how the scores of the runs were computed, one line for each way, and over which classes."""
     lines: dict[str, None] = {}
     for run in runs:
-        counted = {name: len(names) for name, names in run.counted.items() if names}
+        counted = {name: len(names) for name, names in sorted(run.counted.items()) if names}
         texts = [protocol_title(run.protocol), *([averaged_classes(counted)] if counted else [])]
         lines["; ".join(texts)] = None
     return list(lines)

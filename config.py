@@ -161,6 +161,13 @@ def last_iteration(args: argparse.Namespace, batches: int) -> int:
     return min(args.max_iter, args.max_epoch * epoch_steps(args, batches) if args.max_epoch else math.inf)
 
 
+def statistics_due(args: argparse.Namespace, epoch: int) -> bool:
+    """Whether ISW masks are estimated after `epoch`: once, or (--dynamic) every cov_stat_epoch + 1 epochs."""
+    if args.dynamic:
+        return epoch % (args.cov_stat_epoch + 1) == args.cov_stat_epoch
+    return epoch == args.cov_stat_epoch
+
+
 def images_per_sample(args: argparse.Namespace) -> int:
     """Return how many images of a sample one step sees: one per source domain, if it sees all domains."""
     return 1 if args.domain_steps == "separate" else _domains_per_sample(args)

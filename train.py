@@ -8,35 +8,35 @@ One training step is `Trainer.step` in utils/training.py.
 
 import argparse
 import math
-from collections.abc import Callable
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import config
 from datasets import get_dataset_class
 from datasets.loaders import Loaders, endless, setup_classes, setup_loaders
 from loss import cross_entropy, get_loss
-from network import get_adaptation, get_net
+from network import StagedNet, get_adaptation, get_net
 from network.archs import check_version
-from network.instance_whitening import Whitening, covariance
+from network.instance_whitening import Whitening
 from network.normalization import synchronize
+from network.segmenter import chosen
 from network.weights import load_weights
 from optimizer import get_optimizer
 from utils import checkpoint, distributed, inventory, resume, settings, speed, tensorboard, visualize
 from utils.classes import ClassTable
 from utils.determinism import set_deterministic
-from utils.errors import UserError
+from utils.errors import naming
 from utils.evaluation.validation import Pictures, ValidationPlan, validate_all
 from utils.exit import exit_cleanly
 from utils.files import sha256
 from utils.logging import logger, setup, warn_in_log
 from utils.norms import Norm
 from utils.profiling import profiling
-from utils.run import Run
+from utils.run import Run, check_writable
 from utils.saving import Keeper
 from utils.signals import StopSignal
 from utils.statistics import estimate_masks
@@ -56,9 +56,7 @@ def main(args: argparse.Namespace) -> None:
         args = config.complete(args, distributed.world_size(), len(classes))
         continued = find_start(args)
         state = checkpoint.load(args.snapshot) if args.snapshot else {}
-        trainer, loaders = build(args, classes, device)
-        if state:
-            start_from(args, trainer, state)
+        trainer, loaders = build(args, classes, device, state)
         stopped = args.stop_after and trainer.iteration >= args.stop_after
         if continued and (stopped or (finished(args, trainer) and not trainer.pending)):
             text = "%s is of a%s run, iteration %d: nothing is left to do"
@@ -89,6 +87,7 @@ def main(args: argparse.Namespace) -> None:
 def find_start(args: argparse.Namespace) -> Path | None:
     """Set `snapshot` to the file of the checkpoint to start from; return the one that --resume continues."""
     experiment = Path(args.ckpt, args.date, args.exp)
+    distributed.from_first_rank(lambda: check_writable(experiment, Path(args.tb_path, args.date, args.exp)))
     continued = distributed.from_first_rank(lambda: resume.find(args.resume, experiment))
     if continued:
         args.snapshot, args.restore_optimizer, args.pretrained = str(continued), True, "none"
@@ -114,10 +113,13 @@ def train(
                 logger.info("iteration %d is saved in %s", trainer.iteration, run.checkpoints)
         if trainer.iteration == args.stop_after:  # a signal ends the run at the end of the block above
             return
-        statistics = epoch.complete and trainer.whitening.selective and statistics_due(args, trainer.epoch)
+        statistics = (
+            epoch.complete and trainer.whitening.selective and config.statistics_due(args, trainer.epoch)
+        )
         if statistics:
             estimate_masks(trainer, loaders.statistics, args.trials, run.writer, show)
-        pictures = Pictures(run.writer, trainer.epoch, classes, args.image_in, covariances(args))
+        maps = StagedNet.covariances if args.visualize_feature else None
+        pictures = Pictures(run.writer, trainer.epoch, classes, args.image_in, maps)
         due = plan.due(trainer.epoch, finished(args, trainer, ended=1))
         scores = validate_all(nets, due, cross_entropy, pictures, show)
         if statistics or scores:
@@ -132,37 +134,38 @@ def train(
         logger.info("nothing was validated; eval.py scores last_...")
 
 
-def build(args: argparse.Namespace, classes: ClassTable, device: torch.device) -> tuple[Trainer, Loaders]:
-    """Build what is trained and what it is trained on.
+def build(
+    args: argparse.Namespace, classes: ClassTable, device: torch.device, state: dict[str, Any]
+) -> tuple[Trainer, Loaders]:
+    """Build what is trained, from the checkpoint `state` if there is one, and what it is trained on.
 
-    The network comes first, because a wrong --arch, --wt_layer or --clusters is found in seconds, while
+    The network comes first, because a wrong flag or a checkpoint that does not fit is found in seconds, while
     listing and reading datasets can take long. It is moved to the device after that.
     """
     net = get_net(args, len(classes))
     whitening = Whitening.for_network(net, clusters=args.clusters, relax_denom=args.relax_denom)
     vars(args).update(speed.choose(vars(args), device))
+    record = settings.record(
+        vars(args),
+        classes=classes.to_dict(),
+        optimizer="Adam" if args.adam else "SGD",
+        adaptation=args.sac_phase if args.adapt_dataset else "none",
+        processes=distributed.world_size(),
+        images_per_step=config.images_per_step(args, distributed.world_size()),
+    )
+    if state:
+        start_from(args, net, record, state)
     loaders = setup_loaders(args)
     net.to(device, memory_format=torch.channels_last if args.channels_last else torch.preserve_format)
     adaptation = get_adaptation(args, net, len(classes))
     optimizer, schedule = get_optimizer(args, net)
-    record = settings.record(
-        vars(args),
-        classes=classes.to_dict(),
-        optimizer=type(optimizer).__name__,
-        adaptation=args.sac_phase if adaptation else "none",
-        processes=distributed.world_size(),
-        images_per_step=config.images_per_step(args, distributed.world_size()),
-    )
-    trainer = Trainer(
-        net,
-        get_loss(args, classes).to(device),
-        whitening.to(device),
-        optimizer,
-        schedule,
-        loaders,
-        record,
-        adaptation.to(device) if adaptation else None,
-    )
+    losses = get_loss(args, classes).to(device)
+    parts = net, losses, whitening.to(device), optimizer, schedule, loaders, record
+    trainer = Trainer(*parts, adaptation.to(device) if adaptation else None)
+    if args.restore_optimizer:
+        with naming(args.snapshot):
+            trainer.load_state_dict(state)
+        inventory.check(state.get("data", {}), loaders.files, args.strict_data)
     return trainer, loaders
 
 
@@ -208,21 +211,23 @@ def finished(args: argparse.Namespace, trainer: Trainer, ended: int = 0) -> bool
     return trainer.iteration >= args.max_iter or trainer.epoch + ended >= epochs
 
 
-def start_from(args: argparse.Namespace, trainer: Trainer, state: dict[str, Any]) -> None:
-    """Continue the run of --snapshot, read into `state` (--restore_optimizer), or start from its weights."""
+def start_from(
+    args: argparse.Namespace, net: nn.Module, record: dict[str, Any], state: dict[str, Any]
+) -> None:
+    """Check that `state`, read from --snapshot, fits this run's `record` of settings; load its weights.
+
+    Those of a run that is continued (--restore_optimizer) are loaded by `restore`.
+    """
     check_version(args.arch, state, args.snapshot)
-    if args.restore_optimizer:
-        try:
-            trainer.load_state_dict(state)
-        except UserError as error:
-            raise UserError(f"{args.snapshot}: {error}") from error
-        inventory.check(state.get("data", {}), trainer.loaders.files, args.strict_data)
-        return
     recorded = settings.recorded(state)
-    checkpoint.check_settings({"settings": recorded}, {"arch": trainer.settings["arch"]})
+    if args.restore_optimizer:
+        with naming(args.snapshot):
+            settings.compare(recorded, record)
+        return
+    chosen("arch", record["arch"], recorded.get("arch"), args.snapshot)
     if recorded.get("image_in", args.image_in) != args.image_in:
         logger.warning("%s was trained with image_in %s", args.snapshot, recorded["image_in"])
-    report = load_weights(trainer.net, state["state_dict"], allow_partial=True)
+    report = load_weights(net, state["state_dict"], allow_partial=True)
     (logger.info if report.complete else logger.warning)("%s: %s", args.snapshot, report)
 
 
@@ -268,27 +273,18 @@ def train_epoch(
     return epoch, stop.requested()
 
 
-def statistics_due(args: argparse.Namespace, epoch: int) -> bool:
-    """Whether ISW masks are estimated after `epoch`: once, or (--dynamic) every cov_stat_epoch + 1 epochs."""
-    if args.dynamic:
-        return epoch % (args.cov_stat_epoch + 1) == args.cov_stat_epoch
-    return epoch == args.cov_stat_epoch
-
-
 def validation_plan(args: argparse.Namespace, loaders: Loaders, nets: int) -> ValidationPlan:
     """Return when which datasets are validated with `nets` networks."""
     names = {*args.val_dataset, *args.select_on} - set(args.own_val if "select_on" not in args.given else ())
     meanwhile = {name: loader for name, loader in loaders.val.items() if name in names}
-    trained = config.images_per_step(args, distributed.world_size()) * len(loaders.train)
-    epochs = config.last_iteration(args, len(loaders.train)) / max(1, len(loaders.train))
-    return ValidationPlan.of(loaders.val, meanwhile, nets, (trained, epochs), args.val_every)
-
-
-def covariances(args: argparse.Namespace) -> Callable[[nn.Module, Tensor], list[Tensor]] | None:
-    """Return what --visualize_feature draws: the covariances (B, C, C) of the maps that a network whitens."""
-    if not args.visualize_feature:
-        return None
-    return lambda net, image: [covariance(maps) for maps in net.whitened_maps(image)]
+    return ValidationPlan.of(
+        loaders.val,
+        meanwhile,
+        nets=nets,
+        images_per_epoch=config.images_per_step(args, distributed.world_size()) * len(loaders.train),
+        epochs=config.last_iteration(args, len(loaders.train)) / max(1, len(loaders.train)),
+        every=args.val_every,
+    )
 
 
 if __name__ == "__main__":

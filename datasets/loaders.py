@@ -89,6 +89,7 @@ def setup_loaders(args: Namespace) -> Loaders:
     file is read, and for fewer training images than a batch.
     """
     names, classes = _names(args), setup_classes(args)
+    shares = _read_shares(args.sac_weights) if names.target and args.sac_weights else None
     colors = IMAGENET
     if args.source_colors:
         colors = matched_colors(*(DATASET_COLORS[name] for name in args.source_colors))
@@ -123,7 +124,9 @@ def setup_loaders(args: Namespace) -> Loaders:
     photometric = None
     if isinstance(augment, presets.DevicePreset | presets.LevelsPreset):
         photometric = augment.photometric
-    target = _target_loader(args, names.target[0], len(classes), len(dataset)) if names.target else None
+    target = None
+    if names.target:
+        target = _target_loader(args, names.target[0], len(classes), len(dataset), shares)
     targets: list[Any] = [target.dataset] if target else []
     files = inventories([*opened, *(dataset.base for dataset in targets)])
     return Loaders(train, steps_per_batch, val, statistics, photometric, target, classes, files)
@@ -278,12 +281,14 @@ def _statistics_loader(args: Namespace, name: str) -> DataLoader:
     return _loader(pairs, sampler, 1, args.num_workers, collate=collate_by_size)
 
 
-def _target_loader(args: Namespace, name: str, num_classes: int, draws: int) -> DataLoader:
+def _target_loader(
+    args: Namespace, name: str, num_classes: int, draws: int, shares: dict[str, dict] | None
+) -> DataLoader:
     """Load what this process has of sac_images target images, or of their views, per step.
 
     That is whole images, or a part of the views of one. In phase abn, which has no views, several processes
-    may have the same crop, so that the statistics are those of sac_images crops. With --sac_weights an epoch
-    has as many `draws` as the source has images.
+    may have the same crop, so that the statistics are those of sac_images crops. With `shares`, those of
+    --sac_weights, an epoch has as many `draws` as the source has images.
     """
     rank, world_size = distributed.rank(), distributed.world_size()
     each = 1 if args.sac_phase == "abn" else args.sac_views
@@ -297,9 +302,9 @@ def _target_loader(args: Namespace, name: str, num_classes: int, draws: int) -> 
         base = _open_train(args, name, None, labelled=False)
         views = TargetViews(base, _target_preset(args), each, (rank % parts, parts))
     options = {"seed": args.seed, "rank": rank // parts, "world_size": world_size // parts}
-    if args.sac_weights:
+    if shares is not None:
         sampler: TrainSampler = ImportanceSampler(
-            _class_shares(args.sac_weights, base, num_classes),
+            _class_shares(shares, base, num_classes, args.sac_weights),
             uniform=args.sac_uniform,
             uniform_classes=args.uniform_classes,
             draws=draws,
@@ -335,18 +340,24 @@ def _target_preset(args: Namespace) -> presets.TargetPreset:
     )
 
 
-def _class_shares(file: str, dataset: SegmentationDataset, num_classes: int) -> np.ndarray:
-    """Read shares (K, images) of scripts.class_weights; UserError if an image is not in the file."""
+def _read_shares(file: str) -> dict[str, dict]:
+    """Read what scripts.class_weights wrote: {image: {train id: share}}."""
     if not Path(file).is_file():
         raise MissingFile(f"no class shares at {file}; scripts.class_weights writes them")
     try:
-        table = json.loads(read_text(Path(file)))
+        return json.loads(read_text(Path(file)))
     except ValueError as error:
         raise UserError(f"{file} is not a file of scripts.class_weights: {error}") from error
+
+
+def _class_shares(
+    shares: dict[str, dict], dataset: SegmentationDataset, num_classes: int, file: str
+) -> np.ndarray:
+    """Return the shares (K, images) of a dataset's images; UserError if one is not in `file`."""
     names = [dataset.name_of(sample) for sample in dataset.samples]
-    if missing := [name for name in names if name not in table]:
+    if missing := [name for name in names if name not in shares]:
         raise UserError(f"{len(missing)} of {len(names)} images are not in {file}: {missing[0]}")
-    return np.array([[table[name].get(str(c), 0.0) for name in names] for c in range(num_classes)])
+    return np.array([[shares[name].get(str(c), 0.0) for name in names] for c in range(num_classes)])
 
 
 def _val_transform(name: str, image_in: bool, mapillary_protocol: str) -> Transform:

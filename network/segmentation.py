@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from network.backbone import Backbone
-from network.instance_whitening import whitening_layers
+from network.instance_whitening import covariance, whitening_layers
 
 
 class SegOutput(NamedTuple):
@@ -39,6 +39,10 @@ class StagedNet(nn.Module):
         for stage in stages:
             image = stage(image)
         return self.take_whitened()
+
+    def covariances(self, image: Tensor) -> list[Tensor]:
+        """Return the covariances (B, C, C) of each map that is whitened, of image (B, 3, H, W)."""
+        return [covariance(maps) for maps in self.whitened_maps(image)]
 
     def take_whitened(self) -> tuple[Tensor, ...]:
         """Return the maps that the whitening layers hold since the last forward pass, and release them."""

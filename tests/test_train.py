@@ -17,6 +17,7 @@ from network.instance_whitening import Whitening
 from tests.helpers import ISW, ROOT, events, flags, free_port, run, run_on_terminal, the_checkpoint, torchrun
 from transforms.joint import RandomHorizontalFlip
 from utils import checkpoint
+from utils.errors import UserError
 from utils.events import NoWriter
 from utils.training import Trainer
 
@@ -140,24 +141,32 @@ def loaders_stop_at(iteration, argv):
         train.main(args)
 
 
-def test_wrong_names_are_found_before_any_data_is_read(tmp_path):
+def test_cheap_mistakes_are_found_before_any_data_is_read(finished, tmp_path):
     """There is no data at all."""
-    isw = ["--wt_layer", *"0022200", "--clusters", "999"]
-    snapshot = ["--snapshot", "nowhere.pth"]
+    (tmp_path / "file").touch()
+    inside = str(tmp_path / "file/folder")
+    start = ["--snapshot", str(the_checkpoint(finished))]
+    adapt = ["--adapt_dataset", "cityscapes", "--sac_phase", "abn"]
     for wrong, message in (
         (["--arch", "Deep"], "--arch Deep"),
-        (isw, "--clusters"),
-        (snapshot, "no checkpoint at nowhere.pth"),
+        (["--wt_layer", *"0022200", "--clusters", "999"], "--clusters"),
+        (["--snapshot", "nowhere.pth"], "no checkpoint at nowhere.pth"),
+        ([*start, "--arch", "DeepMobileNetV3PlusD"], "arch DeepR18V3PlusD, not DeepMobileNetV3PlusD"),
+        ([*start, "--restore_optimizer", *ISW, "--seed", "3"], "--seed 0, not 3"),
+        ([*start, "--restore_optimizer", *ISW, "--adam"], "optimizer SGD, not Adam"),
+        ([*adapt, "--sac_weights", "nowhere.json"], "no class shares at nowhere.json"),
+        (["--ckpt", inside], f"{inside}/default/default: {tmp_path}/file is not a folder"),
+        (["--tb_path", inside], f"{inside}/default/default: {tmp_path}/file is not a folder"),
     ):
-        with pytest.raises(Exception, match=message):
+        with pytest.raises(UserError, match=message):
             train.main(config.parse_train_args(flags(tmp_path, tmp_path, *wrong)))
 
 
 def test_statistics_are_due_once_or_with_dynamic_again_and_again():
     once = config.parse_train_args(["--cov_stat_epoch", "2"])
     again = config.parse_train_args(["--cov_stat_epoch", "2", "--wt_layer", *"0022200", "--dynamic"])
-    assert [epoch for epoch in range(9) if train.statistics_due(once, epoch)] == [2]
-    assert [epoch for epoch in range(9) if train.statistics_due(again, epoch)] == [2, 5, 8]
+    assert [epoch for epoch in range(9) if config.statistics_due(once, epoch)] == [2]
+    assert [epoch for epoch in range(9) if config.statistics_due(again, epoch)] == [2, 5, 8]
 
 
 @pytest.mark.parametrize(("iterations", "never"), [(20, True), (21, False)])

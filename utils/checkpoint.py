@@ -269,16 +269,3 @@ def _copy(tensor: Tensor) -> Tensor:
     if not tensor.is_cuda:
         return tensor.clone()
     return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
-
-
-def check_settings(state: dict, settings: dict) -> None:
-    """Raise UserError if the run that wrote `state` recorded other values of any of `settings`.
-
-    Some settings leave no trace in the weights, so they are compared here. Checkpoints of the published code
-    recorded nothing.
-    """
-    recorded = state.get("settings", {})
-    other = {key: value for key, value in settings.items() if recorded.get(key, value) != value}
-    if other:
-        texts = [f"{key} {recorded[key]}, not {value}" for key, value in other.items()]
-        raise UserError(f"the checkpoint was trained with {'; '.join(texts)}")

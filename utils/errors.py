@@ -1,7 +1,9 @@
 """Mistakes that a user can mend: printed as one sentence, while every other error keeps its traceback."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -26,6 +28,15 @@ class UnknownValues(UserError):
 
 class DiskFull(UserError, OSError):
     """A file that could not be written for lack of room. What was at its place before is unchanged."""
+
+
+@contextmanager
+def naming(what: str | Path) -> Iterator[None]:
+    """Let the message of every UserError begin with `what`, the thing that is wrong."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from error
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -4,13 +4,13 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from utils.errors import MissingFile, UserError
+from utils.errors import MissingFile, UserError, naming
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 ORIENTATION = 0x0112  # EXIF tag: 1 is upright, 2 to 8 are turned or mirrored, 5 to 8 swap width and height
@@ -55,13 +55,9 @@ def damage_names(file: str) -> Iterator[None]:
         raise UserError(f"{file} cannot be read: {error}") from error
 
 
-@contextmanager
-def user_errors_name(file: str) -> Iterator[None]:
+def user_errors_name(file: str) -> AbstractContextManager[None]:
     """Let every UserError begin with `file`."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
+    return naming(f"{file} cannot be read")
 
 
 def orientation(image: Image.Image, data: bytes = b"") -> int:

@@ -130,6 +130,16 @@ def without_checkpoint(experiment: Path) -> Path | None:
     return None
 
 
+def check_writable(*folders: Path) -> None:
+    """Raise UserError where nothing can be written to one of `folders`, which need not exist yet."""
+    for folder in folders:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        if not existing.is_dir():
+            raise UserError(f"nothing can be written to {folder}: {existing} is not a folder")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise UserError(f"nothing can be written to {folder}: {existing} is read-only")
+
+
 def make_folders(checkpoints: Path, tensorboard: Path, tag: str) -> str:
     """Make the two folders of a new run; return their name, the hour, or the hour with _2, _3, ...
 

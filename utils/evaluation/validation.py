@@ -29,7 +29,7 @@ class Pictures(NamedTuple):
     epoch: int
     classes: ClassTable
     image_in: bool = False
-    covariances: Callable[[nn.Module, Tensor], list[Tensor]] | None = None
+    covariances: Callable[[Any, Tensor], list[Tensor]] | None = None  # StagedNet.covariances
 
     def of(self, name: str, net: nn.Module) -> tensorboard.ValidationPictures:
         """Return what draws the batches of dataset `name`."""
@@ -50,11 +50,13 @@ class ValidationPlan(NamedTuple):
         cls,
         every_dataset: Mapping[str, DataLoader],
         meanwhile: Mapping[str, DataLoader],
+        *,
         nets: int,
-        trained: tuple[int, float],
+        images_per_epoch: int,
+        epochs: float,
         every: int | None,
     ) -> "ValidationPlan":
-        """Return the plan of a run that validates `nets` networks; `trained`: images per epoch, and epochs.
+        """Return the plan of a run of `epochs`, each of `images_per_epoch`, that validates `nets` networks.
 
         Where `every` is None, a validation comes as often as it takes less than 5% of the time: an image
         validated takes one to three times as long as one trained on.
@@ -62,8 +64,7 @@ class ValidationPlan(NamedTuple):
         if every is None:
             datasets: list[Any] = [loader.dataset for loader in meanwhile.values()]
             images = nets * sum(map(len, datasets))
-            per_epoch, epochs = trained
-            every = max(1, math.ceil(images / max(1, VALIDATED * per_epoch)))
+            every = max(1, math.ceil(images / max(1, VALIDATED * images_per_epoch)))
             if images and every < epochs:
                 text = "validating every %d epochs (--val_every), in under 5%% of the time, and at the end"
                 logger.info(text, every)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from network.backbone import Backbone
 from network.dropout import JointDropout2d
+from network.instance_whitening import in_channels_last
 from network.segmentation import SegOutput, StagedNet, initialize, resize
 from utils.distributed import world_size
 from utils.errors import UserError
@@ -37,7 +38,13 @@ class ASPP(nn.Module):
             pooled = x.mean((2, 3), keepdim=True)
         else:
             pooled = F.avg_pool2d(x, [min(self.pool_window, side) for side in size], stride=1)
-        return torch.cat([resize(self.img_conv(pooled), size), *(branch(x) for branch in self.features)], 1)
+        branches = [branch(x) for branch in self.features]
+        image = resize(self.img_conv(pooled), size)
+        if not torch.compiler.is_compiling() and in_channels_last(
+            branches[0]
+        ):  # otherwise the result has another layout and is copied once more
+            image = image.contiguous(memory_format=torch.channels_last)
+        return torch.cat([image, *branches], 1)
 
 
 class DeepV3Plus(StagedNet):

@@ -171,7 +171,7 @@ class FoldedConv(nn.Module):
     """A convolution, the batch norm after it and possibly a ReLU: relu(conv(x) + bias [+ residual])."""
 
     weight: Tensor
-    bias: Tensor
+    bias: Tensor | None
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, dtype: torch.dtype, epilogue: bool) -> None:
         super().__init__()
@@ -226,6 +226,20 @@ class FoldedBlock(nn.Module):
         self.norm = None if type(norm) is nn.Identity else norm
         self.standardizes = isinstance(norm, InstanceWhitening)
         self.last.relu = self.norm is None
+        self._merge_biases()
+
+    def _merge_biases(self) -> None:
+        """Let the last convolution add the shortcut's bias, too; an instance norm removes both.
+
+        Adding a bias alone takes a pass over the map.
+        """
+        shortcut = self.downsample[0] if isinstance(self.downsample, nn.Sequential) else None
+        bias = self.last.bias
+        if isinstance(shortcut, FoldedConv) and shortcut.bias is not None and bias is not None:
+            both = bias.double() + shortcut.bias.double()
+            self.last.bias, shortcut.bias = both.to(bias.dtype), None
+        if isinstance(self.norm, InstanceWhitening | nn.InstanceNorm2d):
+            self.last.bias = None
 
     @staticmethod
     def fits(block: resnet.Bottleneck | resnet.BasicBlock) -> bool:

@@ -138,3 +138,11 @@ def test_pooling_before_an_instance_norm_gives_the_same_numbers():
     assert PooledNorm in kinds and SelectiveInstanceWhitening not in kinds
     affine = [type(m) for m in Folded(trained("DeepR18V3PlusD", (0, 0, 4, 4, 0, 0, 0))).net.layer0.modules()]
     assert PooledNorm not in affine
+
+
+def test_shortcuts_and_convolutions_before_an_instance_norm_add_no_bias():
+    """Of the 4 shortcuts of ResNet-50 and, with ISW, of the last blocks of two stages."""
+    for codes, count in ((PLAIN, 4), ((0, 0, 2, 2, 2, 0, 0), 6)):
+        folded = Folded(ARCHS["DeepR50V3PlusD"](wt_layer=codes))
+        without = [name for name, m in folded.named_modules() if isinstance(m, FoldedConv) and m.bias is None]
+        assert len(without) == count

@@ -28,6 +28,7 @@ from transforms import presets
 from utils import checkpoint
 from utils.evaluation.inference import WindowBatcher, predictions, window_batcher
 from utils.evaluation.metrics import count_pixels
+from utils.pixels import grey_levels
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     name = torch.cuda.get_device_name() if cuda else f"CPU with {torch.get_num_threads()} threads"
     print(f"{name}, torch {torch.__version__}, {args.arch}, images of {size[0]}x{size[1]} px", flush=True)
     measure_network(net, images.to(device), args.compile, args.seconds)
-    measure_evaluator(net, images[:1].pin_memory() if cuda else images[:1], crop, device, args.seconds)
+    measure_evaluator(net, images[:1], crop, device, args.seconds)
 
 
 def eval_images(size: tuple[int, int], count: int, folder: Path | None) -> Tensor:
@@ -145,6 +146,13 @@ class Remembering(nn.Module):
         return self.net(image)
 
 
+def loaded(image: Tensor, device: torch.device) -> dict[str, Tensor]:
+    """Return a normalized image (1, 3, H, W) as eval.py's loader gives it: in bytes, pinned for a GPU."""
+    label = torch.zeros(1, *image.shape[-2:], dtype=torch.uint8)
+    batch = {"image": grey_levels(image), "label": label}
+    return {key: value.pin_memory() for key, value in batch.items()} if device.type == "cuda" else batch
+
+
 def evaluated(
     net: WindowBatcher, loader: list[dict], device: torch.device, protocol: dict[str, Any]
 ) -> Tensor:
@@ -167,8 +175,7 @@ def measure_evaluator(
     """Print what image (1, 3, H, W) costs in each mode of the evaluator, and the network's share of that."""
     title = f"evaluator, one image, crop {crop}, scales 0.5,1.0,2.0 and mirrored unless whole"
     table = Table(title, "network", 1)
-    label = torch.zeros(1, *image.shape[-2:], dtype=torch.int64)
-    loader = [{"image": image, "label": label.pin_memory() if device.type == "cuda" else label}]
+    loader = [loaded(image, device)]
     for mode in ("sliding", "pooling", "whole"):
         table.expected = None  # each mode has its own first row
         limits = [2**22, 2**23, 2**25] if device.type == "cuda" and mode == "sliding" else []

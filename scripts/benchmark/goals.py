@@ -22,7 +22,7 @@ import torch
 from network import get_net
 from network.folding import PRECISIONS, Folded
 from scripts.benchmark.disk import measure_disk
-from scripts.benchmark.eval import eval_images, evaluated
+from scripts.benchmark.eval import eval_images, evaluated, loaded
 from scripts.benchmark.statistics import measure_statistics
 from scripts.benchmark.streets import write_streets
 from scripts.benchmark.timing import machine, timing
@@ -177,13 +177,12 @@ def evaluation(args: argparse.Namespace) -> Iterator[tuple[Goal, Measured]]:
     flags = {"arch": args.arch or Setting().arch, "wt_layer": list(ISW), "pretrained": "none"}
     net = get_net(argparse.Namespace(**flags)).to(args.device).eval()
     images = eval_images(size, batch, None)
-    label = torch.zeros(1, *size, dtype=torch.int64)
+    loader = [loaded(images[:1], args.device)]
     sliding: dict[str, Any] = {}
     whole: dict[str, Any] = {}
     for form, precision in zip(FORMS, PRECISIONS, strict=True):
         folded = Folded(net, precision)
         windows = window_batcher(folded, args.device)
-        loader = [{"image": images[:1], "label": label}]
         work = partial(evaluated, windows, loader, args.device, {"mode": "sliding", "crop": crop})
         cost = timing(work, args.device, args.seconds)
         sliding |= {form: cost.seconds, f"gib {form}": cost.memory}

@@ -48,6 +48,7 @@ class Progress:
         every process, for other settings.
         """
         self.folder, self.lock, self.data = folder, threading.Lock(), data
+        self.settings = records.digest(settings)
         self.counts: dict[str, Counts] = {}  # of the images that this process finishes
         self.of_earlier_version = False  # whether what is finished was recorded by one
         self.finished: dict[str, Counts] = distributed.from_first_rank(
@@ -65,7 +66,7 @@ class Progress:
         records.write_settings(self.folder, settings)
         names = self.data if self.data is not None else kept
         records.write_names(self.folder, sorted(set(names) | set(kept)))
-        lines = [records.line_of(name, finished) for name, finished in kept.items()]
+        lines = [records.line_of(name, finished, self.settings) for name, finished in kept.items()]
         write_text(self.folder / FINISHED, "".join(lines))
         return {name: finished.counts for name, finished in kept.items()}
 
@@ -122,7 +123,7 @@ class Progress:
         with self.lock:
             self.counts[name] = counts
             with open(self.file, "a") as file:
-                file.write(records.line_of(name, Finished(counts, data)))
+                file.write(records.line_of(name, Finished(counts, data), self.settings))
 
     def gather(self) -> dict[str, Counts]:
         """Return the counts of every image, sorted by name. All processes call this together, at the end."""

@@ -45,12 +45,21 @@ def _checksum(content: Mapping[str, Any]) -> str:
     return hashlib.blake2b(json.dumps(content).encode(), digest_size=8).hexdigest()
 
 
-def line_of(name: str, finished: Finished) -> str:
-    """Write an image's counts as a line. Of the confusion matrix it lists the cells that are not 0."""
+def digest(settings: Mapping[str, Any]) -> str:
+    """Return what a line says of the settings that it was written under."""
+    return _checksum(dict(sorted(settings.items())))
+
+
+def line_of(name: str, finished: Finished, settings: str = "") -> str:
+    """Write an image's counts as a line. Of the confusion matrix it lists the cells that are not 0.
+
+    `settings` is the digest of those of the evaluation that writes it: another one that was started in the
+    same folder may have replaced the folder's settings meanwhile.
+    """
     confusion, calibration, boundary = finished.counts
     flat = confusion.flatten()
     cells = flat.nonzero().flatten()
-    line = {"name": name, "data": finished.data, "classes": len(confusion)}
+    line = {"name": name, "data": finished.data, "settings": settings, "classes": len(confusion)}
     line |= {"cells": cells.tolist(), "counts": flat[cells].tolist()}
     others = {"calibration": calibration, "boundary": boundary}
     line |= {key: part.tolist() for key, part in others.items() if part is not None}
@@ -58,12 +67,19 @@ def line_of(name: str, finished: Finished) -> str:
 
 
 def finished_images(folder: Path, lines_format: int = FORMAT) -> tuple[dict[str, Finished], int]:
-    """Return the images that are finished in `folder`, by safe name, and the number of damaged lines."""
+    """Return the images that are finished in `folder`, by safe name, and the number of damaged lines.
+
+    Lines of an evaluation with other settings than the folder's count as damaged.
+    """
     images, damaged = {}, 0
+    settings, _ = read_settings(folder)
+    accepted = "", digest(settings or {})
     for file in sorted(folder.glob("*.jsonl")):
         for line in file.read_bytes().decode(errors="replace").split("\n")[:-1]:
             try:
                 content = json.loads(line) if lines_format == 1 else unsealed(line)
+                if settings is not None and content.get("settings", "") not in accepted:
+                    raise ValueError("of another evaluation")
                 images[safe_name(_text(content["name"]))] = _finished(content)
             except BROKEN:
                 damaged += 1

@@ -40,6 +40,16 @@ def test_counts_come_back_after_a_crash(tmp_path):
     assert Progress(tmp_path / "r", {"scale": [2.0]}).gather() == {}
 
 
+def test_lines_of_an_evaluation_that_still_runs_do_not_mix_with_another_s(tmp_path):
+    """The second one was started with --overwrite, ended early and is resumed."""
+    first = Progress(tmp_path, {"snapshot": "1", "scales": (1.0, 2.0)})
+    second = Progress(tmp_path, {"snapshot": "2", "scales": (1.0, 2.0)})
+    first.add("a", diagonal(1), PICTURE)
+    second.add("b", diagonal(2), PICTURE)
+    again = Progress(tmp_path, {"snapshot": "2", "scales": [1.0, 2.0]}, resume=True)
+    assert list(again.finished) == ["b"]
+
+
 def test_slices_of_other_settings_do_not_merge(tmp_path):
     for name, settings in (("a", {"s": 1}), ("b", {"s": 1}), ("c", {"s": 2})):
         Progress(tmp_path / name, settings).add(name, diagonal(1), PICTURE)

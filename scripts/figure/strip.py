@@ -45,7 +45,7 @@ def predict(sample, dataset, nets: list[Segmenter], classes: ClassTable) -> Row:
     scores = []
     for pred in predictions:
         counts, _ = count_pixels(torch.from_numpy(label), torch.from_numpy(pred), len(classes))
-        scores.append(summarize(counts).mean_iu)
+        scores.append(summarize(counts, dataset.occurring).mean_iu)
     return Row(dataset.name_of(sample), image, label, predictions, scores)
 
 

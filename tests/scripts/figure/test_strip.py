@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from datasets import get_dataset_class
 from network import ARCHS
 from scripts.figure.__main__ import main
 from utils import checkpoint
@@ -48,3 +49,11 @@ def test_panels(toy_town, tmp_path, capsys):
 def test_an_image_that_is_not_there(toy_town, tmp_path):
     with pytest.raises(UserError, match="nowhere"):
         draw(toy_town, tmp_path, "--images", "nowhere")
+
+
+def test_scores_are_over_the_classes_of_the_dataset(toy_town, tmp_path, capsys, monkeypatch):
+    """Where only sky occurs, a network that predicts road everywhere has nothing right."""
+    monkeypatch.setattr(get_dataset_class("gtav"), "occurring", (10,))
+    draw(toy_town, tmp_path, "--count", "1")
+    _, road, sky = capsys.readouterr().out.splitlines()[1].split()
+    assert road == "0.00" and float(sky) > 5

@@ -309,7 +309,7 @@ def _data_paths(parser: Parser) -> None:
         default="full",
         help="Mapillary validation: whole images, at half size, or (legacy) the middle square at height 1536",
     )
-    add("--cache_dir", help="folder of derived files (class centroids); without it they are next to the data")
+    add("--cache_dir", help="folder of derived files (class centroids); default: next to the data")
     add(
         "--image_in",
         action="store_true",
@@ -378,8 +378,8 @@ def _source_data(parser: Parser) -> None:
     add(
         "--val_every",
         type=int,
-        help="validate after every N epochs, and always at the end; without it, as often as takes less than "
-        "5%% of the time",
+        help="validate after every N epochs, and always at the end; default: as often as takes less than 5%% "
+        "of the time",
     )
     add(
         "--covstat_val_dataset",
@@ -464,7 +464,7 @@ def _augmentation(parser: Parser) -> None:
         action="store_true",
         help="shrink the crop to a small image and resize, instead of padding",
     )
-    add("--pre_size", type=int, help="first scale the shorter edge to this, px")
+    add("--pre_size", type=int, help="first scale the shorter edge to this, px; default: leave it")
     add(
         "--augmentation",
         choices=("robustnet", "da_sac"),
@@ -476,7 +476,7 @@ def _augmentation(parser: Parser) -> None:
         nargs=2,
         type=int,
         metavar=("H", "W"),
-        help="da_sac: crop of this height and width, px; without it a square of --crop_size",
+        help="da_sac: crop of this height and width, px; default: a square of --crop_size",
     )
     add("--resize_first", nargs=2, type=int, metavar=("H", "W"), help="da_sac: size before scaling, px")
     add(
@@ -558,7 +558,7 @@ def _check_da_sac(args: argparse.Namespace) -> Idle:
 
 def _start(parser: Parser) -> None:
     add = parser.add_argument_group("network and start").add_argument
-    add("--arch", type=str, default="DeepR50V3PlusD", help="also as network.deepv3.NAME")
+    add("--arch", default="DeepR50V3PlusD", type=str, help="network, as NAME or network.deepv3.NAME")
     add("--pretrained", default="imagenet", help="imagenet, none, or a file of backbone weights")
     add(
         "--snapshot",
@@ -722,7 +722,7 @@ def _adaptation(parser: Parser) -> None:
     add(
         "--select_on",
         nargs="*",
-        help="validation datasets whose best checkpoint is kept as best_...; without it: the only source "
+        help="validation datasets whose best checkpoint is kept as best_...; default: the only source "
         "domain, or none with several source domains or while adapting",
     )
 
@@ -831,7 +831,7 @@ def _optimization(parser: Parser) -> None:
     add("--lr", type=float, default=0.01, help="learning rate at the start")
     add("--momentum", type=float, default=0.9, help="momentum of SGD")
     add("--weight_decay", type=float, default=5e-4, help="L2 penalty of all weights")
-    add("--weight_decay_bias", type=float, help="L2 penalty of biases; without it that of --weight_decay")
+    add("--weight_decay_bias", type=float, help="L2 penalty of biases; default: that of --weight_decay")
     add("--adam", action="store_true", help="Adam instead of SGD")
     add("--amsgrad", action="store_true", help="the AMSGrad variant of --adam")
     add("--lr_bias", type=float, default=1.0, help="factor of the learning rate of biases")
@@ -921,14 +921,14 @@ def _speed(parser: Parser) -> None:
     add(
         "--channels_last",
         action=argparse.BooleanOptionalAction,
-        help="keep the channels of a pixel together in memory; on a GPU this is the default",
+        help="keep the channels of a pixel together in memory; default: on a GPU, unless adapting",
     )
     add("--compile", action="store_true", help="compile network and losses with torch.compile")
     add("--cuda_graph", action="store_true", help="capture each training step in a CUDA graph")
     add(
         "--micro_batch",
         type=int,
-        help="largest number of images per forward pass and process; gradients of several passes add up",
+        help="largest number of images per forward pass and process (gradients add up); default: all",
     )
     add(
         "--profile",
@@ -947,7 +947,7 @@ def _check_speed(args: argparse.Namespace) -> Idle:
 def _train_records(parser: Parser) -> None:
     add = parser.add_argument_group("records").add_argument
     add("--date", type=str, default="default", help="first folder in ckpt and tb_path")
-    add("--exp", type=str, default="default", help="second folder")
+    add("--exp", type=str, default="default", help="second folder in ckpt and tb_path")
     add("--tb_tag", type=str, default="", help="suffix of the TensorBoard folder")
     add("--visualize_feature", action="store_true", help="log pictures of feature covariances")
     add("--ckpt", type=str, default="logs/ckpt", help="folder of checkpoints and logs")
@@ -955,7 +955,7 @@ def _train_records(parser: Parser) -> None:
     add(
         "--save_every_iters",
         type=int,
-        help="also save after every N iterations; without it, about every 10 minutes, as the first log line "
+        help="also save after every N iterations; default: about every 10 minutes, as the first log line "
         "measures; 0 saves after epochs only",
     )
     add("--keep_last", type=int, default=1, help="how many of the newest last_... checkpoints stay")
@@ -979,10 +979,17 @@ def _train_no_effect(parser: Parser) -> None:
 
 def _scored_data(parser: Parser) -> None:
     add = parser.add_argument_group("data").add_argument
-    add("--dataset", "--val_dataset", nargs="+", type=str, default="cityscapes", help="one or several")
+    add(
+        "--dataset",
+        "--val_dataset",
+        nargs="+",
+        type=str,
+        default="cityscapes",
+        help="dataset to score, or several",
+    )
     add("--dataset_dir", type=str, help="root folder of the only --dataset")
     add("--split", type=str, default="val", help="train, val or test")
-    add("--cv_split", type=int, help="Cityscapes cross-validation split by cities, 0..2")
+    add("--cv_split", type=int, help="Cityscapes cross-validation split by cities, 0..2; default: 0")
     add(
         "--split_index",
         type=int,
@@ -1075,7 +1082,7 @@ def _inference(parser: Parser) -> None:
     add(
         "--max_memory_gb",
         type=float,
-        help="most GPU memory, on a CPU most memory of a process (GiB); without it: all",
+        help="most GPU memory, on a CPU most memory of a process (GiB); default: all",
     )
 
 
@@ -1155,8 +1162,8 @@ def _check_measures(args: argparse.Namespace) -> Idle:
 
 def _eval_records(parser: Parser) -> None:
     add = parser.add_argument_group("records").add_argument
-    add("--ckpt_path", type=str, help="folder of the results; without it the checkpoint's folder")
-    add("--exp_name", type=str, help="folder in ckpt_path; without it eval, or eval_DATASET for one dataset")
+    add("--ckpt_path", type=str, help="folder of the results; default: the checkpoint's folder")
+    add("--exp_name", type=str, help="folder in ckpt_path; default: eval, or eval_DATASET for one dataset")
     add("--dump_images", action="store_true", help="write rgb, pred, diff and compose pictures")
     add("--date", type=str, default="default", help="for the published valid scripts; unused")
     add("--exp", type=str, help="the same as --exp_name, for the published valid scripts")

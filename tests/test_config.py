@@ -137,7 +137,7 @@ def test_help_describes_every_flag_with_its_default(program):
     text = " ".join(parser.format_help().split())
     for action in parser._actions:
         assert action.help, action.dest
-    shown = text.count("(default: ") + text.count("(required)")
+    shown = text.count("default: ") + text.count("(required)")
     assert shown == len(parser._actions) - 1  # not --help itself
 
 

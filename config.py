@@ -280,6 +280,16 @@ def _at_least(args: argparse.Namespace, least: float, *names: str) -> None:
             raise UserError(f"--{name} must be at least {least}, not {value}")
 
 
+def check_workers(flag: str, number: int, least: int = 0) -> None:
+    """Raise UserError for a number of loaders, the value of `flag`, that would bring the machine down."""
+    cores = os.cpu_count() or 1
+    most = max(64, 8 * cores)
+    if not least <= number <= most:
+        raise UserError(
+            f"{flag} must be from {least} to {most} on this machine of {cores} cores, not {number}"
+        )
+
+
 def _above_zero(args: argparse.Namespace, *names: str) -> None:
     """Raise UserError unless every flag that has a value is a finite number above 0."""
     for name in names:
@@ -429,7 +439,8 @@ def _check_source_data(args: argparse.Namespace) -> Idle:
     if not args.dataset:
         raise UserError("--dataset needs at least one source domain, or null")
     _at_least(args, 1, "class_uniform_tile")
-    _at_least(args, 0, "num_workers", "maxSkip", "max_cu_epoch")
+    _at_least(args, 0, "maxSkip", "max_cu_epoch")
+    check_workers("--num_workers", args.num_workers)
     if not 0 <= args.class_uniform_pct <= 1:
         raise UserError(f"--class_uniform_pct must be a share from 0 to 1, not {args.class_uniform_pct}")
     if not 0 <= args.cv <= 2:
@@ -1014,7 +1025,7 @@ def _check_scored_data(args: argparse.Namespace) -> Idle:
                 f"--dataset_dir is the root of one dataset, but {len(args.val_dataset)} are evaluated"
             )
         args.roots.folders[variants.parse(args.val_dataset[0]).dataset] = Path(args.dataset_dir)
-    _at_least(args, 0, "num_workers")
+    check_workers("--num_workers", args.num_workers)
     _at_least(args, 1, "split_count")
     if not 0 <= args.split_index < args.split_count:
         raise UserError(f"--split_index must be from 0 to {args.split_count - 1}, not {args.split_index}")

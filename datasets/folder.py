@@ -15,6 +15,8 @@ from datasets.walk import IMAGE_SUFFIXES, UNREADABLE, described, found_in, image
 from utils.errors import MissingFile, UserError, few
 from utils.files import printable, read_text
 
+LONGEST = 300  # characters of a path in a message
+
 
 class Folder(SegmentationDataset):
     """The images at any depth below the root, the same in every split.
@@ -53,27 +55,32 @@ class Folder(SegmentationDataset):
         return paths
 
     def _listed(self) -> list[Path]:
-        lines = [line.strip() for line in re.split(r"\r\n|\r|\n", read_text(self.root))]
-        named = [self._path(line) for line in lines if line]
-        if missing := [path for path in dict.fromkeys(named) if not path.is_file()]:
-            names = few([*map(printable, missing)], 3)
-            raise MissingFile(f"{len(missing)} images of list {printable(self.root)} are not there: {names}")
-        if not named:
-            raise MissingFile(f"list {printable(self.root)} names no image")
+        text, shown = read_text(self.root), printable(self.root)
+        if "\0" in text:
+            raise UserError(f"{shown} is no text: name a folder, an image, or a list with one path per line")
+        lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text)]
+        named = {line: self._path(line) for line in lines if line}
+        missing = [line for line, path in named.items() if not is_file(path)]
+        comments = {line for line in missing if line[0] == "#"}
+        if missing := [printable(named[line]) for line in missing if line not in comments]:
+            names = few([name if len(name) < LONGEST else f"{name[:LONGEST]} ..." for name in missing], 3)
+            where = "relative paths begin at the folder of the list"
+            raise MissingFile(f"{len(missing)} images of list {shown} are not there ({where}): {names}")
+        given = [named[line] for line in lines if line and line not in comments]
+        if not given:
+            raise MissingFile(f"list {shown} names no image")
         paths: dict[str, Path] = {}  # by the file that a path leads to
-        for path in named:
+        for path in given:
             paths.setdefault(os.path.realpath(path), path)
-        if len(paths) < len(named):
-            self.note(
-                f"list {printable(self.root)} names {len(named) - len(paths)} files again, used once each"
-            )
+        if len(paths) < len(given):
+            self.note(f"list {shown} names {len(given) - len(paths)} files again, used once each")
         return [*paths.values()]
 
     def _path(self, line: str) -> Path:
         """Return the path that a line names, which may have been written on Windows."""
         path = self.root.parent / re.sub("^//+", "/", line)  # Python keeps two slashes, as POSIX allows
         other = self.root.parent / line.replace("\\", "/")
-        return path if path.is_file() or not other.is_file() else other
+        return path if is_file(path) or not is_file(other) else other
 
     def plain_name(self, sample: Sample) -> str:
         """Return the image's path without its suffix: below the root, or the whole one if it is elsewhere."""
@@ -93,6 +100,14 @@ class Folder(SegmentationDataset):
                 raise
             name, label = self.name_of(self.samples[index]), torch.empty(0, 0, dtype=torch.int64)
             return {"image": torch.empty(3, 0, 0), "label": label, "name": name, "unreadable": str(error)}
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a file at `path`, which may be no path at all."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long
+        return False
 
 
 def alike(paths: Sequence[Path]) -> set[Path]:

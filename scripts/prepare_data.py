@@ -338,6 +338,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.command != "check":
         arrange(args.command, args.src, args.dst, args.copy)
         return
+    config.check_workers("--workers", args.workers, 1)
     if unknown := sorted(set(args.names) - set(checkable())):
         raise UserError(f"unknown dataset {', '.join(unknown)}, choose from {', '.join(checkable())}")
     if not check_all(args.names, args.data_root, args.workers):

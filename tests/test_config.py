@@ -111,6 +111,17 @@ def test_train_ids_must_be_classes(flag):
         config.complete(args, 1, 19)
 
 
+@pytest.mark.parametrize("number", ["-1", "100000"])
+def test_so_many_loaders_bring_no_machine_down(number, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    for parse in (config.parse_train_args, config.parse_eval_args):
+        with pytest.raises(
+            UserError, match=f"--num_workers must be from 0 to 64 on .* 2 cores, not {number}"
+        ):
+            parse(["--snapshot", "x.pth", "--num_workers", number])
+        assert parse(["--snapshot", "x.pth", "--num_workers", "64"]).num_workers == 64
+
+
 def test_given_are_the_flags_on_the_command_line():
     given = config.parse_train_args(["--lr", "0.01", "-wb", "2", "--img_wt_loss", "--dataset", "gtav"]).given
     assert given == {"lr", "wt_bound", "img_wt_loss", "dataset"}  # also where the value is the default

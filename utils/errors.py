@@ -1,9 +1,13 @@
 """Mistakes that a user can mend: printed as one sentence, while every other error keeps its traceback."""
 
+import errno
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+
+# Errors of a system that lets this process open no more files or have no more memory or processes.
+NOTHING_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 
 
 class UserError(ValueError):

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import torch.distributed as dist
 
-from utils import bars, distributed
-from utils.errors import UserError
+from utils import bars, distributed, output
+from utils.errors import NOTHING_LEFT, UserError
 from utils.logging import write_to_file
 from utils.signals import CONTINUE, Stopped
 
@@ -25,6 +25,10 @@ MENDABLE = {
     "DataLoader worker .* (killed by signal|exited unexpectedly)": "a loader process was killed, most likely "
     "because the memory ran out; lower --num_workers",
     "No space left on device": "the disk is full",
+    "Too many open files|ancdata": "the system lets a process open no more files; lower --num_workers, or "
+    "raise the limit with ulimit -n",
+    "Resource temporarily unavailable|can't start new thread": "the system allows no more processes or "
+    "threads; lower --num_workers, or raise the limit with ulimit -u",
     "Timed out waiting|Watchdog caught collective|wait timeout": "another process did not answer for "
     f"{distributed.PATIENCE_MINUTES} minutes; it hangs, or it waits for its data",
     "EADDRINUSE|address already in use": "another program has the port of the process group (MASTER_PORT, "
@@ -46,6 +50,7 @@ def exit_cleanly(launched: bool = False) -> Iterator[None]:
     A program that may be `launched` as several processes is told so: RANK in the environment of others means
     nothing.
     """
+    output.let_nothing_stop()
     try:
         with bars.closing():
             yield
@@ -109,7 +114,8 @@ def why_stopped() -> str | None:
 def mendable(error: Exception) -> str | None:
     """Return the sentence for an error that a user can mend: a UserError, an OSError that names a file, or
     an error of a library that is known here; None for every other error."""
-    if isinstance(error, UserError) or (isinstance(error, OSError) and error.filename is not None):
+    named = isinstance(error, OSError) and error.filename is not None and error.errno not in NOTHING_LEFT
+    if isinstance(error, UserError) or named:
         return sentence(error)
     if isinstance(error, RuntimeError | OSError | MemoryError):
         message = str(error) or type(error).__name__

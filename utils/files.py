@@ -226,7 +226,7 @@ def _digest(file: BinaryIO, size: int) -> str:
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -251,8 +251,9 @@ def read_text(path: Path) -> str:
         return data.decode("utf-32-le" if data[0] else "utf-32-be", "replace")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
-    if b"\0" in data[:1:2] + data[1:64:2]:
-        return data.decode("utf-16-le" if b"\0" in data[1:64:2] else "utf-16-be", "replace")
+    for first, name in enumerate(("utf-16-be", "utf-16-le")):
+        if data[first:64:2].count(0) > len(data[:64]) / 4:  # of Latin letters
+            return data.decode(name, "replace")
     return data.decode("utf-8-sig", "surrogateescape")
 
 

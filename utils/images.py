@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from utils.errors import MissingFile, UserError, naming
+from utils.errors import NOTHING_LEFT, MissingFile, UserError, naming
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 ORIENTATION = 0x0112  # EXIF tag: 1 is upright, 2 to 8 are turned or mirrored, 5 to 8 swap width and height
@@ -42,7 +42,7 @@ LOSSLESS = (
 def damage_names(file: str) -> Iterator[None]:
     """Turn what reading a missing or damaged file raises into a UserError that begins with `file`.
 
-    Only reading and Pillow's own decoding belong inside.
+    Only reading and Pillow's own decoding belong inside. What the system lacks is no damage and stays.
     """
     try:
         yield
@@ -52,6 +52,8 @@ def damage_names(file: str) -> Iterator[None]:
         text = "it is damaged or not an image of a known format"
         raise UserError(f"{file} cannot be read: {text}") from error
     except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno in NOTHING_LEFT:
+            raise
         raise UserError(f"{file} cannot be read: {error}") from error
 
 

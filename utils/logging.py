@@ -79,7 +79,7 @@ def setup(file: Path | None = None) -> None:
     logger.setLevel(logging.INFO if distributed.is_main() else logging.ERROR)
     own_logger.setLevel(logging.INFO if distributed.is_main() else logging.WARNING)
     handlers: list[logging.Handler] = [Console(sys.stdout)]
-    handlers += [LogFile(file)] if file else [keep]
+    handlers += [LogFile(file, encoding="utf-8")] if file else [keep]
     for handler in handlers:
         handler.setFormatter(Lines("%(asctime)s %(message)s", "%m-%d %H:%M:%S"))
         logger.addHandler(handler)

@@ -153,7 +153,7 @@ class Commands:
         finally:
             self.slots.put(slot)
         if done.returncode:
-            lines = log.read_text(errors="replace").strip().splitlines() or [""]
+            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
             raise Failed(f"{name}: {lines[-1][-300:]} ({log})")
         self.texts[name] = shlex.join(["python", *texts])
         self.seconds[name] = time.monotonic() - begin

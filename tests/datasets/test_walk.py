@@ -234,6 +234,37 @@ def test_images_that_differ_only_in_their_suffix(tmp_path):
     assert names(folder(tmp_path / "list.txt")) == ["a.png", "a.jpg"]
 
 
+def test_a_list_with_comments(tmp_path):
+    """A line that begins like one may be a file."""
+    for name in ("a.png", "#1.png"):
+        save(tmp_path / name, PIXELS)
+    (tmp_path / "list.txt").write_text("# night images\n#1.png\n\n#a.png\na.png\n")
+    assert [sample.image.name for sample in folder(tmp_path / "list.txt").samples] == ["#1.png", "a.png"]
+    (tmp_path / "list.txt").write_text("# none\n")
+    with pytest.raises(MissingFile, match="names no image"):
+        folder(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\4\0\0\0\3\x08\2\0\0\0",
+            "is no text: name a folder, an image, or",
+        ),
+        (b"PK\3\4" + bytes(range(256)), "is no text"),
+        (b"a.png\0b.png\0", "is no text"),
+        (b"x" * 5000, r"relative paths begin at the folder of the list\): \S+xxx \.\.\.$"),
+    ],
+    ids=["png", "zip", "find -print0", "long"],
+)
+def test_what_is_no_list(content, message, tmp_path):
+    (tmp_path / "list").write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        folder(tmp_path / "list")
+    assert len(str(error.value)) < 600
+
+
 def test_a_list_of_names_that_are_not_utf_8(tmp_path):
     save(tmp_path / ODD, PIXELS)
     (tmp_path / "list.txt").write_bytes(b"M\xfcnchen.png\n")

@@ -365,6 +365,8 @@ def test_check_of_nothing(tmp_path, capsys):
     with pytest.raises(SystemExit), exit_cleanly():
         prepare_data.main(["check", "gta"])
     assert "unknown dataset gta, choose from cityscapes, gtav" in capsys.readouterr().err
+    with pytest.raises(UserError, match="--workers must be from 1 to .*, not 0"):
+        prepare_data.main(["check", "--workers", "0"])
 
 
 @pytest.mark.parametrize("command", [["-m", "scripts.prepare_data"], ["scripts/prepare_data.py"]])

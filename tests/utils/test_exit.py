@@ -1,5 +1,6 @@
 """A user's mistake is one sentence and exit code 2; a mistake in the code keeps its traceback."""
 
+import errno
 import os
 import resource
 import signal
@@ -131,6 +132,21 @@ def limit_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, resource.RLIM_INFINITY))
 
 
+def open_many_files():
+    """Open one more file than this process may."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    files = [open("/dev/null") for _ in range(64)]
+    assert not files
+
+
+@pytest.mark.parametrize("name", [None, "x.png"])
+def test_no_more_files_or_processes(name):
+    for number, sentence in ((errno.EMFILE, "open no more files"), (errno.EAGAIN, "no more processes")):
+        text = mendable(OSError(number, os.strerror(number), name))
+        assert text and sentence in text and "ulimit" in text
+    assert mendable(PermissionError(errno.EACCES, "Permission denied", "x.png")).endswith("'x.png'")
+
+
 @pytest.mark.parametrize("allocate", [torch.empty, np.empty, bytearray, lambda n: [0] * n])
 def test_more_memory_than_there_is(allocate, capsys):
     """2^50 bytes. torch, NumPy and Python say it in their own words, or in none."""
@@ -145,9 +161,10 @@ def test_more_memory_than_there_is(allocate, capsys):
     [
         (lack_memory, NO_MEMORY),
         (limit_files, NO_SHM),
+        (open_many_files, "error: the system lets a process open no more files; "),
         (lambda: os.kill(os.getpid(), signal.SIGKILL), "error: a loader process was killed"),
     ],
-    ids=["memory", "shm", "killed"],
+    ids=["memory", "shm", "files", "killed"],
 )
 def test_a_loader_that_the_system_refuses_something(spoil, sentence, capsys):
     with pytest.raises(SystemExit) as end, exit_cleanly():

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run_command
 from utils.errors import DamagedFile, DiskFull, MissingFile, UserError
 from utils.files import (
     below,
@@ -136,6 +136,14 @@ def test_a_full_disk_is_named_and_leaves_the_old_file(tmp_path, code):
 def test_other_errors_of_the_system_stay(tmp_path):
     with pytest.raises(PermissionError), replacing(tmp_path / "a.txt"):
         raise PermissionError(errno.EACCES, "no")
+
+
+def test_text_is_utf_8_whatever_the_language_of_the_system(tmp_path):
+    code = "import sys; from pathlib import Path; from utils.files import write_text; "
+    code += "write_text(Path(sys.argv[1]), chr(0xb7))"
+    command = [sys.executable, "-X", "utf8=0", "-c", code, str(tmp_path / "x")]
+    done = run_command(command, LC_ALL="C", PYTHONCOERCECLOCALE="0")
+    assert not done.stderr and (tmp_path / "x").read_bytes() == b"\xc2\xb7"
 
 
 def test_an_array_comes_back(tmp_path):

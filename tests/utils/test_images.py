@@ -1,5 +1,6 @@
 """Orientation, modes and values of image files. Expected values by hand."""
 
+import errno
 import io
 import struct
 import zlib
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from utils.errors import UserError
-from utils.images import check_label, label_values, orientation, palette_values, to_rgb, upright
+from utils.errors import MissingFile, UserError
+from utils.images import check_label, damage_names, label_values, orientation, palette_values, to_rgb, upright
 
 # What a viewer shows of the rows [[1, 2, 3], [4, 5, 6]] with each orientation (EXIF 2.3, 4.6.4 A).
 SHOWN = {
@@ -194,6 +195,13 @@ def test_values_of_a_palette():
     assert palette_values(image)[:5].tolist() == [9, -3, -1, 5, -2]
     image.info["transparency"] = b"\xff\xff\xff\x00"
     assert palette_values(image)[:5].tolist() == [9, 0, -1, -3, -2]
+
+
+def test_what_the_system_lacks_is_no_damage():
+    for number, kind in ((errno.EMFILE, OSError), (errno.EIO, UserError), (errno.ENOENT, MissingFile)):
+        with pytest.raises(kind) as error, damage_names("image x.png"):
+            raise OSError(number, "what is wrong")
+        assert isinstance(error.value, UserError) == (kind is not OSError)
 
 
 def checked(file):

@@ -55,7 +55,7 @@ class ResultFolder:
         results = []
         for index in range(self.count):
             try:
-                results.append(json.loads(self.slice_file(index).read_text()))
+                results.append(json.loads(self.slice_file(index).read_text(encoding="utf-8")))
             except ValueError as error:
                 raise UserError(f"{self.slice_file(index)} is damaged: evaluate this slice again") from error
         return results
@@ -151,7 +151,7 @@ class ResultFolder:
     def _results(self) -> dict[str, Any]:
         """Return results.json if this program wrote it, otherwise nothing."""
         try:
-            results = json.loads((self.path / REPORT[0]).read_text())
+            results = json.loads((self.path / REPORT[0]).read_text(encoding="utf-8"))
             return results if {"metrics", "protocol", "snapshot_sha256"} <= set(results) else {}
         except (OSError, ValueError, TypeError):
             return {}

@@ -122,7 +122,7 @@ class Progress:
         data = self.data[name] if self.data is not None else ""
         with self.lock:
             self.counts[name] = counts
-            with open(self.file, "a") as file:
+            with open(self.file, "a", encoding="utf-8") as file:
                 file.write(records.line_of(name, Finished(counts, data), self.settings))
 
     def gather(self) -> dict[str, Counts]:

@@ -123,7 +123,7 @@ def read_settings(folder: Path) -> tuple[dict[str, Any] | None, int]:
     The settings are None if they are damaged, and empty if there are none.
     """
     try:
-        text = (folder / SETTINGS).read_text(errors="replace")
+        text = (folder / SETTINGS).read_text(encoding="utf-8", errors="replace")
         content = json.loads(text)
         if "checksum" not in content and "format" not in content:
             return content, 1
@@ -145,5 +145,5 @@ def read_names(folder: Path) -> set[str]:
     _, lines_format = read_settings(folder)
     known = set(finished_images(folder, lines_format)[0])
     if (folder / IMAGES).is_file():
-        known |= set((folder / IMAGES).read_text(errors="replace").split("\n")[:-1])
+        known |= set((folder / IMAGES).read_text(encoding="utf-8", errors="replace").split("\n")[:-1])
     return known

@@ -67,7 +67,7 @@ def read_reference(path: str | None, names: Sequence[str], protocol: Mapping[str
     if not Path(path).is_file():
         raise MissingFile(f"no reference at {path}: --corruption_reference takes results.json of another run")
     try:
-        results = json.loads(Path(path).read_text())
+        results = json.loads(Path(path).read_text(encoding="utf-8"))
         theirs, metrics = results["protocol"], results["metrics"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not a results.json of eval.py") from error

@@ -38,6 +38,7 @@ def test_run_json_has_all_starts(tmp_path, monkeypatch):
     assert record["flags"] == {"lr": 0.1} and len(record["starts"]) == 2
     assert {"torch", "python", "numpy"} <= record["versions"].keys()
     assert again.checkpoints == first.checkpoints
+    assert any(b'"lr": 0.1' in file.read_bytes() for file in first.tensorboard.glob("events*"))  # as text
     assert (first.checkpoints / "log.txt").read_text().count("train.py --lr 0.1") == 2
 
 

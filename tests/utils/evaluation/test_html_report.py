@@ -70,7 +70,7 @@ def test_page_says_all_and_needs_nothing_else(tmp_path, results):
         "50.00",
         "over 3 images",
         "not in the mean",
-        "mean over 2 classes (gtav)",
+        "mean over 2 classes (town)",
         "split val",
     ):
         assert words in read.text

@@ -95,10 +95,11 @@ class Run:
             os.close(lock)
 
 
-def claim(folder: Path) -> Path:
+def claim(folder: Path, sure: bool = False) -> Path:
     """Lock the folder of a run until the run or this process ends, and return it.
 
-    Loader processes do not inherit the lock. Raises UserError if another process has it.
+    Loader processes do not inherit the lock. Raises UserError if another process has it and, if `sure`, on a
+    file system without locks, where it is not known.
     """
     if folder in claimed:
         return folder
@@ -106,7 +107,7 @@ def claim(folder: Path) -> Path:
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno not in NO_LOCKS:
+        if sure or error.errno not in NO_LOCKS:
             os.close(lock)
             raise UserError(
                 f"another process trains in {folder}; wait until it ends, or leave out --resume to start "
@@ -122,7 +123,7 @@ def without_checkpoint(experiment: Path) -> Path | None:
         try:
             same = json.loads(file.read_text())["starts"][-1]["command"] == sys.argv
             if same and not any(file.parent.glob("*.pth")):
-                claim(file.parent)
+                claim(file.parent, sure=True)
                 logger.info("%s has no checkpoint, so its run begins anew", file.parent)
                 return file.parent
         except (OSError, ValueError, KeyError, IndexError, TypeError):  # UserError is a ValueError: in use

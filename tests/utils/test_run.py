@@ -26,6 +26,14 @@ def test_one_folder_may_hold_checkpoints_and_events(tmp_path):
     assert second == f"{first}_2"
 
 
+@pytest.mark.timeout(20)  # it went on for ever
+def test_both_folders_may_be_one_through_a_link(tmp_path):
+    (tmp_path / "ckpt").mkdir()
+    (tmp_path / "tb").symlink_to("ckpt")
+    first, second = (run.make_folders(tmp_path / "ckpt", tmp_path / "tb", "") for _ in range(2))
+    assert second == f"{first}_2"
+
+
 def test_run_json_has_all_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--lr", "0.1"])
     with run.Run(str(tmp_path / "ckpt"), str(tmp_path / "tb"), "d", "e") as first:

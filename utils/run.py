@@ -160,7 +160,8 @@ def make_folders(checkpoints: Path, tensorboard: Path, tag: str) -> str:
         try:
             (tensorboard / (stamp + tag)).mkdir(parents=True)
         except FileExistsError:
-            if checkpoints / stamp != tensorboard / (stamp + tag):  # the published scripts write both to one
+            both = checkpoints / stamp, tensorboard / (stamp + tag)
+            if not os.path.samefile(*both):  # the published scripts write both to one
                 (checkpoints / stamp).rmdir()
                 continue
         return stamp

@@ -1,5 +1,6 @@
 """The folders of runs, and what run.json and log.txt say."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -112,6 +113,20 @@ def test_a_run_that_saved_nothing_is_begun_again_in_its_folder(tmp_path, monkeyp
     other.wait()
     (second / "last_a_epoch_0.pth").touch()
     assert start("--lr", "2") == third
+
+
+def test_without_locks_runs_continue_but_none_takes_a_folder_that_may_be_in_use(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(run.fcntl, "lockf", refuse)
+    places = str(tmp_path / "ckpt"), str(tmp_path / "tb"), "d", "e"
+    with run.Run(*places) as first:
+        first.record({})
+    with run.Run(*places, again=True) as second:
+        assert second.checkpoints != first.checkpoints
+    with run.Run(*places, continued=first.checkpoints) as third:
+        assert third.checkpoints == first.checkpoints
 
 
 @pytest.mark.parametrize("given", [["--resume", "auto"], ["--resume=auto"], []])

@@ -1138,7 +1138,7 @@ def _measures(parser: Parser) -> None:
         const=15,
         default=0,
         metavar="BINS",
-        help="expected calibration error and reliability diagram, with this number of bins; alone: 15",
+        help="expected calibration error and reliability diagram, with this number of bins, or 15",
     )
     add(
         "--boundary_iou",
@@ -1147,7 +1147,7 @@ def _measures(parser: Parser) -> None:
         const=0.02,
         default=0.0,
         metavar="RATIO",
-        help="IoU of bands along edges, this share of the image's diagonal wide; alone: 0.02",
+        help="IoU of bands along edges, this share of the image's diagonal wide, or 0.02",
     )
     add(
         "--scale_sweep",

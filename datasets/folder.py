@@ -57,7 +57,9 @@ class Folder(SegmentationDataset):
     def _listed(self) -> list[Path]:
         text, shown = read_text(self.root), printable(self.root)
         if "\0" in text:
-            raise UserError(f"{shown} is no text: name a folder, an image, or a list with one path per line")
+            raise UserError(
+                f"{shown} is not a text file: name a folder, an image, or a list with one path per line"
+            )
         lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text)]
         named = {line: self._path(line) for line in lines if line}
         missing = [line for line, path in named.items() if not is_file(path)]

@@ -245,7 +245,7 @@ def inspect(
 def check(name: str, root: Path, workers: int) -> bool:
     """Print counts, problems, class shares and a verdict for one dataset; return whether it can be used.
 
-    Another number of images than the published one, as of a dataset of one's own, is no problem.
+    Another number of images than the published one, as of a dataset of one's own, is not an error.
     """
     print(f"\n{name}: {printable(root)}")
     dataset_class = DATASETS[name]

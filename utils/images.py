@@ -42,7 +42,7 @@ LOSSLESS = (
 def damage_names(file: str) -> Iterator[None]:
     """Turn what reading a missing or damaged file raises into a UserError that begins with `file`.
 
-    Only reading and Pillow's own decoding belong inside. What the system lacks is no damage and stays.
+    Only reading and Pillow's own decoding belong inside. What the system lacks is not damage and stays.
     """
     try:
         yield

@@ -110,7 +110,7 @@ def _read(path: str | Path, what: str, sound: bool, mmap: bool = False) -> Any:
 def check(path: str | Path, what: str) -> bool:
     """Raise DamagedFile if any byte of a file of torch.save is not as it was written.
 
-    Return True if it is sure that none is. It is not for the old form, which is no zip file and has no
+    Return True if it is sure that none is. The old form cannot be checked: it is not a zip file and has no
     checksums, unless the file's name ends with its hash, as torchvision's do. Raises MissingFile.
     """
     if not os.path.isfile(path):
@@ -147,7 +147,7 @@ def _zip_fault(file: BinaryIO) -> str | None:
                 return f"{record} does not fit its checksum"
             return _frame_fault(file, archive)
     except Exception as error:  # zipfile and zlib raise many kinds
-        return f"it is no whole zip file ({type(error).__name__}: {error})"
+        return f"it is not a whole zip file ({type(error).__name__}: {error})"
 
 
 def _frame_fault(file: BinaryIO, archive: zipfile.ZipFile) -> str | None:

@@ -250,10 +250,10 @@ def test_a_list_with_comments(tmp_path):
     [
         (
             b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\4\0\0\0\3\x08\2\0\0\0",
-            "is no text: name a folder, an image, or",
+            "is not a text file: name a folder, an image, or",
         ),
-        (b"PK\3\4" + bytes(range(256)), "is no text"),
-        (b"a.png\0b.png\0", "is no text"),
+        (b"PK\3\4" + bytes(range(256)), "is not a text file"),
+        (b"a.png\0b.png\0", "is not a text file"),
         (b"x" * 5000, r"relative paths begin at the folder of the list\): \S+xxx \.\.\.$"),
     ],
     ids=["png", "zip", "find -print0", "long"],

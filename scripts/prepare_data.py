@@ -95,6 +95,7 @@ def list_downloads(src: Path, dst: Path, archives: ExitStack) -> Found:
                 unread.append((printable(file), advice))
         elif dst.absolute() not in file.absolute().parents and file.exists():
             found.append(Download(file.absolute(), file.stat().st_size))
+    found.sort(key=lambda download: download.file.is_symlink())  # the file rather than a link to it
     return Found(found + packed, unread)
 
 
@@ -167,12 +168,16 @@ def arrange(name: str, src: Path, dst: Path, copy: bool = False) -> None:
     """Place the wanted files of a download below `dst`; MissingFile if there are none."""
     if not src.exists():
         raise MissingFile(f"--src {src}: {found_in(src)}")
+    if dst.exists() and not dst.is_dir():
+        raise UserError(f"--dst {dst} is a file; name a folder")
     with ExitStack() as archives:
         downloads, unread = list_downloads(src, dst, archives)
         wanted, strange, twice = plan(name, downloads)
         advice = described(unread)
         if not wanted:
             hint = f"; {advice}" if unread else ""
+            if src.resolve().is_relative_to(dst.resolve()):
+                hint += f"; only archives are read from --src in --dst {dst}: name another --dst"
             patterns = " or ".join(pattern for pattern, _ in DATASETS[name].download)
             raise MissingFile(
                 f"nothing of {name} in {src}: expected {patterns}; found: {found_in(src)}{hint}"

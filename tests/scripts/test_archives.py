@@ -225,6 +225,33 @@ def test_two_members_for_one_place(tmp_path, capsys):
     assert not (tmp_path / "other").exists()
 
 
+def test_folders_that_cannot_be_arranged_in(tmp_path):
+    src = write_camvid(tmp_path / "src", [[[3]]])
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("src")
+    for dst, message in (
+        ("file", "is a file"),
+        ("src", "src is in --dst"),
+        ("link", "is in"),
+        (".", "is in"),
+    ):
+        with pytest.raises(UserError, match=message):
+            prepare_data.arrange("camvid", src, tmp_path / dst)
+
+
+def test_archives_may_lie_where_their_files_go(packed, tmp_path, capsys):
+    prepare_data.arrange("camvid", packed("a.zip", KINDS["a.zip"]), tmp_path)
+    assert "4 files placed" in capsys.readouterr().out
+
+
+def test_links_lead_to_the_files_themselves(tmp_path):
+    """Not to the links of an earlier call in the same folder, which may be deleted."""
+    src = write_camvid(tmp_path / "src", [[[3]]])
+    prepare_data.arrange("camvid", src, src / "first")
+    prepare_data.arrange("camvid", src, tmp_path / "second")
+    assert (tmp_path / "second/train/000.png").readlink() == src / "train/000.png"
+
+
 def test_links_to_one_file_are_one_file(tmp_path, capsys):
     src = write_camvid(tmp_path / "src", [[[3]]])
     (src / "again").mkdir()

@@ -66,6 +66,7 @@ def main(args: argparse.Namespace) -> int:
 
 def evaluate_datasets(args: argparse.Namespace, folder: ResultFolder, device: torch.device) -> int:
     """Evaluate one dataset after the other; return how many images were left out."""
+    classes_of(args.val_dataset)  # datasets that differ in their classes are found before any is listed
     snapshot_sha256 = sha256(args.snapshot, "checkpoint")
     read = written(args.snapshot)
     folder.check_writable()

@@ -448,6 +448,14 @@ def test_mistakes_are_found_before_the_checkpoint_is_loaded(town, monkeypatch):
             evaluate(town, *flags)
 
 
+def test_other_classes_are_found_before_any_dataset_is_listed(town, monkeypatch):
+    own = type("Own", (DATASETS["camvid"],), {"name": "own", "classes": ClassTable(("a",), ((0, 0, 0),))})
+    monkeypatch.setitem(DATASETS, "own", own)
+    monkeypatch.setattr(evaluation, "setup_eval_loader", lambda *args: pytest.fail("it was listed"))
+    with pytest.raises(UserError, match=r"cityscapes \(19.* own \(1"):
+        evaluate(town, "--dataset", "cityscapes", "own")
+
+
 def test_a_mistyped_checkpoint_leaves_no_folder(town):
     with pytest.raises(MissingFile, match="none/net.pth"):
         evaluate(town, "--snapshot", str(town / "none" / "net.pth"))

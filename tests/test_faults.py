@@ -209,9 +209,10 @@ def test_two_jobs_that_continue_one_run(train, tmp_path):
     assert_equal(tmp_path, train.whole()[0])
 
 
-def test_killed_before_the_first_checkpoint(train, tmp_path):
-    """The run begins anew where it was: no second folder, and no event twice."""
-    train(tmp_path, number=signal.SIGKILL, rank=0, step=2)
+@pytest.mark.parametrize("when", [{"step": 2}, {"last": 1}])
+def test_killed_before_the_first_checkpoint(when, train, tmp_path):
+    """The run begins anew where it was, also if run.json was being written: no second folder or event."""
+    train(tmp_path, number=signal.SIGKILL, rank=0, **when)
     assert train(tmp_path)["steps"][0] == 1
     assert len(list(tmp_path.glob("ckpt/*/*/*"))) == len(list(tmp_path.glob("tb/*/*/*"))) == 1
     assert not list(tmp_path.glob("ckpt/**/.*.partial"))

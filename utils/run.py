@@ -1,5 +1,6 @@
 """Where a training run writes: its folders, log.txt, run.json and TensorBoard events."""
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -98,8 +99,8 @@ class Run:
 def claim(folder: Path, sure: bool = False) -> Path:
     """Lock the folder of a run until the run or this process ends, and return it.
 
-    Loader processes do not inherit the lock. Raises UserError if another process has it and, if `sure`, on a
-    file system without locks, where it is not known.
+    The file of the lock holds the command. Loader processes do not inherit the lock. Raises UserError if
+    another process has it and, if `sure`, on a file system without locks, where it is not known.
     """
     if folder in claimed:
         return folder
@@ -113,20 +114,25 @@ def claim(folder: Path, sure: bool = False) -> Path:
                 f"another process trains in {folder}; wait until it ends, or leave out --resume to start "
                 "another run"
             ) from error
+    with contextlib.suppress(OSError):  # of a full disk
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, json.dumps(sys.argv).encode(), 0)
     claimed[folder] = lock
     return folder
 
 
 def without_checkpoint(experiment: Path) -> Path | None:
     """Return the claimed folder of a run that began by this command and ended before its first checkpoint."""
-    for file in sorted(experiment.glob("*/run.json")):
+    for file in sorted(experiment.glob("*/.lock")):
+        folder = file.parent
+        if folder in claimed or any(folder.glob("*.pth")):
+            continue
         try:
-            same = json.loads(file.read_text())["starts"][-1]["command"] == sys.argv
-            if same and not any(file.parent.glob("*.pth")):
-                claim(file.parent, sure=True)
-                logger.info("%s has no checkpoint, so its run begins anew", file.parent)
-                return file.parent
-        except (OSError, ValueError, KeyError, IndexError, TypeError):  # UserError is a ValueError: in use
+            if json.loads(file.read_text()) == sys.argv:
+                claim(folder, sure=True)
+                logger.info("%s has no checkpoint, so its run begins anew", folder)
+                return folder
+        except (OSError, ValueError):  # UserError is a ValueError: the folder is in use
             continue
     return None
 

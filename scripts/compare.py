@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from scripts.evaluations import RUN_HELP, seen_columns
+from scripts.evaluations import RUN_HELP, add_domain_flags, seen_columns
 from utils.errors import UserError
 from utils.evaluation.folder import ResultFolder, picture_file
 from utils.evaluation.html_report import document
@@ -55,8 +55,8 @@ def most_changed(found: list[Change], count: int) -> tuple[list[Change], list[Ch
     return improved, worsened
 
 
-def page(names: tuple[str, str], runs: tuple[Saved, Saved], count: int, folder: Path) -> str:
-    """Return the page to write into `folder`, and write its pictures there."""
+def page(names: tuple[str, str], runs: tuple[Saved, Saved], count: int, folder: Path, seen: set[str]) -> str:
+    """Return the page to write into `folder`, and write its pictures there; columns of `seen` have a mark."""
     datasets = [name for name in runs[0].means if name in runs[1].means]
     if not datasets:
         found = [
@@ -65,7 +65,6 @@ def page(names: tuple[str, str], runs: tuple[Saved, Saved], count: int, folder: 
         raise UserError(f"the runs have no dataset with labels in common: {'; '.join(found)}")
     title = f"{names[0]} and {names[1]}"
     body = f"<h1>{escape(title)}</h1>{_protocols(names, runs, datasets)}"
-    seen = seen_columns(runs)
     starred = "<p>* a run was trained on it or adapted to it</p>" if seen & {*datasets} else ""
     body += f"<section>{_table(names, runs, datasets, seen)}{starred}</section>"
     for dataset in datasets:
@@ -73,7 +72,8 @@ def page(names: tuple[str, str], runs: tuple[Saved, Saved], count: int, folder: 
         body += f"<section><h2 id='{quote(dataset)}'>{escape(dataset)}</h2>"
         for text, found in ((f"better in {names[1]}", improved), (f"worse in {names[1]}", worsened)):
             figures = [_figure(names, runs, dataset, one, folder) for one in found]
-            body += f"<h3>{escape(text)}: the {len(found)} largest changes</h3>{''.join(figures)}"
+            number = f"the {len(found)} largest changes" if found else "no image"
+            body += f"<h3>{escape(text)}: {number}</h3>{''.join(figures)}"
         body += "</section>"
     return document(title, body)
 
@@ -162,6 +162,7 @@ def _picture(kind: str, run: Saved, dataset: str, image: str) -> Path | None:
 def main(argv: list[str] | None = None) -> None:
     parser = Parser(description=__doc__)
     parser.add_argument("runs", nargs=2, metavar="NAME=RUN", help=RUN_HELP.partition(";")[0])
+    add_domain_flags(parser)
     parser.add_argument("--count", type=int, default=10, help="images of each kind")
     parser.add_argument("--out", type=Path, required=True, help="folder of the page, index.html")
     args = parser.parse_args(argv)
@@ -170,7 +171,9 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("two runs are compared; give them different names")
     first, second = ((name, seeds[0]) for name, seeds in named.items())
     args.out.mkdir(parents=True, exist_ok=True)
-    text = page((first[0], second[0]), (first[1], second[1]), args.count, args.out)
+    runs = first[1], second[1]
+    seen = seen_columns(runs, args.seen, args.unseen)
+    text = page((first[0], second[0]), runs, args.count, args.out, seen)
     write_text(args.out / "index.html", text)
     print(f"written to {args.out / 'index.html'}")
 

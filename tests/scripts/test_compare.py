@@ -75,7 +75,10 @@ def test_what_was_trained_on_and_what_is_counted_is_said(tmp_path):
     second = write_run(tmp_path / "2", [0.3, 0.5], {}, **more)
     main([f"a={first}", f"b={second}", "--out", str(tmp_path / "out")])
     text = (tmp_path / "out/index.html").read_text()
+    assert "better in b: no image</h3>" in text
     assert ">gtav*</a>" in text and "mean over 1 classes (gtav)" in text and "3 classes" not in text
+    main([f"a={first}", f"b={second}", "--unseen", "gtav", "--out", str(tmp_path / "out")])
+    assert "*" not in (tmp_path / "out/index.html").read_text().split("</style>")[1]
     record = json.loads((second / "results.json").read_text())
     record["protocol"]["split"] = "test"
     (second / "results.json").write_text(json.dumps(record))

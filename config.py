@@ -612,8 +612,8 @@ def _whitening(parser: Parser) -> None:
         "--relax_denom",
         type=float,
         default=2.0,
-        help="code 1: 0 is IW; above 0 is IRW, whose margin is the number of channel pairs divided by this; "
-        "code 2 (ISW) does not use it",
+        help="code 1: 0 is IW; above 0 is IRW, in which a mean |covariance| up to 1 / this costs nothing "
+        "(published: 64 from GTAV, 32 from Cityscapes); code 2 (ISW) does not use it",
     )
     add(
         "--clusters",
@@ -625,9 +625,15 @@ def _whitening(parser: Parser) -> None:
         "--trials",
         type=int,
         default=10,
-        help="ISW: passes over the statistics images; a covariance must be selected in each",
+        help="ISW: how often a mask is estimated, each time from up to 500 images of each of "
+        "--covstat_val_dataset; a covariance must be selected in all",
     )
-    add("--cov_stat_epoch", type=int, default=5, help="ISW: epoch after which statistics are taken")
+    add(
+        "--cov_stat_epoch",
+        type=int,
+        default=5,
+        help="ISW: masks are estimated after this epoch, counted from 0; until then the loss is 0",
+    )
     add(
         "--dynamic",
         action="store_true",
@@ -640,6 +646,13 @@ def _check_whitening(args: argparse.Namespace) -> Idle:
     idle: Idle = {}
     if not {Norm.IW, Norm.ISW} & set(args.wt_layer):
         idle["without code 1 in --wt_layer"] = ["relax_denom"]
+    if Norm.IW in args.wt_layer and args.relax_denom and "relax_denom" not in args.given:
+        warnings.warn(
+            f"--wt_layer code 1 with the default --relax_denom {args.relax_denom:g} is IRW, and a mean "
+            f"|covariance| up to {1 / args.relax_denom:g} costs nothing, which is nearly always so; IW was "
+            "published with 0, IRW with 64 from GTAV and 32 from Cityscapes",
+            stacklevel=3,
+        )
     if Norm.ISW not in args.wt_layer:
         idle["without code 2 in --wt_layer"] = [
             *("clusters", "trials", "cov_stat_epoch", "dynamic", "covstat_val_dataset")

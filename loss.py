@@ -14,6 +14,7 @@ from torch import Tensor
 from utils import distributed
 from utils.classes import IGNORE_LABEL, ClassTable
 from utils.errors import UserError
+from utils.precision import float32_or_better
 
 Weights = Sequence[float] | Tensor | None  # one per class
 AUX_WEIGHT = 0.4  # of the auxiliary head's loss (arXiv 2103.15597)
@@ -249,8 +250,3 @@ def aux_cross_entropy(
     """Return the cross entropy of logits (B, K, h, w) and the label, resized to them by nearest neighbour."""
     label = F.interpolate(label[:, None].float(), size=logits.shape[-2:], mode="nearest")[:, 0].long()
     return cross_entropy(float32_or_better(logits), label, class_weights, all_pixels, joint=True)
-
-
-def float32_or_better(x: Tensor) -> Tensor:
-    """Return x, converted to float32 if it has half precision."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> None:
         torch.manual_seed(args.seed)
         classes = setup_classes(args)
         args = config.complete(args, distributed.world_size(), len(classes))
-        continued = find_start(args)
+        continued = resolve_start(args)
         state = checkpoint.load(args.snapshot) if args.snapshot else {}
         trainer, loaders = build(args, classes, device, state)
         stopped = args.stop_after and trainer.iteration >= args.stop_after
@@ -77,14 +77,14 @@ def main(args: argparse.Namespace) -> None:
         announce(args, trainer)
         run.record(facts(args, trainer, loaders))
         options = {"select": args.select_on, "keep_last": args.keep_last, "every": args.save_every_iters}
-        distributed.lose_patience()
-        keeping = Keeper(trainer, run, next(iter(loaders.val), "unscored"), **options)
-        with run, keeping as keeper, profiling(trainer, run.checkpoints if args.profile else None):
-            train(args, loaders, keeper, stop, classes)
+        distributed.limit_waiting()
+        keeper = Keeper(trainer, run, next(iter(loaders.val), "unscored"), **options)
+        with run, keeper, profiling(trainer, run.checkpoints if args.profile else None):
+            train(args, keeper, stop)
         logger.info("checkpoints and log in %s, TensorBoard in %s", run.checkpoints, run.tensorboard)
 
 
-def find_start(args: argparse.Namespace) -> Path | None:
+def resolve_start(args: argparse.Namespace) -> Path | None:
     """Set `snapshot` to the file of the checkpoint to start from; return the one that --resume continues."""
     experiment = Path(args.ckpt, args.date, args.exp)
     distributed.from_first_rank(lambda: check_writable(experiment, Path(args.tb_path, args.date, args.exp)))
@@ -96,40 +96,38 @@ def find_start(args: argparse.Namespace) -> Path | None:
     return continued
 
 
-def train(
-    args: argparse.Namespace, loaders: Loaders, keeper: Keeper, stop: StopSignal, classes: ClassTable
-) -> None:
-    """Train epoch after epoch; after each, save, take the statistics that are due, validate and save."""
+def train(args: argparse.Namespace, keeper: Keeper, stop: StopSignal) -> None:
+    """Train epoch after epoch; after each, save, estimate the masks that are due, validate and save."""
     trainer, run = keeper.trainer, keeper.run
+    loaders: Any = trainer.loaders
     log = StepLog(trainer, run.writer, config.last_iteration(args, len(loaders.train)))
     show = keeper.watched(log.bar.within)
     nets = {"": trainer.net} | ({"-teacher": trainer.teacher} if trainer.teacher else {})
     plan = validation_plan(args, loaders, len(nets))
     while trainer.pending or not finished(args, trainer):
-        with stop.recording():
-            epoch, stopped = train_epoch(args, loaders, keeper, stop, log, classes)
+        with stop.recording():  # a signal received in this block raises Stopped at its end
+            epoch, stopped = train_epoch(args, keeper, stop, log)
             keeper.save()  # before what can fail
             if stopped or trainer.iteration == args.stop_after:
                 logger.info("iteration %d is saved in %s", trainer.iteration, run.checkpoints)
-        if trainer.iteration == args.stop_after:  # a signal ends the run at the end of the block above
+        if trainer.iteration == args.stop_after:
             return
-        statistics = (
-            epoch.complete and trainer.whitening.selective and config.statistics_due(args, trainer.epoch)
-        )
-        if statistics:
+        selective = trainer.whitening.selective
+        masks_due = selective and epoch.complete and config.statistics_due(args, trainer.epoch)
+        if masks_due:
             estimate_masks(trainer, loaders.statistics, args.trials, run.writer, show)
         maps = StagedNet.covariances if args.visualize_feature else None
-        pictures = Pictures(run.writer, trainer.epoch, classes, args.image_in, maps)
-        due = plan.due(trainer.epoch, finished(args, trainer, ended=1))
+        pictures = Pictures(run.writer, trainer.epoch, loaders.classes, args.image_in, maps)
+        due = plan.due(trainer.epoch, end=finished(args, trainer, trainer.epoch + 1))
         scores = validate_all(nets, due, cross_entropy, pictures, show)
-        if statistics or scores:
+        if masks_due or scores:
             keeper.save(scores, epoch.complete)
         trainer.epoch, trainer.pending = trainer.epoch + 1, False
     keeper.finish()
     log.bar.close()
     if loaders.val:
-        chosen = ", ".join(args.select_on) or "no dataset"
-        logger.info("report the scores of last_...; labels of %s chose best_...", chosen)
+        choosers = ", ".join(args.select_on) or "no dataset"
+        logger.info("report the scores of last_...; labels of %s chose best_...", choosers)
     else:
         logger.info("nothing was validated; eval.py scores last_...")
 
@@ -202,13 +200,13 @@ def facts(args: argparse.Namespace, trainer: Trainer, loaders: Loaders) -> dict[
     }
 
 
-def finished(args: argparse.Namespace, trainer: Trainer, ended: int = 0) -> bool:
+def finished(args: argparse.Namespace, trainer: Trainer, epochs: int | None = None) -> bool:
     """Whether training has reached --max_iter, --max_epoch, or the one epoch of a run without images.
 
-    `ended` is 1 if the trainer's epoch has ended but is not counted yet.
+    `epochs` is how many have ended, if it is not the trainer's own count.
     """
-    epochs = args.max_epoch or (math.inf if len(trainer.loaders.train) else 1)
-    return trainer.iteration >= args.max_iter or trainer.epoch + ended >= epochs
+    most = args.max_epoch or (math.inf if len(trainer.loaders.train) else 1)
+    return trainer.iteration >= args.max_iter or (trainer.epoch if epochs is None else epochs) >= most
 
 
 def start_from(
@@ -232,18 +230,14 @@ def start_from(
 
 
 def train_epoch(
-    args: argparse.Namespace,
-    loaders: Loaders,
-    keeper: Keeper,
-    stop: StopSignal,
-    log: StepLog,
-    classes: ClassTable,
+    args: argparse.Namespace, keeper: Keeper, stop: StopSignal, log: StepLog
 ) -> tuple[Epoch, bool]:
     """Do the remaining steps of the epoch; return it, and whether a signal stopped it.
 
     The host waits for the device only at log lines and where a checkpoint is due.
     """
     trainer, run = keeper.trainer, keeper.run
+    loaders: Any = trainer.loaders
     epoch = trainer.start_epoch(args.max_iter, config.epoch_steps(args, len(loaders.train)))
     if epoch.done == epoch.stop:
         return epoch, stop.requested()
@@ -260,7 +254,7 @@ def train_epoch(
         if step % LOG_EVERY == 0 or step == epoch.stop:
             seconds = log.write(step, len(loaders.train))
             if trainer.teacher:
-                tensorboard.self_training(run.writer, trainer.adaptation, classes, trainer.iteration)
+                tensorboard.self_training(run.writer, trainer.adaptation, loaders.classes, trainer.iteration)
         if step == epoch.stop:
             break
         if (stopped := stop.requested()) or trainer.iteration == args.stop_after:
@@ -269,20 +263,22 @@ def train_epoch(
             keeper.save()
     if trainer.teacher:
         views = {key: value[: args.sac_views] for key, value in trainer.adaptation.labelled_views.items()}
-        tensorboard.target_views(run.writer, views, classes, args.image_in, trainer.epoch)
+        tensorboard.target_views(run.writer, views, loaders.classes, args.image_in, trainer.epoch)
     return epoch, stop.requested()
 
 
 def validation_plan(args: argparse.Namespace, loaders: Loaders, nets: int) -> ValidationPlan:
-    """Return when which datasets are validated with `nets` networks."""
-    names = {*args.val_dataset, *args.select_on} - set(args.own_val if "select_on" not in args.given else ())
-    meanwhile = {name: loader for name, loader in loaders.val.items() if name in names}
+    """Return when which datasets are validated with `nets` networks: all at the end, some between epochs."""
+    between = {*args.val_dataset, *args.select_on}
+    if "select_on" not in args.given:
+        between -= set(args.own_val)  # the training domains' own val splits
+    steps = config.epoch_steps(args, len(loaders.train))
     return ValidationPlan.of(
         loaders.val,
-        meanwhile,
+        {name: loader for name, loader in loaders.val.items() if name in between},
         nets=nets,
-        images_per_epoch=config.images_per_step(args, distributed.world_size()) * len(loaders.train),
-        epochs=config.last_iteration(args, len(loaders.train)) / max(1, len(loaders.train)),
+        images_per_epoch=config.images_per_step(args, distributed.world_size()) * steps,
+        epochs=config.last_iteration(args, len(loaders.train)) / max(1, steps),
         every=args.val_every,
     )
 

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from network.instance_whitening import float32_or_better
 from utils import distributed
 from utils.classes import IGNORE_LABEL
 from utils.errors import UserError
+from utils.precision import float32_or_better
 
 # The published settings with a ResNet-101; flags change them.
 PRIOR_MOMENTUM = 0.99

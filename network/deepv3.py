@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from network.backbone import Backbone
 from network.dropout import JointDropout2d
-from network.instance_whitening import in_channels_last
 from network.segmentation import SegOutput, StagedNet, initialize, resize
+from network.standardization import in_channels_last
 from utils.distributed import world_size
 from utils.errors import UserError
 

@@ -11,15 +11,12 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from network import resnet
-from network.instance_whitening import (
-    InstanceWhitening,
-    check_pixels,
-    float32_or_better,
-    standardize,
-    standardize_by,
-)
+from network.covariance import check_pixels
+from network.instance_whitening import InstanceWhitening
 from network.segmentation import SegOutput, StagedNet
 from network.shufflenet import ReplacedNorm
+from network.standardization import standardize, standardize_by
+from utils.precision import float32_or_better
 
 logger = logging.getLogger("robustnet")
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}

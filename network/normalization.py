@@ -7,17 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from network.dropout import JointDropout2d
-from network.instance_whitening import (
-    InstanceWhitening,
-    SelectiveInstanceWhitening,
-    float32_or_better,
-    in_channels_last,
-    standardize,
-)
+from network.instance_whitening import InstanceWhitening, SelectiveInstanceWhitening
+from network.standardization import in_channels_last, standardize
 from network.switchable_whitening import IterNorm, SwitchableWhitening
 from utils.distributed import rank, sum_in_place, world_size
 from utils.errors import UserError
 from utils.norms import CODES, POSITIONS, Norm
+from utils.precision import float32_or_better
 
 
 class InstanceNorm(nn.InstanceNorm2d):

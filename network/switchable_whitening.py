@@ -6,8 +6,8 @@ IterNorm: Huang et al., CVPR 2019, arXiv 1904.03441. SW: Pan et al., ICCV 2019, 
 import torch
 from torch import Tensor, nn
 
-from network.instance_whitening import float32_or_better
 from utils.distributed import differentiable_sum
+from utils.precision import float32_or_better
 
 EPS = 1e-5
 MOMENTUM = 0.99  # of the running statistics: 0.99 old + 0.01 new

@@ -174,6 +174,16 @@ def test_isw_says_that_it_does_not_use_relax_denom(recwarn):
             config.parse_train_args(argv)
 
 
+def test_code_1_says_that_the_default_margin_is_wide(recwarn):
+    """A margin of half of all pairs leaves the whitening loss at 0; IW needs --relax_denom 0."""
+    iw = ["--wt_layer", *"0011100", "--wt_reg_weight", "0.6"]
+    config.parse_train_args([*iw, "--relax_denom", "2"])
+    config.parse_train_args([*iw, "--relax_denom", "0"])
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match=r"the default --relax_denom 2 is IRW.*up to 0.5 costs nothing"):
+        config.parse_train_args(iw)
+
+
 def test_the_default_arch_is_the_papers():
     assert config.parse_train_args([]).arch == "DeepR50V3PlusD"
 

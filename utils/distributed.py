@@ -39,7 +39,7 @@ def init(local_rank: int = 0, loaders: int = 0) -> torch.device:
             text = f"the environment has RANK, but not {' and '.join(missing)}"
             raise UserError(f"{text}: unset RANK, or launch with torchrun")
         # Others wait while the main process derives files from a whole dataset the first time. While training
-        # they wait less; see `lose_patience`.
+        # they wait less; see `limit_waiting`.
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=timedelta(hours=2), **own_store())
     return device
@@ -73,7 +73,7 @@ def share_cores(loaders: int) -> None:
         torch.set_num_threads(max(1, cores - loaders))
 
 
-def lose_patience() -> None:
+def limit_waiting() -> None:
     """Wait for other processes no longer than PATIENCE_MINUTES from now on, then raise an error."""
     api = dist.distributed_c10d
     limit = getattr(api, "set_timeout", None) or getattr(api, "_set_pg_timeout", None)  # torch before 2.12

@@ -7,10 +7,10 @@ class Norm(IntEnum):
     """A norm that --wt_layer can put into a network. network/normalization.py makes its module."""
 
     NONE = 0  # the network as it is
-    IW = 1  # instance whitening, or IRW with a margin (arXiv 2103.15597)
+    IW = 1  # instance whitening: IW with --relax_denom 0, IRW above 0 (arXiv 2103.15597)
     ISW = 2  # instance selective whitening (arXiv 2103.15597)
     IN = 3  # instance norm without learned scale and shift
-    IBN = 4  # instance norm with learned scale and shift (IBN-Net, arXiv 1807.09441)
+    IBN = 4  # instance norm with learned scale and shift, as in IBN-b of IBN-Net (arXiv 1807.09441)
     SW = 5  # switchable whitening (arXiv 1904.09739)
     ITERNORM = 6  # whitening by the batch's covariance (arXiv 1904.03441)
 

@@ -19,10 +19,11 @@ def estimate_masks(
     writer: tensorboard.Writer,
     show: bars.Show = bars.over,
 ) -> None:
-    """Estimate the ISW masks (arXiv 2103.15597, eq. 14 to 16).
+    """Estimate the ISW masks (arXiv 2103.15597, eq. 13 to 16); network/README.md tells the steps.
 
-    Each of `trials` passes over each domain clusters the variances between views and originals and selects
-    all but the lowest cluster. The mask keeps what every pass selects. `show` draws the progress.
+    Each of `trials` passes over each domain of `statistics` clusters the variances between views and
+    originals and selects all but the lowest cluster. The mask keeps what every pass selects. `show` draws
+    the progress.
     """
     net: Any = trainer.net
     net.eval()

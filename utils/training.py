@@ -73,14 +73,15 @@ class TrainingLoaders(Protocol):
 class Trainer:
     """Everything that training changes, and so everything a checkpoint holds; `step` changes it.
 
-    To change what a step does, subclass this class, override `source_losses`, `target_losses` or the whole
-    `step`, and make that class in train.build. A loss that is added to the dictionary of `source_losses` is
-    trained and logged:
+    To change what a step does, subclass this class, override `losses_of`, `target_losses` or the whole
+    `step`, and construct that class in train.build. A loss that is added to the dictionary of `losses_of` is
+    trained and logged. --compile and --cuda_graph are left out then.
 
         class WithEntropy(Trainer):
-            def source_losses(self, image, label):
-                losses = super().source_losses(image, label)
-                return losses | {"entropy": ...}
+            def losses_of(self, output, label):
+                probs = output.logits.softmax(1)
+                entropy = -(probs * probs.clamp(min=1e-7).log()).sum(1).mean()
+                return super().losses_of(output, label) | {"entropy": 0.01 * entropy}
     """
 
     net: nn.Module
@@ -106,7 +107,7 @@ class Trainer:
         half = self.amp == torch.float16 and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
         self.layout = torch.channels_last if self.settings.get("channels_last") else torch.preserve_format
-        self.phase = 0  # an iteration at which the losses are computed as at this one
+        self.phase = 0  # an iteration whose losses have the form of this one's (--rlx_off_iter changes it)
         self.compiled: Callable[[Tensor, Tensor], dict[str, Tensor]] | None = None  # source_losses
         self.captured: CapturedStep | None = None
         wanted = [name for name in ("compile", "cuda_graph") if self.settings.get(name)]
@@ -211,6 +212,10 @@ class Trainer:
         """Return the scalar losses of labelled images (B, 3, H, W), label (B, H, W), by their log names."""
         with self.autocast():
             output = self.model(image)
+        return self.losses_of(output, label)
+
+    def losses_of(self, output: Any, label: Tensor) -> dict[str, Tensor]:
+        """Return the scalar losses of a network's SegOutput and label (B, H, W), by log names."""
         losses = self.losses(output, label, self.phase)
         if output.whitened:
             losses["whitening"] = self.settings["wt_reg_weight"] * self.whitening.loss(output.whitened)
@@ -280,7 +285,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "whitening": self.whitening.state_dict(),
             "sampler": self.loaders.train.sampler.state_dict(),
-            "rng": distributed.all_gather_objects(random_state()),
+            "rng": distributed.all_gather_objects(random_state()),  # all alike; a list, as in older files
             "means": distributed.all_gather_objects(self.means.state_dict()),
             "left_out": self.left_out.gathered(),
             "settings": self.settings,
@@ -363,7 +368,7 @@ class Trainer:
 
 def computes_as_trainer(kind: type) -> bool:
     """Whether a class computes the losses of source domains as Trainer does."""
-    names = ("source_losses", "backward", "source_gradients")
+    names = ("losses_of", "source_losses", "backward", "source_gradients")
     return all(getattr(kind, name) is getattr(Trainer, name) for name in names)
 
 

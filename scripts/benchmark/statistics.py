@@ -24,7 +24,8 @@ from torchvision.transforms import ColorJitter
 from datasets import DATASETS
 from datasets.views import PhotometricPairs
 from network import get_net
-from network.instance_whitening import Whitening, covariance
+from network.covariance import covariance
+from network.instance_whitening import Whitening
 from scripts.benchmark.streets import write_streets
 from scripts.benchmark.timing import machine
 from scripts.benchmark.train import ISW

@@ -21,8 +21,10 @@ from datasets import get_dataset_class
 from datasets.toy_city import paths
 from datasets.views import PhotometricPairs
 from network import load
-from network.instance_whitening import WhiteningMask, covariance, standardize
+from network.covariance import covariance
+from network.instance_whitening import WhiteningMask
 from network.segmenter import Segmenter
+from network.standardization import standardize
 from transforms import presets
 from utils import checkpoint
 from utils.exit import exit_cleanly

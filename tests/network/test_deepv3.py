@@ -10,7 +10,8 @@ import network.deepv3
 from loss import aux_cross_entropy, cross_entropy
 from network import ARCHS, DeepV3Plus, get_net, mobilenet
 from network.archs import builder
-from network.instance_whitening import Whitening, covariance
+from network.covariance import covariance
+from network.instance_whitening import Whitening
 from utils.errors import UserError
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -7,8 +7,9 @@ from torch import nn
 from network import ARCHS
 from network.backbone import Backbone
 from network.folding import Folded, FoldedConv, PooledNorm
-from network.instance_whitening import SelectiveInstanceWhitening, standardize_plainly
+from network.instance_whitening import SelectiveInstanceWhitening
 from network.segmentation import SegOutput, StagedNet, resize
+from network.standardization import standardize_plainly
 
 PLAIN, MIXED, OTHERS = (0,) * 7, (0, 0, 2, 1, 3, 4, 5), (1, 4, 6, 0, 0, 2, 3)
 CASES = [("DeepResNext50V3PlusD", PLAIN), ("DeepR101V3PlusD", OTHERS)]

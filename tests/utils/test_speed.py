@@ -11,9 +11,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 import config
 from loss import HeadLosses, MainLoss
-from network.instance_whitening import standardize, standardize_plainly
 from network.normalization import InstanceNorm, synchronize
 from network.segmentation import Resize, resize
+from network.standardization import standardize, standardize_plainly
 from tests.helpers import run_processes, small_trainer
 from utils import speed
 from utils.errors import UserError

@@ -229,12 +229,7 @@ def test_folders_that_cannot_be_arranged_in(tmp_path):
     src = write_camvid(tmp_path / "src", [[[3]]])
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("src")
-    for dst, message in (
-        ("file", "is a file"),
-        ("src", "src is in --dst"),
-        ("link", "is in"),
-        (".", "is in"),
-    ):
+    for dst, message in (("file", "is a file"), ("src", "in --dst"), ("link", "in --dst"), (".", "in --dst")):
         with pytest.raises(UserError, match=message):
             prepare_data.arrange("camvid", src, tmp_path / dst)
 

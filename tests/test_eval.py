@@ -453,7 +453,8 @@ def test_other_classes_are_found_before_any_dataset_is_listed(town, monkeypatch)
     monkeypatch.setitem(DATASETS, "own", own)
     monkeypatch.setattr(evaluation, "setup_eval_loader", lambda *args: pytest.fail("it was listed"))
     with pytest.raises(UserError, match=r"cityscapes \(19.* own \(1"):
-        evaluate(town, "--dataset", "cityscapes", "own")
+        flags = ["--snapshot", str(town / "net.pth"), "--dataset", "cityscapes", "own"]
+        evaluation.main(config.parse_eval_args(flags))
 
 
 def test_a_mistyped_checkpoint_leaves_no_folder(town):

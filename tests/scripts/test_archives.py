@@ -228,8 +228,7 @@ def test_two_members_for_one_place(tmp_path, capsys):
 def test_folders_that_cannot_be_arranged_in(tmp_path):
     src = write_camvid(tmp_path / "src", [[[3]]])
     (tmp_path / "file").touch()
-    (tmp_path / "link").symlink_to("src")
-    for dst, message in (("file", "is a file"), ("src", "in --dst"), ("link", "in --dst"), (".", "in --dst")):
+    for dst, message in (("file", "is a file"), ("src", "in --dst"), (".", "in --dst")):
         with pytest.raises(UserError, match=message):
             prepare_data.arrange("camvid", src, tmp_path / dst)
 

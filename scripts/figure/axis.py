@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from scripts.figure.canvas import COLORS, INK, QUIET, Box, Canvas, Line, Words, text_width
+from scripts.figure.canvas import COLORS, INK, QUIET, Box, Canvas, Line, Polyline, Words, text_width
 
 GRID, LINE = "#eaeef2", 18  # colour of lines behind, px of a line of text
 BELOW = 44  # px: numbers and title of the axis
@@ -32,8 +32,9 @@ def error_bar(canvas: Canvas, x: float, y: float, reach: float, left: float, col
     """Draw a line of `reach` px to both sides of x, with caps, that does not leave the axis at `left`."""
     if reach:
         low, high = max(left, x - reach), x + reach
-        canvas.add(Line(low, y, high, y, color, 1.5))
-        canvas.add(*(Line(end, y - 4, end, y + 4, color, 1.5) for end in (low, high)))
+        left_cap = (low, y - 4), (low, y + 4), (low, y)
+        right_cap = (high, y), (high, y - 4), (high, y + 4)
+        canvas.add(Polyline((*left_cap, *right_cap), color, 1.5))
 
 
 def wrapped(sentences: Sequence[str], width: float) -> list[str]:

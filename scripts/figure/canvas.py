@@ -1,5 +1,6 @@
 """A drawing of boxes, lines, dots and words that is written as SVG or PNG."""
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +48,14 @@ class Line(NamedTuple):
     width: float = 1
 
 
+class Polyline(NamedTuple):
+    """Straight lines from point to point, each (x, y)."""
+
+    points: Sequence[tuple[float, float]]
+    color: str
+    width: float = 1
+
+
 class Dot(NamedTuple):
     """A filled circle."""
 
@@ -66,7 +75,7 @@ class Words(NamedTuple):
     color: str = INK
 
 
-Shape = Box | Line | Dot | Words
+Shape = Box | Line | Polyline | Dot | Words
 
 
 class Canvas:
@@ -92,7 +101,9 @@ class Canvas:
         body = "\n".join(map(_svg, self.shapes))
         size = f'width="{self.width}" height="{self.height}" viewBox="0 0 {self.width} {self.height}"'
         font = f'font-family="Helvetica, Arial, DejaVu Sans, sans-serif" font-size="{FONT}"'
-        background = '<rect width="100%" height="100%" fill="#fff"/>'
+        background = (
+            '<style>text{dominant-baseline:central}</style><rect width="100%" height="100%" fill="#fff"/>'
+        )
         return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font}>\n{background}\n{body}\n</svg>\n'
 
     def picture(self) -> Image.Image:
@@ -121,16 +132,26 @@ def _svg(shape: Shape) -> str:
         return f'<rect {place} fill="{shape.color}"/>'
     if isinstance(shape, Dot):
         return f'<circle cx="{shape.x:.1f}" cy="{shape.y:.1f}" r="{shape.radius}" fill="{shape.color}"/>'
+    if isinstance(shape, Polyline):
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
+        return (
+            f'<polyline points="{points}" fill="none" stroke="{shape.color}" stroke-width="{shape.width}"/>'
+        )
     if isinstance(shape, Line):
         place = f'x1="{shape.x:.1f}" y1="{shape.y:.1f}" x2="{shape.to_x:.1f}" y2="{shape.to_y:.1f}"'
-        return f'<line {place} stroke="{shape.color}" stroke-width="{shape.width}"/>'
-    anchor = {"left": "start", "middle": "middle", "right": "end"}[shape.side]
-    place = f'x="{shape.x:.1f}" y="{shape.y:.1f}" dominant-baseline="central" text-anchor="{anchor}"'
+        width = "" if shape.width == 1 else f' stroke-width="{shape.width}"'
+        return f'<line {place} stroke="{shape.color}"{width}/>'
+    anchor = {"left": "", "middle": ' text-anchor="middle"', "right": ' text-anchor="end"'}[shape.side]
+    place = f'x="{shape.x:.1f}" y="{shape.y:.1f}"{anchor}'
     return f'<text {place} fill="{shape.color}">{escape(shape.text)}</text>'
 
 
 def _paint(pen: ImageDraw.ImageDraw, shape: Shape) -> None:
     scale = SHARPNESS
+    if isinstance(shape, Polyline):
+        points = [(x * scale, y * scale) for x, y in shape.points]
+        pen.line(points, shape.color, round(shape.width * scale))
+        return
     x, y = shape.x * scale, shape.y * scale
     if isinstance(shape, Box):
         if shape.width > 0 and shape.height > 0:

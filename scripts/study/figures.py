@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from datasets import get_dataset_class
 from datasets.toy_city import write_pair
-from scripts.figure.canvas import COLORS, INK, QUIET, Canvas, Dot, Line, Words, text_width
+from scripts.figure.canvas import COLORS, INK, QUIET, Canvas, Dot, Line, Polyline, Words, text_width
 from scripts.figure.classes import bars
 from scripts.study.plan import SIZES, TASKS
 from scripts.study.probe import POSITIONS
@@ -22,6 +22,7 @@ from utils.classes import CITYSCAPES
 from utils.visualize import colorize
 
 WIDTH, HEIGHT, LEFT, TOP = 460, 220, 46, 52  # px: of a plot, left of it, above it
+DOTS = 10  # places up to which a line has a dot at each
 PANEL, GAP, TITLE = 132, 4, 20  # px: of a small picture, between two, of a row of titles
 
 
@@ -61,20 +62,28 @@ def lines(series: Mapping[str, Sequence[Spread]], ticks: Sequence[str], title: s
         color = COLORS[number % len(COLORS)]
         points = [(x, TOP + HEIGHT * (1 - v.mean / most), v) for x, v in zip(places, row, strict=True)]
         points = [point for point in points if not math.isnan(point[2].mean)]
-        for (x, y, _), (to_x, to_y, _) in zip(points, points[1:], strict=False):
-            canvas.add(Line(x, y, to_x, to_y, color, 2))
+        canvas.add(Polyline([(x, y) for x, y, _ in points], color, 2))
         for x, y, value in points:
-            canvas.add(Dot(x, y, 3, color))
+            if len(ticks) <= DOTS:
+                canvas.add(Dot(x, y, 3, color))
             if not math.isnan(value.std):
                 reach = HEIGHT * value.std / most
                 canvas.add(Line(x, y - reach, x, y + reach, color))
         if points:
             ends.append((points[-1][1], points[-1][0], name, color))
-    below = -math.inf
-    for y, x, name, color in sorted(ends):
-        below = max(y, below + 14)  # names do not cover each other
-        canvas.add(Words(x + 10, below, name, color=color))
+    heights = apart([y for y, *_ in sorted(ends)], TOP + HEIGHT)
+    for y, (_, x, name, color) in zip(heights, sorted(ends), strict=True):
+        canvas.add(Words(x + 10, y, name, color=color))
     return canvas
+
+
+def apart(heights: Sequence[float], most: float) -> list[float]:
+    """Return ascending heights moved down to be a line apart; all of them up if the last is below `most`."""
+    found: list[float] = []
+    for y in heights:
+        found.append(max([y, *(above + 14 for above in found[-1:])]))
+    over = max(0.0, found[-1] - most) if found else 0.0
+    return [y - over for y in found]
 
 
 def dots(points: Mapping[str, Sequence[tuple[float, float]]], horizontal: str, vertical: str) -> Canvas:
@@ -170,7 +179,7 @@ def strip(comparison: Comparison) -> Image.Image | None:
         for column, panel in enumerate(panels):
             place = column * (PANEL + GAP), TITLE + row * (height + GAP)
             picture.paste(panel.convert("RGB"), place)
-    return picture.quantize(256)
+    return picture.quantize(128)
 
 
 def rendered(key: str, size: tuple[int, int]) -> tuple[Image.Image, Image.Image]:

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import shlex
 import statistics
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from scripts.figure.canvas import Canvas
+from scripts.figure.canvas import COLORS, Canvas
 from scripts.study import figures
 from scripts.study.plan import ORDER, SIZES, TASKS, needs_camvid
 from scripts.study.probe import POSITIONS, STAGES
@@ -44,7 +45,8 @@ def run(args: argparse.Namespace) -> None:
 
 def table(comparison: Comparison) -> Rows:
     """Lay out mean IoU in percent: a row per method; what is unseen, differences, means, domains."""
-    bases = list(dict.fromkeys(base for method in comparison.runs for base in bases_of(method)))
+    named = dict.fromkeys(base for method in comparison.runs for base in bases_of(method))
+    bases = [base for base in named if base in comparison.runs]
     sums, seen = comparison.unseen, comparison.seen
     domains = [name for name in comparison.columns if name not in (*sums, *seen)]
     heads = [*(f"{name}*" for name in seen), sums[0], *(f"to {base}" for base in bases), *sums[1:], *domains]
@@ -99,9 +101,13 @@ def section(comparison: Comparison, folder: Path, call: str) -> str:
         f"<h2>{escape(TASKS[task].title)}</h2><p>{escape(NOTE)}</p>{html_table(table(comparison))}{missing}"
     )
     body += f"<p>Runs: <code>{command}</code></p>"
-    body += figure(folder, f"{task}-domains.svg", "Mean IoU by domain", figures.domains(comparison))
+    domains = sum(len(part.names) for part in TASKS[task].scored)
+    if domains > 2 and len(comparison.runs) <= len(COLORS):  # else the table says as much
+        body += figure(folder, f"{task}-domains.svg", "Mean IoU by domain", figures.domains(comparison))
     if task in ("gtav", "camvid", "dusk", "gtav_synthia", "scratch"):
         body += mechanism(comparison, folder)
+    elif task == "search":
+        body += covariances(comparison)
     if picture := figures.strip(comparison):
         text = "Unseen images and the predictions of the first seed's networks"
         body += figure(folder, f"{task}-strip.png", text, picture)
@@ -121,15 +127,19 @@ def mechanism(comparison: Comparison, folder: Path) -> str:
     )
     body = "<h3>Mechanism</h3>"
     body += figure(folder, f"{task}-twins.svg", text, figures.lines(twins, ticks, "distance of twins"))
-    rows = covariance_rows(comparison)
-    body += (
+    body += covariances(comparison) + explained(comparison, folder)
+    return body + curves(comparison, folder) + suppression(comparison, folder)
+
+
+def covariances(comparison: Comparison) -> str:
+    """Return the table of covariances and what its columns are."""
+    return (
         "<p>Covariances of standardized maps at the positions that are whitened, in hundredths, means over "
         "pairs of channels and seeds. size: mean |covariance|; change: root mean square change of twins; "
         "sensitive: share of the pairs whose change is not in the lowest of 3 clusters, and their size; "
         "suppressed: share of the pairs in ISW's mask, their size, and the size of the rest</p>"
-        f"{html_table(rows)}"
+        f"{html_table(covariance_rows(comparison))}"
     )
-    return body + explained(comparison, folder) + curves(comparison, folder) + suppression(comparison, folder)
 
 
 def measured(run: Result) -> dict[str, float]:
@@ -145,7 +155,7 @@ def measured(run: Result) -> dict[str, float]:
 def explained(comparison: Comparison, folder: Path) -> str:
     """Return how what was measured goes along with the mean IoU on what is unseen, run by run."""
     runs = [(method, seed, run) for method, seeds in comparison.runs.items() for seed, run in seeds.items()]
-    if len(runs) < 10:
+    if len(runs) < 8:
         return ""
     unseen = [100 * comparison.score(method, seed, "unseen") for method, seed, _ in runs]
     every = [measured(run) for *_, run in runs]
@@ -197,7 +207,7 @@ def curves(comparison: Comparison, folder: Path) -> str:
                 for method, row in points.items()
             }
             shown_ticks = [str(t) if i % math.ceil(len(ticks) / 8) == 0 else "" for i, t in enumerate(ticks)]
-            title = "training loss, whitening loss included," if name == "loss" else f"mean IoU on {name}"
+            title = "training loss (with whitening)" if name == "loss" else f"mean IoU on {name}"
             drawn = figures.lines(series, shown_ticks, f"{title} over iterations, first seed")
             body += figure(folder, f"{comparison.task}-{name}.svg", f"{title}, first seed", drawn)
     return body
@@ -247,7 +257,7 @@ def figure(folder: Path, name: str, text: str, drawn: Canvas | Image.Image) -> s
     else:
         drawn.save(folder / name, optimize=True)
     caption = f"{escape(text)} ({name})"
-    shown = f"<img src='{name}' alt='{escape(text)}' style='max-height:none'>"
+    shown = f"<a href='{name}'><img src='{name}' alt='{escape(text)}' style='max-height:none'></a>"
     return f"<figure><figcaption>{caption}</figcaption>{shown}</figure>"
 
 
@@ -261,11 +271,28 @@ def html_table(rows: Rows) -> str:
 
 
 def commands(comparison: Comparison) -> str:
-    """Return the commands of each method's first run, folded away."""
-    lines = ""
+    """Return how each method's first run was trained, and how the first of them was scored, folded away."""
+    lines, trained = "", ""
     for method, seeds in comparison.runs.items():
         run = seeds[min(seeds)]
         seconds = ", ".join(f"{name} {value:.0f} s" for name, value in run["seconds"].items())
-        texts = "".join(f"<p><code>{escape(text)}</code></p>" for text in run["commands"].values())
-        lines += f"<h3>{escape(method)} seed {min(seeds)}: {seconds}</h3>{texts}"
-    return f"<details><summary>The commands of each method's first run</summary>{lines}</details>"
+        texts = [f"... {apart(run['commands']['train'], trained)} ..."] if lines else run["commands"].values()
+        trained = trained or run["commands"]["train"]
+        shown = "".join(f"<p><code>{escape(text)}</code></p>" for text in texts)
+        lines += f"<h3>{escape(method)} seed {min(seeds)}: {seconds}</h3>{shown}"
+    summary = "The commands of the first method, and what is different in those that train the others"
+    return f"<details><summary>{summary}</summary>{lines}</details>"
+
+
+def apart(command: str, other: str) -> str:
+    """Return the words of a training's command between those that `other` starts and ends with, too.
+
+    The name of the run, which is that of its folders, counts as the same.
+    """
+    words, known = (
+        [word.replace(each[each.index("--exp") + 1], "RUN") for word in each]
+        for each in map(shlex.split, (command, other))
+    )
+    start = len(os.path.commonprefix([words, known]))
+    end = len(os.path.commonprefix([words[start:][::-1], known[start:][::-1]]))
+    return shlex.join(words[start : len(words) - end])

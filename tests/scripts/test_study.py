@@ -27,6 +27,7 @@ GROUP = TASKS["gtav"].groups["unseen"]
 
 def result(method="baseline", seed=0, unseen=0.5, **more):
     """Return what the driver writes for a run of task a, with 0.7 on gtav and `unseen` on all others."""
+    flags = METHODS.get(method, ())
     row = {"channels": 2, "size": 0.1, "change": 0.1, "sensitive": 0.5, "sensitive_size": 0.2}
     return {
         "task": "gtav",
@@ -41,7 +42,7 @@ def result(method="baseline", seed=0, unseen=0.5, **more):
             "covariance": dict.fromkeys(probe.POSITIONS, row),
         },
         "pictures": {},
-        "commands": {"train": "python train.py --seed <0>"},
+        "commands": {"train": " ".join(("python train.py --seed <0>", *flags, "--exp", method))},
         "seconds": {"train": 60.0},
         "versions": {"torch": "2.11", "gpu": None},
     } | more
@@ -321,10 +322,10 @@ def test_mean_deviation_and_paired_difference_by_hand():
     assert math.isnan(found.gain("ISW", "IBN").mean)
     assert "baseline seed 2" in found.missing and "ISW seed 2" not in found.missing
     head, *rows = page.table(found)
-    assert head[:6] == ["mIoU (%)", "seeds", "gtav*", "unseen", "to baseline", "to IN"]
+    assert head[:6] == ["mIoU (%)", "seeds", "gtav*", "unseen", "to baseline", "unseen styles"]  # no IN
     assert head[-1] == "snow"
-    assert rows[0][:6] == ["baseline", "2", "70.0", "55.0 ± 7.1", "", ""] and rows[0][-1] == "55.0"
-    assert rows[1][:6] == ["ISW", "3", "70.0", "53.3 ± 40.4", "+20.0 ± 14.1", "-"]
+    assert rows[0][:5] == ["baseline", "2", "70.0", "55.0 ± 7.1", ""] and rows[0][-1] == "55.0"
+    assert rows[1][:5] == ["ISW", "3", "70.0", "53.3 ± 40.4", "+20.0 ± 14.1"]
 
 
 def test_what_a_method_is_compared_with():
@@ -351,9 +352,10 @@ def test_page_of_what_is_there(tmp_path, capsys):
     study.main(["page", str(tmp_path), "--out", str(tmp_path / "page"), "--markdown"])
     html = (tmp_path / "page/index.html").read_text()
     assert "<script" not in html and "prefers-color-scheme: dark" in html
-    assert "<td>ISW</td><td>1</td><td>70.0</td><td>60.0</td><td>+10.0</td><td>-</td>" in html
+    assert "<td>ISW</td><td>1</td><td>70.0</td><td>60.0</td><td>+10.0</td><td>60.0</td>" in html
     assert "Not run:" in html and "IterNorm seed 2" in html and TASKS["dusk"].title in html
-    assert "python train.py --seed &lt;0&gt;" in html
+    assert "python train.py --seed &lt;0&gt; --exp baseline" in html
+    assert f"<code>... {' '.join(METHODS['ISW'])} ...</code>" in html
     pictures = re.findall(r"<img src='([^']+)'", html)
     assert pictures == ["gtav-domains.svg", "gtav-twins.svg", "gtav-loss.svg"]
     assert all((tmp_path / "page" / name).is_file() for name in pictures)
@@ -375,6 +377,33 @@ def test_correlation_with_what_is_unseen(tmp_path):
     assert page.explained(compare(runs[:4], "gtav"), tmp_path) == ""
 
 
+def test_bars_only_where_they_show_more_than_the_table(tmp_path):
+    """Not of two columns, and not of more methods than there are colours."""
+    for task, count in (("dusk", 2), ("search", 9)):
+        scores = {name: 0.5 for part in TASKS[task].scored for name in part.names.values()}
+        for method in TASKS[task].methods[:count]:
+            file = tmp_path / f"{task}-{method}.json"
+            file.write_text(json.dumps(result(method, task=task, scores=scores)))
+    study.main(["page", str(tmp_path), "--out", str(tmp_path / "page")])
+    assert not list((tmp_path / "page").glob("*-domains.svg"))
+    (tmp_path / "search-ISW.json").unlink()
+    study.main(["page", str(tmp_path), "--out", str(tmp_path / "page")])
+    assert [file.name for file in (tmp_path / "page").glob("*-domains.svg")] == ["search-domains.svg"]
+
+
+def test_what_is_different_in_a_command():
+    """Folders are named after the run, which is no difference."""
+    first = "python train.py --lr 1 --clusters 20 --exp a-IN-0 --ckpt runs/a-IN-0/train"
+    other = "python train.py --lr 1 --clusters 3 --trials 2 --exp a-ISW-0 --ckpt runs/a-ISW-0/train"
+    assert page.apart(other, first) == "3 --trials 2"
+    assert page.apart(first, other) == "20" and page.apart(first, first) == ""
+
+
+def test_names_beside_lines_are_apart_and_inside():
+    assert figures.apart([1, 2, 50], 60) == [1, 15, 50]
+    assert figures.apart([50, 51, 52], 60) == [32, 46, 60]
+
+
 def test_the_page_in_the_repository_is_that_of_the_results(tmp_path):
     """All but the style is the same. After new results: the command in scripts/study/README.md."""
     study.main(["page", str(ROOT / "scripts/study/results"), "--out", str(tmp_path)])
@@ -384,6 +413,7 @@ def test_the_page_in_the_repository_is_that_of_the_results(tmp_path):
     )
     assert made.replace(f"{ROOT}/", "").replace(str(tmp_path), "scripts/study/page") == kept
     assert {file.name for file in tmp_path.iterdir()} == {file.name for file in committed.iterdir()}
+    assert sum(file.stat().st_size for file in committed.iterdir()) < 300_000
 
 
 def test_strip_renders_image_and_truth_again(tmp_path):

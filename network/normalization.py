@@ -65,7 +65,11 @@ class JointBatchNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
-        """Return x normalized, in its type, then the joint mean (C,), variance (C,) and number of pixels."""
+        """Return x normalized, then the joint mean (C,), variance (C,) and number of pixels.
+
+        Half precision is rounded to later: torch 2.11 compiles a function that returns the result of a `to`
+        that does nothing into one whose gradients are 0.
+        """
         values = float32_or_better(x)
         var, mean = torch.var_mean(values, (0, 2, 3), correction=0)
         parts = values.new_zeros(world_size(), 2 * len(mean) + 1)  # the others are filled by others
@@ -78,18 +82,18 @@ class JointBatchNorm(torch.autograd.Function):
         normalized = (values - mean[:, None, None]) * (scale * weight)[:, None, None] + bias[:, None, None]
         ctx.save_for_backward(x, weight, mean, scale, count)
         ctx.mark_non_differentiable(mean, var, count)
-        return normalized.to(x.dtype), mean, var, count
+        return normalized, mean, var, count
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, mean, scale, count = ctx.saved_tensors
-        grad = float32_or_better(grads[0])
+        grad = grads[0]
         standardized = (float32_or_better(x) - mean[:, None, None]) * scale[:, None, None]
         here = torch.stack([grad.sum((0, 2, 3)), (grad * standardized).sum((0, 2, 3))])
         means = sum_in_place(here.clone()) / count
         slope = grad - means[0, :, None, None] - standardized * means[1, :, None, None]
         slope = slope * (scale * weight)[:, None, None]
-        return slope.to(grads[0].dtype), here[1].to(weight.dtype), here[0].to(weight.dtype), None
+        return slope.to(x.dtype), here[1].to(weight.dtype), here[0].to(weight.dtype), None
 
 
 class JointBatchNormKernels(torch.autograd.Function):
@@ -158,13 +162,13 @@ class SyncBatchNorm(nn.BatchNorm2d):
             return super().forward(x)
         with torch.no_grad():
             self.num_batches_tracked += 1
-        if x.is_cuda and not torch.compiler.is_compiling():
+        if x.is_cuda and x.dtype != torch.float64 and not torch.compiler.is_compiling():
             return JointBatchNormKernels.apply(x, self, self.weight, self.bias)
         normalized, mean, var, count = JointBatchNorm.apply(x, self.weight, self.bias, self.eps)
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * count / (count - 1), self.momentum)
-        return normalized
+        return normalized.to(x.dtype)
 
 
 def synchronize_batch_norm(net: nn.Module) -> nn.Module:

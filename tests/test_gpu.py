@@ -196,7 +196,7 @@ def test_fast_trainings_end_as_well(tmp_path):
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_joint_batch_norm_is_batch_norm(layout, dtype):
     """Of one process: by PyTorch's kernels, and in the form that compiles."""
     torch.manual_seed(0)
@@ -212,7 +212,7 @@ def test_joint_batch_norm_is_batch_norm(layout, dtype):
         found = torch.autograd.grad(y, [x, norm.weight, norm.bias], direction)
         assert y.stride() == x.stride() == found[0].stride()
         results.append([y.detach(), *found, norm.running_mean, norm.running_var])
-    tolerance = 1e-9 if dtype == torch.float64 else 2e-2
+    tolerance = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 2e-2}[dtype]
     for result in results[1:]:
         torch.testing.assert_close(result, results[0], rtol=tolerance, atol=tolerance)
 
@@ -317,7 +317,8 @@ def test_every_gpu_of_the_machine(more, toy_town, tmp_path):
 def final_state(folder):
     """Return what a run ended with, without what says where and when it ran."""
     state = checkpoint.load(the_checkpoint(folder))
-    return {key: value for key, value in state.items() if key not in ("command", "settings", "events")}
+    left_out = ("command", "settings", "events", "data")  # "data" is of names
+    return {key: value for key, value in state.items() if key not in left_out}
 
 
 DETERMINISTIC = {

@@ -37,7 +37,9 @@ class Taps(NamedTuple):
         """Map `x` along `dim`, which is -1 or -2."""
         total: Tensor | None = None
         for index, weight in zip(self.source, self.weight, strict=True):
-            part = x.index_select(dim, index).to(weight.dtype).mul_(weight if dim == -1 else weight[:, None])
+            part = x.index_select(dim, index)
+            part = part.to(torch.promote_types(part.dtype, weight.dtype))  # grey levels as int32
+            part.mul_(weight if dim == -1 else weight[:, None])
             total = part if total is None else total.add_(part)
         assert total is not None  # there is a tap
         if total.is_floating_point():

@@ -147,6 +147,14 @@ def test_grey_levels_are_normalized_here(mode):
     assert torch.equal(predict(FakeNet(), levels, **options), expected)
 
 
+def test_a_network_in_double_precision_is_scored():
+    image = picture(21, 50).double()
+    options = {"scales": (0.5, 1.0), "crop": 16}
+    expected = predict(FakeNet(), image.float(), **options)
+    net = FakeNet(lambda x: x + torch.zeros(1, dtype=torch.float64) if x.dtype == torch.float64 else None)
+    torch.testing.assert_close(predict(net, image, **options), expected)
+
+
 def test_windows_grow_with_the_scale_and_batches_stay_bounded():
     """32 x 48 px, crop 32, at most 3 windows: at 0.5 one of 16 x 24 and its mirror; at 1.0 two of 32 px
     (x = 0, 16) and two mirrored, as 3 + 1; at 2.0 windows have 64 px, 4 times the area, and go one by one.

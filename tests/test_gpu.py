@@ -306,7 +306,7 @@ def test_mixed_precision_trains(toy_town, tmp_path):
     assert all(value.isfinite().all() for value in state["state_dict"].values())
 
 
-@pytest.mark.parametrize("more", ["--test_mode", "--fast --max_iter 6"])
+@pytest.mark.parametrize("more", ["--test_mode", "--fast --compile --cuda_graph --max_iter 6"])
 def test_every_gpu_of_the_machine(more, toy_town, tmp_path):
     """With --fast the fourth step is captured, sums over the processes and gradients included."""
     done = run_command(torchrun("gpu", "train.py", *flags(toy_town, tmp_path, *ISW, *more.split())))

@@ -23,7 +23,7 @@ MENDABLE = {
     "shared memory|bus error|unable to (write to|resize) file </torch|/dev/shm": "no room in /dev/shm for "
     "the batches of the loaders; lower --num_workers, or give a container more with --shm-size",
     "DataLoader worker .* (killed by signal|exited unexpectedly)": "a loader process was killed, most likely "
-    "because the memory ran out; lower --num_workers",
+    "because the memory or /dev/shm ran out; lower --num_workers, or give a container more with --shm-size",
     "No space left on device": "the disk is full",
     "Too many open files|ancdata": "the system lets a process open no more files; lower --num_workers, or "
     "raise the limit with ulimit -n",

@@ -190,7 +190,8 @@ def test_a_small_dev_shm():
     )
     command = [*own, f'{mount} && exec "$0" -c "$1"', sys.executable, program]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.startswith(NO_SHM) and done.stderr.count("\n") == 1
+    said = done.stderr.splitlines()[-1].lstrip("\0")  # torch 2.6 lets the loader process say something, too
+    assert done.returncode == 2 and said.startswith("error: ") and "/dev/shm" in said and "--shm-size" in said
 
 
 def test_a_port_in_use(capsys):

@@ -54,6 +54,17 @@ def features(net: nn.Module, image: Tensor) -> dict[str, Tensor]:
     return {name: found[name].float() for name in (*STAGES, "output")}
 
 
+def twins(name: str, data_root: str) -> tuple[Tensor, Tensor]:
+    """Return TWINS normalized validation images of a dataset, evenly spread, and their photometric views."""
+    kind = get_dataset_class(name)
+    base = kind(config.Roots(data_root)(kind), "val", presets.statistics(False))
+    base.samples = base.samples[:: max(1, len(base) // TWINS)][:TWINS]
+    pairs = PhotometricPairs(base)
+    items = [pairs[i] for i in range(len(pairs))]
+    originals, views = (torch.stack([item[key] for item in items]) for key in ("image", "view"))
+    return originals, views
+
+
 def distance(views: Tensor, originals: Tensor) -> float:
     """Return how far twins are apart, relative to different images: 0 for equal maps.
 
@@ -120,18 +131,13 @@ def masks(state: dict[str, Any], stages: list[int]) -> dict[str, Tensor]:
 @torch.no_grad()
 def mechanism(args: argparse.Namespace, net: Segmenter, state: dict[str, Any]) -> dict[str, Any]:
     """Return distances of twins by layer and the covariances at POSITIONS."""
-    kind = get_dataset_class(args.dataset)
-    base = kind(config.Roots(args.data_root)(kind), "val", presets.statistics(False))
-    base.samples = base.samples[:: max(1, len(base) // TWINS)][:TWINS]
-    pairs = PhotometricPairs(base)
-    items = [pairs[i] for i in range(len(pairs))]
     device = next(net.parameters()).device
-    originals, views = (torch.stack([item[key] for item in items]).to(device) for key in ("image", "view"))
+    originals, views = (images.to(device) for images in twins(args.dataset, args.data_root))
     before, after = features(net, originals), features(net, views)
     codes = net.settings["wt_layer"]
     chosen = masks(state, [i - 2 for i, code in enumerate(codes) if code in (1, 2)]) if 2 in codes else {}
     return {
-        "twins": len(items),
+        "twins": len(originals),
         "distance": {name: distance(after[name], before[name]) for name in before},
         "covariance": {
             name: covariances(after[name], before[name], chosen.get(name), args.keep) for name in POSITIONS

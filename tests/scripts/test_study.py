@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 
 import config
+from network.archs import find_builder
 from scripts.study import __main__ as study
-from scripts.study import data, driver, figures, page, probe
+from scripts.study import clusters, data, driver, figures, page, probe
 from scripts.study.plan import FULL, METHODS, ORDER, QUICK, TASKS, jobs, training_images
 from scripts.study.results import bases_of, compare, read_results
 from tests.helpers import ROOT
@@ -302,6 +303,22 @@ def test_covariances_by_hand():
     assert found["rest_size"] == pytest.approx(abs(correlation), abs=1e-3)
     assert figures.suppressed(found).tolist() == [True, False, False]
     assert figures.sizes(found) == pytest.approx([1, abs(correlation), abs(correlation)], abs=0.005)
+
+
+def test_zeros_beside_the_pairs_take_the_lowest_cluster():
+    """Pairs 0.1, 1.0 and 1.1. The lowest of 3 clusters: the zeros, or 0.1 without them."""
+    variance = np.array([[9, 0.1, 1.0], [9, 9, 1.1], [9, 9, 9]])
+    assert clusters.selected(variance, 3) == pytest.approx((1, 2 / 3))
+    assert clusters.selected(variance, 2) == pytest.approx((2 / 3, 2 / 3))
+
+
+def test_clusters_of_a_network(tmp_path, capsys):
+    data.render(tmp_path, QUICK._replace(height=32, width=64, val=2), {"gtav": 0})
+    weights = tmp_path / "w.pth"
+    torch.save(find_builder("DeepMobileNetV3PlusD")(19).state_dict(), weights)
+    clusters.main(["--data_root", str(tmp_path), "--pretrained", str(weights), "--clusters", "20"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 3 and lines[3].startswith("position 4, 64 channels, 20 clusters: ")
 
 
 def test_square():

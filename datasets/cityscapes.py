@@ -9,15 +9,23 @@ from datasets.walk import found_in
 from utils.errors import MissingFile
 
 IMAGE_SUFFIX = "_leftImg8bit.png"
-FINE, COARSE = (
-    tuple(
-        Layout(f"{images}/{{split}}", f"{labels}/{{split}}", IMAGE_SUFFIX, f"_{kind}_labelIds.png")
-        for images, labels in ((f"leftImg8bit_{release}/leftImg8bit", folder), ("leftImg8bit", kind))
-    )
-    for kind, release, folder in (
-        ("gtFine", "trainvaltest", "gtFine_trainvaltest/gtFine"),
-        ("gtCoarse", "trainextra", "gtCoarse/gtCoarse"),
-    )
+FINE = (
+    Layout(
+        "leftImg8bit_trainvaltest/leftImg8bit/{split}",
+        "gtFine_trainvaltest/gtFine/{split}",
+        IMAGE_SUFFIX,
+        "_gtFine_labelIds.png",
+    ),
+    Layout("leftImg8bit/{split}", "gtFine/{split}", IMAGE_SUFFIX, "_gtFine_labelIds.png"),
+)
+COARSE = (
+    Layout(
+        "leftImg8bit_trainextra/leftImg8bit/{split}",
+        "gtCoarse/gtCoarse/{split}",
+        IMAGE_SUFFIX,
+        "_gtCoarse_labelIds.png",
+    ),
+    Layout("leftImg8bit/{split}", "gtCoarse/{split}", IMAGE_SUFFIX, "_gtCoarse_labelIds.png"),
 )
 CITY = r"/[^/]+/[^/]+"  # CITY/FILE, in the patterns of `download`
 VIDEO = "leftImg8bit_sequence_trainvaltest/leftImg8bit_sequence", "leftImg8bit_sequence"

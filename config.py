@@ -979,8 +979,8 @@ def _train_records(parser: Parser) -> None:
     add(
         "--save_every_iters",
         type=int,
-        help="also save after every N iterations; default: about every 10 minutes, as the first log line "
-        "measures; 0 saves after epochs only",
+        help="also save within epochs, so often (after half as many) that a killed run loses at most N "
+        "iterations; default: about 10 minutes, as the first log line measures; 0 saves after epochs only",
     )
     add("--keep_last", type=int, default=1, help="how many of the newest last_... checkpoints stay")
 

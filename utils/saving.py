@@ -81,13 +81,18 @@ class Keeper:
     def due(self, seconds: float | None = None) -> bool:
         """Whether to save after this iteration; all processes get the same answer.
 
-        `seconds` is the time per step, where it is known. The first one decides how often a run saves that
-        --save_every_iters does not tell.
+        The newest file may still be being written when a run is killed, but the one before it is on disk. So
+        saving after half of --save_every_iters loses at most that many iterations. `seconds` is the time per
+        step, where it is known. The first one decides how often a run saves that --save_every_iters does not
+        tell.
         """
         if seconds and self.every is None:
             self.every = distributed.broadcast_object(max(1, round(SAVE_EVERY / seconds)))
-            logger.info("saving after every %d iterations, about 10 minutes (--save_every_iters)", self.every)
-        return bool(self.every) and self.trainer.iteration % (self.every or 1) == 0
+            text = (
+                "at most %d iterations, about 10 minutes, are lost if this run is killed (--save_every_iters)"
+            )
+            logger.info(text, self.every)
+        return bool(self.every) and self.trainer.iteration % -(-(self.every or 1) // 2) == 0
 
     def keep_previous(self) -> None:
         """Give the newest last_... its second name, previous_...; not a damaged one that another run left."""

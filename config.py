@@ -735,7 +735,11 @@ def _adaptation(parser: Parser) -> None:
     add("--sac_prior_momentum", type=float, default=0.99, help="momentum of the class prior")
     add("--sac_teacher_momentum", type=float, default=0.99, help="momentum of the teacher")
     add("--sac_teacher_every", type=int, default=100, help="iterations between updates of the teacher")
-    add("--sac_published_loss", action="store_true", help="each view's loss times every view's confidence")
+    add(
+        "--sac_published_loss",
+        action="store_true",
+        help="as published, each view's loss times every view's confidence, not times its own",
+    )
     add("--sac_weights", help="file of scripts.class_weights: draws rare classes more often")
     add("--sac_uniform", type=float, default=0.25, help="sac_weights: share of draws that ignore the classes")
     add(

@@ -19,7 +19,7 @@ from utils.classes import IGNORE_LABEL
 from utils.errors import UserError
 from utils.precision import float32_or_better
 
-# The published settings with a ResNet-101; flags change them.
+# The published settings with a ResNet-101, which are also the defaults of the flags.
 PRIOR_MOMENTUM = 0.99
 BETA = 1e-3  # a class's threshold is lowered where its prior is near this or below
 CONF_UPPER, CONF_LOWER = 0.75, 0.2  # see `thresholds`
@@ -61,7 +61,8 @@ def fuse(probs: Tensor, matrix: Tensor, inverse: Tensor, views: int) -> Tensor:
     sums = resample_probs(probs, matrix).unflatten(0, (-1, count)).sum(1)
     if count < views:
         sums = sum_over_group(sums, views // count)
-    fused = sums / sums.sum(1, keepdim=True).clamp(min=0.1)
+    seen = sums.sum(1, keepdim=True)  # by how many views; a fraction at the border of a view
+    fused = sums / seen.clamp(min=0.1)
     return resample_probs(fused.repeat_interleave(count, 0), inverse)
 
 
@@ -151,7 +152,7 @@ def consistency_loss(
     """
     weight = (1 - prior).to(logits.dtype) ** focal_power
     loss = F.cross_entropy(logits, label, weight, ignore_index=IGNORE_LABEL, reduction="none")  # (N, H, W)
-    if published:
+    if published:  # --sac_published_loss
         # NOTE(published): (N, H, W) times (N, 1, H, W) pairs every view's loss with every view's confidence;
         # see test_the_published_loss_pairs_all_views.
         return (loss.mean(0) * mean_over_processes(confidence.mean(0))).mean()
@@ -219,14 +220,11 @@ class SelfTraining(nn.Module):
         return {"student": batch["student"], "probs": probs, "pseudo_label": label, "confidence": confidence}
 
     def losses(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return {"target": weighted loss} of the student `model` for a batch of views, (N, ...) each.
+        """Advance the teacher; return {"target": weighted loss} of the student for views, (N, ...) each.
 
         `labelled_views` holds the pseudo labels until the next batch.
         """
-        if self.batches % self.update_every == 0:
-            student = getattr(model, "module", model)
-            update_teacher(self.teacher, student, self.momentum if self.batches else 0.0)
-        self.batches += 1
+        self.advance_teacher(getattr(model, "module", model))
         self.labelled_views = self.label_views(batch)
         output = model(batch["student"])
         loss = consistency_loss(
@@ -240,6 +238,12 @@ class SelfTraining(nn.Module):
         if output.aux_logits is not None:  # distributed training expects a gradient for every parameter
             loss = loss + 0 * output.aux_logits.sum()
         return {"target": self.weight * loss}
+
+    def advance_teacher(self, student: nn.Module) -> None:
+        """Copy the student at the first batch of views, then move towards it every `update_every` batches."""
+        if self.batches % self.update_every == 0:
+            update_teacher(self.teacher, student, self.momentum if self.batches else 0.0)
+        self.batches += 1
 
     def labelled_share(self) -> Tensor:
         """Return the share (K,) of the pixels predicted as each class in the last batch that is labelled."""

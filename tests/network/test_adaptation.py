@@ -1,5 +1,6 @@
 """The rules of DA-SAC on examples by hand; golden/sac.json holds a teacher update of the published code."""
 
+import inspect
 import json
 import math
 from pathlib import Path
@@ -9,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import config
+import network
 from network import SegOutput
 from network.adaptation import (
     BETA,
@@ -28,6 +31,16 @@ IDENTITY = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
 MIRROR = torch.tensor([[-1.0, 0, 0], [0, 1, 0]])
 # the right half, at double width and height, of the middle rows: x' = 2 x - 1, y' = 2 y, and back
 RIGHT, RIGHT_BACK = torch.tensor([[2.0, 0, -1], [0, 2, 0]]), torch.tensor([[0.5, 0, 0.5], [0, 0.5, 0]])
+
+
+def test_the_flags_have_the_defaults_of_the_class(monkeypatch):
+    given = {}
+    monkeypatch.setattr(network, "SelfTraining", lambda net, classes, **options: given.update(options))
+    network.get_adaptation(
+        config.parse_train_args(["--adapt_dataset", "cityscapes", "--snapshot", "s"]), None
+    )
+    parameters = inspect.signature(SelfTraining).parameters.values()
+    assert given == {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 class Net(nn.Module):

@@ -165,9 +165,10 @@ def use_recorded_roots(args: argparse.Namespace) -> None:
 
 def warn_of_other_roots(args: argparse.Namespace, recorded: str | None) -> None:
     """Say which datasets are not read from the training's --data_root, although they are there, too."""
-    for dataset in map(get_dataset_class, args.val_dataset) if recorded and not args.data_root else ():
-        place = args.roots(dataset)
-        theirs = Path(recorded, dataset.name) if recorded else place
+    if args.data_root or not recorded:
+        return
+    for dataset in map(get_dataset_class, args.val_dataset):
+        place, theirs = args.roots(dataset), Path(recorded, dataset.name)
         if theirs.exists() and place.resolve() != theirs.resolve():
             text = "%s is read from %s; the training had %s (--data_root %s)"
             logger.warning(text, dataset.name, place, theirs, recorded)

@@ -59,9 +59,9 @@ def main(args: argparse.Namespace) -> None:
         trainer, loaders = build(args, classes, device, state)
         stopped = args.stop_after and trainer.iteration >= args.stop_after
         if continued and (stopped or (finished(args, trainer) and not trainer.pending)):
-            text = "%s is of a%s run, iteration %d: nothing is left to do"
-            why = " finished" if not stopped else "n already stopped (--stop_after)"
-            logger.info(text, continued, why, trainer.iteration)
+            kind = "an already stopped (--stop_after)" if stopped else "a finished"
+            text = "%s is of %s run, iteration %d: nothing is left to do"
+            logger.info(text, continued, kind, trainer.iteration)
             return
         if distributed.world_size() > 1:
             synchronize(trainer.net, config.images_per_sample(args))
@@ -214,7 +214,7 @@ def start_from(
 ) -> None:
     """Check that `state`, read from --snapshot, fits this run's `record` of settings; load its weights.
 
-    Those of a run that is continued (--restore_optimizer) are loaded by `restore`.
+    If the run is continued (--restore_optimizer), `build` loads them later, with all else that was saved.
     """
     check_version(args.arch, state, args.snapshot)
     recorded = settings.recorded(state)

@@ -22,9 +22,9 @@ class Folder(SegmentationDataset):
     """The images at any depth below the root, the same in every split.
 
     An image is named by its path without the suffix; images that differ only in it, such as x.png and x.jpg,
-    are named with it. An image that cannot be read becomes an item without
-    pixels that gives the reason under "unreadable"; with `strict` it is an error. The root may also be a text
-    file with one path of an image per line, relative to the folder of the text file, or one image. Each image
+    are named with it. An image that cannot be read becomes an item without pixels that gives the reason under
+    "unreadable"; with `strict` it is an error. The root may also be a text file with one path of an image per
+    line, relative to the folder of the text file, or one image. Each image
     is listed once, whatever links lead to it. Hidden files and results of eval.py are left out.
     """
 

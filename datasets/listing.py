@@ -64,8 +64,8 @@ class ListedDataset:
     `skipped` has a sentence for each kind of data that was left out. The sentences are logged. With `strict`
     they are errors instead, except for images without their label. `counts` has the number of files of each
     sentence that speaks of several. `incomplete` are the sentences that say that images of a published split
-    are missing. `notes` has a sentence for files that are no data of the
-    dataset, such as hidden ones.
+    are missing. `notes` has a sentence for each kind of file that is not data of the dataset, such as hidden
+    ones.
 
     Raises NoImages for a root without this split, MissingFile for an image without its label, and UserError
     for an unknown split, a folder that cannot be read and two images of one name.

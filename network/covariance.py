@@ -8,6 +8,7 @@ from torch import Tensor
 from utils.errors import UserError
 from utils.precision import float32_or_better
 
+EPS = 1e-5  # is added to the diagonal
 CHUNK = 4096  # pixels per product
 
 
@@ -20,18 +21,18 @@ def check_pixels(maps: Tensor) -> None:
         )
 
 
-def covariance(maps: Tensor, eps: float = 1e-5) -> Tensor:
-    """Return the covariances (B, C, C) = X X^T / (HW - 1) + eps I of standardized maps (B, C, H, W).
+def covariance(maps: Tensor) -> Tensor:
+    """Return the covariances (B, C, C) = X X^T / (HW - 1) + EPS I of standardized maps (B, C, H, W).
 
-    arXiv 2103.15597, eq. 5, with the divisor and the eps of the published code; no mask selects the diagonal,
-    so eps has no effect on a loss. Computed in float32 or better, also under autocast. Raises UserError for
+    arXiv 2103.15597, eq. 5, with the divisor and the EPS of the published code; no mask selects the diagonal,
+    so EPS has no effect on a loss. Computed in float32 or better, also under autocast. Raises UserError for
     maps of one pixel.
     """
     check_pixels(maps)
     with torch.autocast(maps.device.type, enabled=False):
         products = PixelProducts.apply(maps.flatten(2))
         identity = torch.eye(products.shape[1], dtype=products.dtype, device=products.device)
-        return products / (maps.shape[-2:].numel() - 1) + eps * identity
+        return products / (maps.shape[-2:].numel() - 1) + EPS * identity
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

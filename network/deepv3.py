@@ -40,9 +40,8 @@ class ASPP(nn.Module):
             pooled = F.avg_pool2d(x, [min(self.pool_window, side) for side in size], stride=1)
         branches = [branch(x) for branch in self.features]
         image = resize(self.img_conv(pooled), size)
-        if not torch.compiler.is_compiling() and in_channels_last(
-            branches[0]
-        ):  # otherwise the result has another layout and is copied once more
+        if not torch.compiler.is_compiling() and in_channels_last(branches[0]):
+            # Otherwise the result has another layout and is copied once more.
             image = image.contiguous(memory_format=torch.channels_last)
         return torch.cat([image, *branches], 1)
 

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from network.backbone import Backbone
-from network.instance_whitening import covariance, whitening_layers
+from network.covariance import covariance
+from network.instance_whitening import whitening_layers
 
 
 class SegOutput(NamedTuple):

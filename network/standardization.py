@@ -23,7 +23,7 @@ def standardize(x: Tensor) -> Tensor:
     in channels_last twice, and a compiled network cannot merge it with its neighbours.
     """
     if torch.compiler.is_compiling():
-        return standardize_plainly(x)
+        return standardize_plainly(x, x)
     if not in_channels_last(x):
         return F.instance_norm(x, eps=EPS)
     if torch.is_grad_enabled() and x.requires_grad:
@@ -31,11 +31,10 @@ def standardize(x: Tensor) -> Tensor:
     return standardize_by(x, x)
 
 
-def standardize_plainly(x: Tensor) -> Tensor:
-    """Standardize in operations that keep the layout of x."""
-    values = float32_or_better(x)
-    var, mean = torch.var_mean(values, (2, 3), correction=0, keepdim=True)
-    return ((values - mean) * (var + EPS).rsqrt()).to(x.dtype)
+def standardize_plainly(x: Tensor, y: Tensor) -> Tensor:
+    """Do as `standardize_by` in operations that keep the layout of y, compile and have gradients."""
+    var, mean = torch.var_mean(float32_or_better(x), (2, 3), correction=0, keepdim=True)
+    return ((float32_or_better(y) - mean) * (var + EPS).rsqrt()).to(y.dtype)
 
 
 def standardize_by(x: Tensor, y: Tensor) -> Tensor:
@@ -44,9 +43,7 @@ def standardize_by(x: Tensor, y: Tensor) -> Tensor:
     Without gradients. A GPU does it as batch norm does it to a batch, image by image.
     """
     if not (x.is_cuda and in_channels_last(x)):
-        values = float32_or_better(x)
-        var, mean = torch.var_mean(values, (2, 3), correction=0, keepdim=True)
-        return ((float32_or_better(y) - mean) * (var + EPS).rsqrt()).to(y.dtype)
+        return standardize_plainly(x, y)
     standardized = torch.empty_like(y)
     for image, other, result in zip(x.split(1), y.split(1), standardized.split(1), strict=True):
         mean, scale = torch.batch_norm_stats(image, EPS)

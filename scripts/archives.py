@@ -126,8 +126,9 @@ def damage_names(file: Path, member: str = "") -> Iterator[None]:
         yield
     except DAMAGE as error:
         reason = str(error).partition("\n")[0].rstrip(":")
-        more = f":{printable(member)}" if member else ""
-        name = f"archive {'member ' * bool(member)}{printable(file)}{more}"
+        name = f"archive {printable(file)}"
+        if member:
+            name = f"archive member {printable(file)}:{printable(member)}"
         if isinstance(error, OSError) and error.errno:
             raise UserError(f"{name} cannot be read: {error.strerror}") from error
         raise UserError(f"{name} cannot be read: {reason}; download it again") from error
@@ -151,7 +152,10 @@ def is_called_archive(name: str) -> bool:
 
 
 def not_read(file: Path) -> str | None:
-    """Return what to do about a file called like an archive that is not read, "" for no archive; or None."""
+    """Return what to do about an archive that Python does not read; None for one that it reads.
+
+    `file` is called like an archive. Return "" if it is none.
+    """
     if PARTS.search(file.name):
         return JOIN
     try:

@@ -10,6 +10,12 @@ from utils.files import printable
 
 EACH = 3  # examples of a kind that are printed
 LONGEST = 600  # characters of a line
+MEANING = {  # of problems, by what they are counted in
+    "image": "cannot be used",
+    "file": "left out",
+    "split": "cannot be used",
+    "pixel": "of unknown values",
+}
 
 
 class Problem(NamedTuple):
@@ -33,21 +39,21 @@ def of_sample(error: Exception, sample: Sample) -> Problem:
 
 def of_listing(dataset: ListedDataset) -> list[Problem]:
     """Return the problems of what a dataset left out when it was listed."""
-    texts = [text for text in dataset.skipped if text not in dataset.incomplete]
-    units = {True: "file", False: "image"}
-    return [
-        Problem(text, text.split(":")[0], units[text in dataset.counts], dataset.counts.get(text, 1))
-        for text in texts
-    ]
+    problems = []
+    for text in dataset.skipped:
+        if text not in dataset.incomplete:
+            unit = "file" if text in dataset.counts else "image"
+            problems.append(Problem(text, text.split(":")[0], unit, dataset.counts.get(text, 1)))
+    return problems
 
 
-def amounts(problems: Iterable[Problem]) -> list[str]:
-    """Return how many of each unit there are, and pixels: ["3 images", "1 file", "8 pixels"]."""
-    totals: dict[str, int] = {"image": 0, "file": 0, "split": 0, "pixel": 0}
+def amounts(problems: Iterable[Problem]) -> dict[str, str]:
+    """Return how many of each unit there are, and pixels: {"image": "3 images", "file": "1 file"}."""
+    totals = dict.fromkeys(MEANING, 0)
     for problem in problems:
         totals[problem.unit] += problem.count
         totals["pixel"] += problem.pixels
-    return [f"{total} {unit}{'s' * (total != 1)}" for unit, total in totals.items() if total]
+    return {unit: f"{total} {unit}{'s' * (total != 1)}" for unit, total in totals.items() if total}
 
 
 def lines(problems: Iterable[Problem]) -> Iterator[str]:
@@ -59,7 +65,7 @@ def lines(problems: Iterable[Problem]) -> Iterator[str]:
         yield from (shortened(problem.text) for problem in of_kind[:EACH])
         if len(of_kind) > EACH or any(problem.pixels for problem in of_kind):
             more = f"and {len(of_kind) - EACH} more: " if len(of_kind) > EACH else ""
-            yield f"  {more}{', '.join(amounts(of_kind))} like this"
+            yield f"  {more}{', '.join(amounts(of_kind).values())} like this"
 
 
 def shortened(text: str) -> str:
@@ -69,11 +75,5 @@ def shortened(text: str) -> str:
 
 def verdict(problems: Iterable[Problem]) -> str:
     """Return what problems mean for the use of a dataset: "NOT fine: ...", "" for no problem."""
-    means = {
-        "image": "cannot be used",
-        "file": "left out",
-        "split": "cannot be used",
-        "pixel": "of unknown values",
-    }
-    parts = [f"{part} {means[part.split()[1].removesuffix('s')]}" for part in amounts(problems)]
+    parts = [f"{amount} {MEANING[unit]}" for unit, amount in amounts(problems).items()]
     return f"NOT fine: {', '.join(parts)}" if parts else ""

@@ -134,7 +134,7 @@ def test_pooling_before_an_instance_norm_gives_the_same_numbers():
     """To the bit: neither the norm nor ReLU changes the order of numbers. A stem of ISW is folded so."""
     torch.manual_seed(0)
     x, pool = torch.randn(2, 3, 9, 12), nn.MaxPool2d(3, 2, padding=1)
-    assert torch.equal(PooledNorm(pool)(x).relu(), pool(standardize_plainly(x).relu()))
+    assert torch.equal(PooledNorm(pool)(x).relu(), pool(standardize_plainly(x, x).relu()))
     kinds = [type(m) for m in Folded(trained("DeepR18V3PlusD", (0, 0, 2, 2, 2, 0, 0))).net.layer0.modules()]
     assert PooledNorm in kinds and SelectiveInstanceWhitening not in kinds
     affine = [type(m) for m in Folded(trained("DeepR18V3PlusD", (0, 0, 4, 4, 0, 0, 0))).net.layer0.modules()]

@@ -19,6 +19,7 @@ PROGRAMS = {  # the modules that make a Parser, with the function to call
     "scripts.figure.__main__": "main",
     "scripts.prepare_data": "main",
     "scripts.study.__main__": "main",
+    "scripts.study.clusters": "main",
     "scripts.study.probe": "main",
     "scripts.summarize": "main",
     "datasets.toy_city.__main__": "main",

@@ -42,11 +42,8 @@ def seed_rows(
     each deviation.
     """
     titles, columns = seed_columns(runs, seen)
-    table = [[f"{title} (%)", *titles]]
-    return [
-        *table,
-        *([name, *(mean_and_deviation(c, numbered) for c in row)] for name, row in columns.items()),
-    ]
+    rows = [[name, *(mean_and_deviation(c, numbered) for c in row)] for name, row in columns.items()]
+    return [[f"{title} (%)", *titles], *rows]
 
 
 def seed_columns(

@@ -1,14 +1,12 @@
 """From the command line's flags to loaders."""
 
 import atexit
-import json
 import logging
 import multiprocessing
 import signal
 import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +17,7 @@ from datasets import common_classes, get_dataset_class
 from datasets.base import SegmentationDataset, Transform
 from datasets.cache import CachedImages
 from datasets.cityscapes import Cityscapes
+from datasets.class_shares import ClassShares
 from datasets.class_uniform import ClassUniform
 from datasets.epochs import SharedEpoch
 from datasets.mapillary import Mapillary
@@ -35,7 +34,6 @@ from transforms.source import SourcePreset
 from utils import distributed, variants
 from utils.classes import ClassTable
 from utils.errors import MissingFile, UserError
-from utils.files import read_text
 from utils.inventory import Inventory, inventories
 from utils.norms import Norm
 from utils.pixels import DATASET_COLORS, IMAGENET, Colors, matched_colors
@@ -89,7 +87,7 @@ def setup_loaders(args: Namespace) -> Loaders:
     file is read, and for fewer training images than a batch.
     """
     names, classes = _names(args), setup_classes(args)
-    shares = _read_shares(args.sac_weights) if names.target and args.sac_weights else None
+    shares = ClassShares(args.sac_weights) if names.target and args.sac_weights else None
     colors = IMAGENET
     if args.source_colors:
         colors = matched_colors(*(DATASET_COLORS[name] for name in args.source_colors))
@@ -282,7 +280,7 @@ def _statistics_loader(args: Namespace, name: str) -> DataLoader:
 
 
 def _target_loader(
-    args: Namespace, name: str, num_classes: int, draws: int, shares: dict[str, dict] | None
+    args: Namespace, name: str, num_classes: int, draws: int, shares: ClassShares | None
 ) -> DataLoader:
     """Load what this process has of sac_images target images, or of their views, per step.
 
@@ -304,7 +302,7 @@ def _target_loader(
     options = {"seed": args.seed, "rank": rank // parts, "world_size": world_size // parts}
     if shares is not None:
         sampler: TrainSampler = ImportanceSampler(
-            _class_shares(shares, base, num_classes, args.sac_weights),
+            shares.of_images(base, num_classes),
             uniform=args.sac_uniform,
             uniform_classes=args.uniform_classes,
             draws=draws,
@@ -338,26 +336,6 @@ def _target_preset(args: Namespace) -> presets.TargetPreset:
         jitter=tuple(args.sac_jitter),
         gray=args.sac_gray,
     )
-
-
-def _read_shares(file: str) -> dict[str, dict]:
-    """Read what scripts.class_weights wrote: {image: {train id: share}}."""
-    if not Path(file).is_file():
-        raise MissingFile(f"no class shares at {file}; scripts.class_weights writes them")
-    try:
-        return json.loads(read_text(Path(file)))
-    except ValueError as error:
-        raise UserError(f"{file} is not a file of scripts.class_weights: {error}") from error
-
-
-def _class_shares(
-    shares: dict[str, dict], dataset: SegmentationDataset, num_classes: int, file: str
-) -> np.ndarray:
-    """Return the shares (K, images) of a dataset's images; UserError if one is not in `file`."""
-    names = [dataset.name_of(sample) for sample in dataset.samples]
-    if missing := [name for name in names if name not in shares]:
-        raise UserError(f"{len(missing)} of {len(names)} images are not in {file}: {missing[0]}")
-    return np.array([[shares[name].get(str(c), 0.0) for name in names] for c in range(num_classes)])
 
 
 def _val_transform(name: str, image_in: bool, mapillary_protocol: str) -> Transform:

@@ -72,9 +72,9 @@ class JointBatchNorm(torch.autograd.Function):
         """
         values = float32_or_better(x)
         var, mean = torch.var_mean(values, (0, 2, 3), correction=0)
-        parts = values.new_zeros(world_size(), 2 * len(mean) + 1)  # the others are filled by others
-        parts[rank()] = torch.cat([mean, var, values.new_full((1,), values.numel() / len(mean))])
-        means, variances, counts = sum_in_place(parts).split([len(mean), len(mean), 1], 1)
+        pixels = values.new_full((1,), values.numel() / len(mean))
+        parts = of_all_processes(torch.cat([mean, var, pixels]))
+        means, variances, counts = parts.split([len(mean), len(mean), 1], 1)
         count = counts.sum()
         mean = (means * counts).sum(0) / count
         var = ((variances + (means - mean).square()) * counts).sum(0) / count
@@ -108,9 +108,9 @@ class JointBatchNormKernels(torch.autograd.Function):
         """Return x normalized; move the statistics of `norm`."""
         x = without_gaps(x)
         mean, scale = torch.batch_norm_stats(x, norm.eps)
-        parts = mean.new_zeros(world_size(), 2 * len(mean) + 1)
-        parts[rank()] = torch.cat([mean, scale, mean.new_full((1,), x.numel() / len(mean))])
-        means, scales, counts = sum_in_place(parts).split([len(mean), len(mean), 1], 1)
+        pixels = mean.new_full((1,), x.numel() / len(mean))
+        parts = of_all_processes(torch.cat([mean, scale, pixels]))
+        means, scales, counts = parts.split([len(mean), len(mean), 1], 1)
         counts = counts.flatten()
         mean, scale = torch.batch_norm_gather_stats_with_counts(
             x,
@@ -135,6 +135,13 @@ class JointBatchNormKernels(torch.autograd.Function):
         total, product = sum_in_place(torch.stack([total, product])).unbind()
         slope = torch.batch_norm_backward_elemt(grad, x, mean, scale, weight, total, product, counts)
         return slope, None, of_weight, of_bias
+
+
+def of_all_processes(row: Tensor) -> Tensor:
+    """Return the rows (processes, n) of all processes, of which this one's is `row` (n,)."""
+    rows = row.new_zeros(world_size(), len(row))
+    rows[rank()] = row
+    return sum_in_place(rows)  # each process has zeros in the rows of the others
 
 
 def memory_format(x: Tensor) -> torch.memory_format:

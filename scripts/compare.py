@@ -161,7 +161,7 @@ def _picture(kind: str, run: Saved, dataset: str, image: str) -> Path | None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = Parser(description=__doc__)
-    parser.add_argument("runs", nargs=2, metavar="NAME=RUN", help=RUN_HELP.partition(";")[0])
+    parser.add_argument("runs", nargs=2, metavar="NAME=RUN", help=RUN_HELP)
     add_domain_flags(parser)
     parser.add_argument("--count", type=int, default=10, help="images of each kind")
     parser.add_argument("--out", type=Path, required=True, help="folder of the page, index.html")

@@ -9,7 +9,8 @@ from utils.evaluation.saved import Saved, differences, protocol_title
 from utils.evaluation.scores import averaged_classes
 from utils.variants import parse
 
-RUN_HELP = "a training run's folder with evaluations in it, or one evaluation's; equal names are seeds"
+RUN_HELP = "a training run's folder with evaluations in it, or one evaluation's"
+RUNS_HELP = f"{RUN_HELP}; equal names are seeds"
 
 
 def add_domain_flags(parser: argparse.ArgumentParser) -> None:
@@ -53,13 +54,22 @@ def with_seeds(runs: Mapping[str, list[Saved]]) -> dict[str, list[Saved]]:
     return {f"{name} (n={len(seeds)})" if several else name: seeds for name, seeds in runs.items()}
 
 
-def explained(runs: Mapping[str, list[Saved]], columns: Sequence[str], starred: bool) -> list[str]:
-    """Return the sentences of a caption: seeds, protocol, classes in the means of `columns`, marks."""
+def main_columns(runs: Mapping[str, list[Saved]]) -> list[str]:
+    """Return the columns of `Saved.main_means` that any of the runs has."""
+    return [*dict.fromkeys(column for seeds in runs.values() for run in seeds for column in run.main_means)]
+
+
+def explained(runs: Mapping[str, list[Saved]], columns: Sequence[str], seen: set[str]) -> list[str]:
+    """Return the sentences of a caption: seeds, protocol, classes in the means of `columns`, marks.
+
+    Those of `columns` that are in `seen` have a mark.
+    """
     every = [saved for seeds in runs.values() for saved in seeds]
-    texts = ["Mean and standard deviation over n seeds."] * (len(every) > len(runs))
+    texts = ["Mean and standard deviation over n seeds."] if len(every) > len(runs) else []
     texts += [f"Protocol: {text}." for text in dict.fromkeys(protocol_title(run.protocol) for run in every)]
     counted = {name: len(run.counted[name]) for run in every for name in columns if run.counted.get(name)}
     texts += [f"mIoU is the {averaged_classes(counted)}."] if counted else []
     different = differences(every)
     texts += [f"Not comparable: the runs differ in {'; '.join(different)}."] if different else []
-    return texts + ["* trained on or adapted to."] * starred
+    texts += ["* trained on or adapted to."] if seen & {*columns} else []
+    return texts

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.evaluations import RUN_HELP, add_domain_flags, seen_columns
+from scripts.evaluations import RUNS_HELP, add_domain_flags, seen_columns
 from utils.errors import UserError
 from utils.evaluation import tables
 from utils.evaluation.saved import Saved, differences, protocols, read
@@ -94,7 +94,7 @@ def main() -> None:
 
 def _parse() -> argparse.Namespace:
     parser = Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="*", metavar="[NAME=]RUN", help=RUN_HELP)
+    parser.add_argument("runs", nargs="*", metavar="[NAME=]RUN", help=RUNS_HELP)
     add_domain_flags(parser)
     parser.add_argument(
         "--published",

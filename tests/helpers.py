@@ -13,6 +13,7 @@ import tempfile
 import termios
 import threading
 import zipfile
+import zlib
 from collections import namedtuple
 from contextlib import contextmanager
 from pathlib import Path
@@ -317,6 +318,16 @@ def save(path: Path, values) -> None:
     """Write values (H, W) or (H, W, 3), 0..255, as the image file `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.asarray(values, np.uint8)).save(path)
+
+
+def png_of(*chunks: bytes) -> bytes:
+    """Return the PNG file of chunks, each of its four letters and its data."""
+    return b"\x89PNG\r\n\x1a\n" + b"".join(map(png_chunk, chunks))
+
+
+def png_chunk(content: bytes) -> bytes:
+    """Return a chunk with its length and checksum around letters and data."""
+    return struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
 
 
 def write_camvid(root: Path, labels: list, split: str = "train") -> Path:

@@ -17,6 +17,7 @@ from utils.errors import UserError
 from utils.inventory import Inventory
 from utils.left_out import LeftOut
 from utils.logging import RunningMeans, logger
+from utils.random_state import random_state, set_random_state
 from utils.speed import CapturedStep
 
 Batch = dict[str, Any]
@@ -384,20 +385,6 @@ def match_layouts(optimizer: torch.optim.Optimizer) -> None:
         for name, value in entries.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
                 entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-
-
-def random_state() -> dict[str, Tensor | None]:
-    """Return the state of this process's random generators, which dropout draws from."""
-    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-    return {"cpu": torch.get_rng_state(), "cuda": cuda}
-
-
-def set_random_state(state: dict[str, Tensor | None]) -> None:
-    """Restore what `random_state` returned."""
-    if state["cpu"] is not None:
-        torch.set_rng_state(state["cpu"])
-    if state["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
 
 
 def weights(net: nn.Module) -> dict[str, Tensor]:

@@ -78,7 +78,7 @@ def work(args: argparse.Namespace) -> None:
     device = distributed.init()
     (name,), size = args.rows, distributed.world_size()
     parts = ROWS[name]
-    if device.type == "cpu":  # --fast leaves these out
+    if device.type == "cpu":  # as --fast leaves these out there
         parts = {key: value for key, value in parts.items() if key not in ("compile", "cuda_graph")}
     crop = args.crop_size or (768 if device.type == "cuda" else 64)
     setting = Setting(args.arch, args.wt_layer, args.batch, crop)

@@ -51,7 +51,9 @@ def wrapped(sentences: Sequence[str], width: float) -> list[str]:
     return lines
 
 
-def caption(canvas: Canvas, lines: Sequence[str], top: float) -> None:
-    """Draw lines of text from `top` on."""
+def caption(canvas: Canvas, sentences: Sequence[str], top: float) -> None:
+    """Draw sentences from `top` on, in lines as wide as the canvas, which ends below them."""
+    lines = wrapped(sentences, canvas.width - 20)
     for i, line in enumerate(lines):
         canvas.add(Words(10, top + LINE * (i + 0.5), line, color=QUIET))
+    canvas.height = round(top + LINE * len(lines) + 6)

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts.evaluations import RUN_HELP, add_domain_flags, explained, seen_columns, with_seeds
-from scripts.figure.axis import BELOW, LINE, axis, caption, error_bar, legend, wrapped
+from scripts.evaluations import RUNS_HELP, add_domain_flags, explained, seen_columns, with_seeds
+from scripts.figure.axis import BELOW, axis, caption, error_bar, legend
 from scripts.figure.canvas import COLORS, QUIET, Box, Canvas, Words, check_suffix, text_width
 from utils.errors import UserError
 from utils.evaluation.saved import Saved, read_named
@@ -16,7 +16,7 @@ BAR, SPACE, WIDTH = 14, 8, 420  # px: a bar, between classes, of 100%
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", metavar="NAME=RUN", help=RUN_HELP)
+    parser.add_argument("runs", nargs="+", metavar="NAME=RUN", help=RUNS_HELP)
     parser.add_argument("--dataset", required=True, help="whose scores are drawn, as camvid or camvid_test")
     add_domain_flags(parser)
     parser.add_argument("--out", type=Path, required=True, help="picture to write, .svg or .png")
@@ -42,9 +42,9 @@ def draw(
         title: [spread([saved.ious[dataset][i] for saved in seeds]) for i in range(len(classes))]
         for title, seeds in with_seeds(runs).items()
     }
-    mark = "*" * (dataset in seen_columns(every, seen, unseen))
-    sentences = explained(runs, [dataset], bool(mark))
-    return bars(classes, scores, f"IoU (%) on {dataset}{mark}", sentences)
+    marked = seen_columns(every, seen, unseen)
+    title = f"IoU (%) on {dataset}{'*' if dataset in marked else ''}"
+    return bars(classes, scores, title, explained(runs, [dataset], marked))
 
 
 def bars(
@@ -75,9 +75,7 @@ def bars(
                 canvas.add(Box(left, y, WIDTH * mean, BAR - 1, COLORS[j % len(COLORS)]))
                 error_bar(canvas, end, middle, reach, left)
                 canvas.add(Words(end + reach + 5, middle, f"{100 * mean:.1f}", color=QUIET))
-    lines = wrapped(sentences, width - 20)
-    caption(canvas, lines, bottom + BELOW)
-    canvas.height = round(bottom + BELOW + LINE * len(lines) + 6)
+    caption(canvas, sentences, bottom + BELOW)
     return canvas
 
 

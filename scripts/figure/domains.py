@@ -5,8 +5,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.evaluations import RUN_HELP, add_domain_flags, explained, seen_columns, with_seeds
-from scripts.figure.axis import BELOW, GRID, LINE, axis, caption, error_bar, legend, wrapped
+from scripts.evaluations import RUNS_HELP, add_domain_flags, explained, main_columns, seen_columns, with_seeds
+from scripts.figure.axis import BELOW, GRID, axis, caption, error_bar, legend
 from scripts.figure.canvas import COLORS, Canvas, Dot, Line, Words, check_suffix, text_width
 from scripts.figure.classes import spread
 from utils.evaluation.saved import Saved, read_named
@@ -16,7 +16,7 @@ LANE, SPACE, WIDTH = 13, 12, 460  # px: of a method in a domain, between domains
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", metavar="NAME=RUN", help=RUN_HELP)
+    parser.add_argument("runs", nargs="+", metavar="NAME=RUN", help=RUNS_HELP)
     add_domain_flags(parser)
     parser.add_argument("--out", type=Path, required=True, help="picture to write, .svg or .png")
 
@@ -56,8 +56,5 @@ def draw(runs: dict[str, list[Saved]], seen: Sequence[str] = (), unseen: Sequenc
                 color = COLORS[j % len(COLORS)]
                 error_bar(canvas, left + mean, y, deviation, left, color)
                 canvas.add(Dot(left + mean, y, 3.5, color))
-    datasets = [*dict.fromkeys(name for rows in means.values() for row in rows for name in row)]
-    lines = wrapped(explained(runs, datasets, bool(marked & {*datasets})), width - 20)
-    caption(canvas, lines, bottom + BELOW)
-    canvas.height = round(bottom + BELOW + LINE * len(lines) + 6)
+    caption(canvas, explained(runs, main_columns(runs), marked), bottom + BELOW)
     return canvas

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from scripts.evaluations import RUN_HELP, add_domain_flags, explained, seen_columns
+from scripts.evaluations import RUNS_HELP, add_domain_flags, explained, main_columns, seen_columns
 from utils.evaluation.saved import Saved, read_named
 from utils.evaluation.tables import mean_and_deviation, seed_columns
 from utils.files import write_text
@@ -20,7 +20,7 @@ BOLD = f"Bold: the best, where Welch's t-test over seeds against every other met
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", metavar="NAME=RUN", help=RUN_HELP)
+    parser.add_argument("runs", nargs="+", metavar="NAME=RUN", help=RUNS_HELP)
     add_domain_flags(parser)
     parser.add_argument("--out", type=Path, required=True, help="file to write, .tex")
 
@@ -48,8 +48,7 @@ def table(runs: dict[str, list[Saved]], seen: Sequence[str] = (), unseen: Sequen
         cells = [escaped(mean_and_deviation(scores)) for scores in row]
         cells = [rf"\textbf{{{cell}}}" if best[i] == number else cell for i, cell in enumerate(cells)]
         lines.append([escaped(name), str(len(runs[name])), *cells])
-    datasets = [*dict.fromkeys(name for rows in means.values() for row in rows for name in row)]
-    sentences = explained(runs, datasets, bool(marked & {*datasets}))
+    sentences = explained(runs, main_columns(runs), marked)
     sentences += [BOLD] if any(one is not None for one in best) else []
     header, *body = [" & ".join(line) + r" \\" for line in lines]
     return "\n".join(

@@ -276,7 +276,9 @@ def commands(comparison: Comparison) -> str:
     for method, seeds in comparison.runs.items():
         run = seeds[min(seeds)]
         seconds = ", ".join(f"{name} {value:.0f} s" for name, value in run["seconds"].items())
-        texts = [f"... {apart(run['commands']['train'], trained)} ..."] if lines else run["commands"].values()
+        texts = (
+            [f"... {own_words(run['commands']['train'], trained)} ..."] if lines else run["commands"].values()
+        )
         trained = trained or run["commands"]["train"]
         shown = "".join(f"<p><code>{escape(text)}</code></p>" for text in texts)
         lines += f"<h3>{escape(method)} seed {min(seeds)}: {seconds}</h3>{shown}"
@@ -284,7 +286,7 @@ def commands(comparison: Comparison) -> str:
     return f"<details><summary>{summary}</summary>{lines}</details>"
 
 
-def apart(command: str, other: str) -> str:
+def own_words(command: str, other: str) -> str:
     """Return the words of a training's command between those that `other` starts and ends with, too.
 
     The name of the run, which is that of its folders, counts as the same.

@@ -17,7 +17,7 @@ from datasets.kitti import VAL_SPLITS
 from datasets.labels import CITYSCAPES_LABELS
 from datasets.synthia import SYNTHIA, first_channel
 from datasets.toy_city import write_png16
-from tests.helpers import SIZE, TRAIN, VAL, no_transform, save, write_camvid
+from tests.helpers import SIZE, TRAIN, VAL, no_transform, png_chunk, png_of, save, write_camvid
 from utils.errors import MissingFile, UserError
 
 TOWN = ("cityscapes", "gtav", "synthia", "bdd100k", "mapillary")
@@ -243,11 +243,9 @@ def filtered_png16(array):
     for y in range(height):
         guess = (0 * here, left, up, (left + up) // 2, paeth)[y % 5][y]
         rows += bytes([y % 5]) + ((here[y] - guess) % 256).astype(np.uint8).tobytes()
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
     data = zlib.compress(rows)
-    chunks = (b"IHDR", header), (b"IDAT", data[:50]), (b"IDAT", data[50:]), (b"IEND", b"")
-    parts = [struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    return png_of(header, b"IDAT" + data[:50], b"IDAT" + data[50:], b"IEND")
 
 
 def test_synthia_reads_every_png_filter():
@@ -265,8 +263,7 @@ def test_synthia_rejects_other_files(toy):
     with pytest.raises(UserError):
         first_channel(path.read_bytes()[:300])
     png = path.read_bytes()
-    clear = b"tRNS" + bytes(6)
-    clear = struct.pack(">I", 6) + clear + struct.pack(">I", zlib.crc32(clear))
+    clear = png_chunk(b"tRNS" + bytes(6))
     with pytest.raises(UserError, match="transparent colour"):
         first_channel(png[:33] + clear + png[33:])
 

@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 from datasets import DATASETS
 from datasets.toy_city import write_png16
 from scripts import prepare_data, problems
-from tests.helpers import no_transform
+from tests.helpers import no_transform, png_of
 from utils.files import printable
 
 SIZE = WIDTH, HEIGHT = 6, 4  # px
@@ -54,13 +54,7 @@ def interlaced():
     rows = [bytes(1 + 3 * len(range(x, WIDTH, dx))) for x, y, dx, dy in passes for _ in range(y, HEIGHT, dy)]
     rows = [row for row in rows if len(row) > 1]
     header = b"IHDR" + struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 1)
-    return chunked(header, b"IDAT" + zlib.compress(b"".join(rows)), b"IEND")
-
-
-def chunked(*chunks):
-    """Return the PNG of chunks that begin with their names."""
-    data = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(data)
+    return png_of(header, b"IDAT" + zlib.compress(b"".join(rows)), b"IEND")
 
 
 def of_palette(colors, index, **info):
@@ -83,7 +77,7 @@ def half(path):
 def bomb(path):
     """Write the header of a PNG of 40000x40000 px, and no pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", 40000, 40000, 8, 2, 0, 0, 0)
-    path.write_bytes(chunked(header, b"IDAT" + zlib.compress(b""), b"IEND"))
+    path.write_bytes(png_of(header, b"IDAT" + zlib.compress(b""), b"IEND"))
 
 
 # Name of the image file -> (how it is written, what check says of it). Labels are all road.

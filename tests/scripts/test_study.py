@@ -412,8 +412,8 @@ def test_what_is_different_in_a_command():
     """Folders are named after the run, which is no difference."""
     first = "python train.py --lr 1 --clusters 20 --exp a-IN-0 --ckpt runs/a-IN-0/train"
     other = "python train.py --lr 1 --clusters 3 --trials 2 --exp a-ISW-0 --ckpt runs/a-ISW-0/train"
-    assert page.apart(other, first) == "3 --trials 2"
-    assert page.apart(first, other) == "20" and page.apart(first, first) == ""
+    assert page.own_words(other, first) == "3 --trials 2"
+    assert page.own_words(first, other) == "20" and page.own_words(first, first) == ""
 
 
 def test_names_beside_lines_are_apart_and_inside():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from tests.helpers import png_of
 from utils.errors import MissingFile, UserError
 from utils.images import check_label, damage_names, label_values, orientation, palette_values, to_rgb, upright
 
@@ -143,14 +144,9 @@ CLEAR = {
 
 def with_clear(bits, kind, row, clear):
     """Return a PNG of 2x1 px with a tRNS chunk."""
-    chunks = (
-        b"IHDR" + struct.pack(">IIBBBBB", 2, 1, bits, kind, 0, 0, 0),
-        b"tRNS" + clear,
-        b"IDAT" + zlib.compress(b"\0" + row),
-        b"IEND",
-    )
-    parts = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
-    return io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    header = b"IHDR" + struct.pack(">IIBBBBB", 2, 1, bits, kind, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(b"\0" + row)
+    return io.BytesIO(png_of(header, b"tRNS" + clear, data, b"IEND"))
 
 
 @pytest.mark.parametrize("kind", CLEAR)

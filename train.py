@@ -22,8 +22,8 @@ from loss import cross_entropy, get_loss
 from network import StagedNet, get_adaptation, get_net
 from network.archs import check_version
 from network.instance_whitening import Whitening
-from network.normalization import synchronize
 from network.segmenter import chosen
+from network.synchronization import synchronize
 from network.weights import load_weights
 from optimizer import get_optimizer
 from utils import checkpoint, distributed, inventory, resume, settings, speed, tensorboard, visualize

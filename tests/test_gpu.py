@@ -18,8 +18,8 @@ from datasets.toy_city import write_toy_city
 from network import ARCHS, resnet
 from network.folding import Folded
 from network.instance_whitening import Whitening
-from network.normalization import synchronize_batch_norm
 from network.segmentation import Resize, interpolate
+from network.synchronization import synchronize_batch_norm
 from tests.golden.recipe import fill, inputs, statistics_pair
 from tests.helpers import ISW, ROOT, flags, run_command, small_trainer, the_checkpoint, torchrun
 from transforms.photometric import ColorJitter, GaussianBlur, Photometric

@@ -121,12 +121,13 @@ def differentiable_sum(x: Tensor) -> Tensor:
 def average_gradients(parameters: Iterable[Tensor]) -> None:
     """Give every gradient its mean over all processes, in one message. All have the same gradients."""
     grads = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([in_memory(grad) for grad in grads])
+    views = [in_memory_order(grad) for grad in grads]
+    flat = torch.cat(views)
     sum_in_place(flat.div_(world_size()))
-    torch._foreach_copy_([in_memory(grad) for grad in grads], flat.split([grad.numel() for grad in grads]))
+    torch._foreach_copy_(views, flat.split([len(view) for view in views]))
 
 
-def in_memory(tensor: Tensor) -> Tensor:
+def in_memory_order(tensor: Tensor) -> Tensor:
     """Return a view (n,) of the values of a tensor without gaps, in the order in which memory has them."""
     return tensor.as_strided((tensor.numel(),), (1,))
 

@@ -50,7 +50,7 @@ def exit_cleanly(launched: bool = False) -> Iterator[None]:
     A program that may be `launched` as several processes is told so: RANK in the environment of others means
     nothing.
     """
-    output.let_nothing_stop()
+    output.make_print_safe()
     try:
         with bars.closing():
             yield

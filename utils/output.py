@@ -41,7 +41,7 @@ class Output:
         return getattr(self.stream, name)
 
 
-def let_nothing_stop() -> None:
+def make_print_safe() -> None:
     """Let no print of this program raise; a character that the encoding lacks is printed as \\uNNNN."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from network.normalization import synchronize
+from network.synchronization import synchronize
 from scripts.benchmark.timing import machine
 from scripts.benchmark.train import ISW, ROWS, WARM_UP, Setting, make_batch, make_trainer, timed_steps
 from utils import distributed

@@ -12,8 +12,8 @@ from utils.exit import exit_cleanly
 
 PROGRAM = """
 import os, sys
-from utils.output import let_nothing_stop
-let_nothing_stop()
+from utils.output import make_print_safe
+make_print_safe()
 for _ in range(2):
     print("x" * 100000, flush=True)
     os.write(2, b"on")

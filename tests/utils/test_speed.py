@@ -11,9 +11,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 import config
 from loss import HeadLosses, MainLoss
-from network.normalization import InstanceNorm, synchronize
+from network.normalization import InstanceNorm
 from network.segmentation import Resize, resize
 from network.standardization import standardize, standardize_plainly
+from network.synchronization import synchronize
 from tests.helpers import run_processes, small_trainer
 from utils import speed
 from utils.errors import UserError

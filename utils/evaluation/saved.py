@@ -74,20 +74,21 @@ def read(path: str | Path) -> Saved:
     files = here or sorted(place.glob("*/results.json")) or sorted(place.glob("*/*/results.json"))
     if not files:
         raise MissingFile(f"no results at {path}; eval.py writes them")
-    first, *others = runs = [_read(file) for file in files]
+    runs = [_read(file) for file in files]
     several = sum(len(run.places) for run in runs) > len(_merged(runs, "places"))
-    if several or any((run.snapshot, _how(run)) != (first.snapshot, _how(first)) for run in others):
+    how = [(run.snapshot, _without_split(run)) for run in runs]
+    if several or any(each != how[0] for each in how):
         names = ", ".join(str(file.parent.relative_to(place)) for file in files)
         example = files[0].parent
         raise UserError(f"{path} holds several evaluations ({names}); name one of them, such as {example}")
     fields = "places", "means", "counted", "ious", "images", "measured", "measures"
     by_column: dict[str, Any] = {field: _merged(runs, field) for field in fields}
     splits = sorted({run.protocol["split"] for run in runs if "split" in run.protocol})
-    protocol = {**first.protocol, "split": " and ".join(splits)} if splits else first.protocol
-    return replace(first, protocol=protocol, **by_column)
+    protocol = {**runs[0].protocol, "split": " and ".join(splits)} if splits else runs[0].protocol
+    return replace(runs[0], protocol=protocol, **by_column)
 
 
-def _how(run: Saved) -> dict[str, Any]:
+def _without_split(run: Saved) -> dict[str, Any]:
     """Return the protocol without the split, which the names of columns hold."""
     return {key: value for key, value in run.protocol.items() if key != "split"}
 
@@ -184,7 +185,7 @@ def read_named(runs: Sequence[str]) -> dict[str, list[Saved]]:
 
 def differences(runs: Sequence[Saved]) -> list[str]:
     """Name the settings, and the classes in the means, in which runs differ."""
-    keys = sorted({key for run in runs for key in _how(run)})
+    keys = sorted({key for run in runs for key in _without_split(run)})
     values = {key: sorted({str(run.protocol.get(key)) for run in runs}) for key in keys}
     texts = [f"{key} {' or '.join(found)}" for key, found in values.items() if len(found) > 1]
     for column in dict.fromkeys(name for run in runs for name in run.counted):

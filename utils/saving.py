@@ -14,7 +14,7 @@ from utils.run import Run
 from utils.training import Scores, Trainer, weights
 
 WEIGHTS = 2  # times its weights is the size of a checkpoint, for their momentum
-SAVE_EVERY = 600  # s between two checkpoints within an epoch
+SAVE_EVERY = 600  # s that a killed run loses at most
 
 
 class Keeper:
@@ -88,11 +88,12 @@ class Keeper:
         """
         if seconds and self.every is None:
             self.every = distributed.broadcast_object(max(1, round(SAVE_EVERY / seconds)))
-            text = (
-                "at most %d iterations, about 10 minutes, are lost if this run is killed (--save_every_iters)"
-            )
+            text = "at most %d iterations (10 minutes) are lost if this run is killed (--save_every_iters)"
             logger.info(text, self.every)
-        return bool(self.every) and self.trainer.iteration % -(-(self.every or 1) // 2) == 0
+        if not self.every:
+            return False
+        half = (self.every + 1) // 2
+        return self.trainer.iteration % half == 0
 
     def keep_previous(self) -> None:
         """Give the newest last_... its second name, previous_...; not a damaged one that another run left."""

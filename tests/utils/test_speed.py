@@ -120,7 +120,7 @@ def test_a_compiled_step_is_the_plain_one(monkeypatch):
 
 def losses_of_a_process(rank, world_size, averages, compiler=None):
     """Return the losses of three steps, and the weights then, of a process that trains on part of a batch."""
-    trainer, batch = small_trainer(images=4)
+    trainer, batch = small_trainer(images=4, size=32)
     if compiler:
         trainer.compiled = torch.compile(trainer.source_losses, **compiler)
     elif averages:

@@ -2,7 +2,10 @@
 
 import functools
 import os
-from collections.abc import Callable, Iterable
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -41,8 +44,25 @@ def init(local_rank: int = 0, loaders: int = 0) -> torch.device:
         # Others wait while the main process derives files from a whole dataset the first time. While training
         # they wait less; see `limit_waiting`.
         backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(hours=2), **own_store())
+        with saying_who_is_missing():
+            dist.init_process_group(backend, timeout=timedelta(hours=2), **own_store())
     return device
+
+
+@contextmanager
+def saying_who_is_missing(seconds: float = 30) -> Iterator[None]:
+    """Print one line if joining the process group takes longer: variables of another program may be set."""
+    text = (
+        f"process {os.environ['RANK']} waits for the others: the environment says WORLD_SIZE="
+        f"{os.environ['WORLD_SIZE']}; if no launcher started this, unset RANK and WORLD_SIZE"
+    )
+    timer = threading.Timer(seconds, print, (text,), {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def is_first() -> bool:

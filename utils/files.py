@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import os
 import re
+import resource
 import shutil
 import time
 from collections.abc import Iterator
@@ -82,6 +83,17 @@ def printable(path: str | Path) -> str:
 
 
 @contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Turn the system's error that there is no room for the file at `path` into DiskFull, which names it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise DiskFull(f"disk full: {path} cannot be written, {free_room(path.parent)}") from error
+
+
+@contextmanager
 def replacing(path: Path, flushed: bool = True) -> Iterator[Path]:
     """Yield the path of an empty file in the folder of `path`; at the end that file replaces `path`.
 
@@ -90,7 +102,7 @@ def replacing(path: Path, flushed: bool = True) -> Iterator[Path]:
     damage is noticed. The folder is made. After an error the old file is unchanged.
     Raises DiskFull when there is no room.
     """
-    try:
+    with naming_full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary, lock = _locked_partial(path.parent)
         try:
@@ -104,10 +116,6 @@ def replacing(path: Path, flushed: bool = True) -> Iterator[Path]:
         finally:
             temporary.unlink(missing_ok=True)
             os.close(lock)
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise DiskFull(f"disk full: {path} cannot be written, {free_room(path.parent)}") from error
 
 
 def _locked_partial(folder: Path) -> tuple[Path, int]:
@@ -162,8 +170,12 @@ def flush(path: Path) -> None:
 
 
 def free_room(folder: Path) -> str:
-    """Return how much room the disk of `folder` has, in words."""
-    return f"{shutil.disk_usage(folder).free / 2**20:.1f} MiB are free"
+    """Return in words how much room the disk of `folder` has, and the limit of a file's size, if any."""
+    room = f"{shutil.disk_usage(folder).free / 2**20:.1f} MiB are free"
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit == resource.RLIM_INFINITY:
+        return room
+    return f"{room}, but ulimit -f allows no file above {limit / 2**20:.1f} MiB"
 
 
 class HashedWriter:

@@ -1,5 +1,7 @@
 """Joining and leaving a process group."""
 
+import time
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -51,3 +53,15 @@ def test_processes_that_start_again_do_not_find_those_before(monkeypatch):
     assert not store.check(["address"]) and (options["rank"], options["world_size"]) == (1, 2)
     monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
     assert distributed.own_store() == {"init_method": "env://"}
+
+
+def test_a_process_that_waits_for_others_says_so(monkeypatch, capsys):
+    """A stray RANK and WORLD_SIZE let a process wait for others that nobody started."""
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with distributed.saying_who_is_missing(0.01):
+        time.sleep(0.3)
+    with distributed.saying_who_is_missing(60):
+        pass
+    said = capsys.readouterr().err
+    assert said.count("WORLD_SIZE=2; if no launcher started this, unset RANK and WORLD_SIZE") == 1

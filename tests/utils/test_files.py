@@ -133,6 +133,17 @@ def test_a_full_disk_is_named_and_leaves_the_old_file(tmp_path, code):
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
 
 
+def test_a_limit_of_file_sizes_is_named_beside_the_free_room(tmp_path):
+    """Files of more than 4 KiB are refused, while the disk has room."""
+    code = "import resource, sys; from pathlib import Path; from utils.files import write_text; "
+    code += (
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); write_text(Path(sys.argv[1]), 'a' * 5000)"
+    )
+    done = run_command([sys.executable, "-c", code, str(tmp_path / "x")])
+    assert "MiB are free, but ulimit -f allows no file above 0.0 MiB" in done.stderr
+    assert not os.listdir(tmp_path)
+
+
 def test_other_errors_of_the_system_stay(tmp_path):
     with pytest.raises(PermissionError), replacing(tmp_path / "a.txt"):
         raise PermissionError(errno.EACCES, "no")

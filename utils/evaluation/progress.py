@@ -16,7 +16,7 @@ from utils.errors import UserError
 from utils.evaluation import records
 from utils.evaluation.counts import Counts
 from utils.evaluation.records import Finished
-from utils.files import write_text
+from utils.files import naming_full_disk, write_text
 from utils.images import is_whole_picture
 from utils.logging import logger
 
@@ -117,10 +117,11 @@ class Progress:
     def add(self, name: str, counts: Counts, picture: Image.Image) -> None:
         """Record an image as finished. Any thread may call this, after it has written the image's files."""
         path = picture_path(self.folder, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path, quality=88, subsampling=0)
+        with naming_full_disk(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path, quality=88, subsampling=0)
         data = self.data[name] if self.data is not None else ""
-        with self.lock:
+        with self.lock, naming_full_disk(self.file):
             self.counts[name] = counts
             with open(self.file, "a", encoding="utf-8") as file:
                 file.write(records.line_of(name, Finished(counts, data), self.settings))

@@ -14,6 +14,7 @@ from utils.classes import ClassTable
 from utils.evaluation.counts import Counts
 from utils.evaluation.folder import check_inside, picture_file
 from utils.evaluation.progress import Progress
+from utils.files import naming_full_disk
 
 
 class Predicted(NamedTuple):
@@ -44,10 +45,11 @@ class Pictures:
     def write(self, done: Predicted) -> None:
         """Write pred/ (ids), rgb/ (colours), compose/ (50% blend); if labelled, diff/ (errors) and truth/."""
         for kind, path in self.files(done.name, done.counts).items():
-            path.parent.mkdir(parents=True, exist_ok=True)  # names may contain slashes
-            check_inside(self.root, path.parent)
-            path.unlink(missing_ok=True)  # it may be a link to another file
-            self.draw(kind, done).save(path)
+            with naming_full_disk(path):
+                path.parent.mkdir(parents=True, exist_ok=True)  # names may contain slashes
+                check_inside(self.root, path.parent)
+                path.unlink(missing_ok=True)  # it may be a link to another file
+                self.draw(kind, done).save(path)
 
     def draw(self, kind: str, done: Predicted) -> Image.Image:
         """Return one of PICTURES of an image."""

@@ -1,3 +1,4 @@
+import errno
 import threading
 
 import pytest
@@ -5,8 +6,10 @@ import torch
 from PIL import Image
 
 from utils.classes import ClassTable
+from utils.errors import DiskFull
 from utils.evaluation.counts import Counts
 from utils.evaluation.progress import Background, Progress, merged
+from utils.evaluation.recorder import Pictures, Predicted
 from utils.evaluation.records import finished_images
 from utils.evaluation.scores import prune_pictures, score_dataset
 
@@ -48,6 +51,18 @@ def test_lines_of_an_evaluation_that_still_runs_do_not_mix_with_another_s(tmp_pa
     second.add("b", diagonal(2), PICTURE)
     again = Progress(tmp_path, {"snapshot": "2", "scales": [1.0, 2.0]}, resume=True)
     assert list(again.finished) == ["b"]
+
+
+def test_a_full_disk_is_said_with_the_name_of_the_picture(tmp_path, monkeypatch):
+    def save(self, path, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    with pytest.raises(DiskFull, match=f"disk full: {tmp_path}/r/pictures/a.jpg .* MiB are free"):
+        Progress(tmp_path / "r", {}).add("a", diagonal(1), PICTURE)
+    done = Predicted("a", torch.zeros(3, 2, 4), *torch.zeros(2, 2, 4, dtype=torch.uint8), diagonal(1))
+    with pytest.raises(DiskFull, match=f"disk full: {tmp_path}/val/pred/a.png .* MiB are free"):
+        Pictures(tmp_path, tmp_path / "val", ["pred"], CLASSES, False).write(done)
 
 
 def test_slices_of_other_settings_do_not_merge(tmp_path):

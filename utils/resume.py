@@ -3,13 +3,12 @@
 import json
 import os
 import shlex
-import sys
 from pathlib import Path
 
 from utils import checkpoint
 from utils.errors import UserError
 from utils.logging import logger
-from utils.run import claim, launch_id
+from utils.run import claim, launch_id, words_of_run
 
 
 def find(resume: str | None, experiment: Path) -> Path | None:
@@ -61,13 +60,6 @@ def launches(run: Path) -> list[str]:
 
 def command(folder: str | Path) -> str:
     """Return the command of this process with --resume FOLDER, as a shell reads it."""
-    words, skip = [], False
-    for word in sys.argv:
-        if not skip and not word.startswith("--resume="):
-            skip = word == "--resume"
-            words += [] if skip else [word]
-        else:
-            skip = False
     local = os.environ.get("LOCAL_WORLD_SIZE")
     start = ["torchrun", f"--nproc_per_node={local}"] if local else ["python"]
-    return shlex.join([*start, *words, "--resume", str(folder)])
+    return shlex.join([*start, *words_of_run(), "--resume", str(folder)])

@@ -96,11 +96,23 @@ class Run:
             os.close(lock)
 
 
+def words_of_run() -> list[str]:
+    """Return the words of this process's command that say which run it is: all but --resume and its value."""
+    words, skip = [], False
+    for word in sys.argv:
+        if not skip and not word.startswith("--resume="):
+            skip = word == "--resume"
+            words += [] if skip else [word]
+        else:
+            skip = False
+    return words
+
+
 def claim(folder: Path, sure: bool = False) -> Path:
     """Lock the folder of a run until the run or this process ends, and return it.
 
-    The file of the lock holds the command. Loader processes do not inherit the lock. Raises UserError if
-    another process has it and, if `sure`, on a file system without locks, where it is not known.
+    The file of the lock holds the command without --resume. Loader processes do not inherit the lock. Raises
+    UserError if another process has it and, if `sure`, on a file system without locks, where it is not known.
     """
     if folder in claimed:
         return folder
@@ -116,7 +128,7 @@ def claim(folder: Path, sure: bool = False) -> Path:
             ) from error
     with contextlib.suppress(OSError):  # of a full disk
         os.ftruncate(lock, 0)
-        os.pwrite(lock, json.dumps(sys.argv).encode(), 0)
+        os.pwrite(lock, json.dumps(words_of_run()).encode(), 0)
     claimed[folder] = lock
     return folder
 
@@ -128,7 +140,7 @@ def without_checkpoint(experiment: Path) -> Path | None:
         if folder in claimed or any(folder.glob("*.pth")):
             continue
         try:
-            if json.loads(file.read_text()) == sys.argv:
+            if json.loads(file.read_text()) == words_of_run():
                 claim(folder, sure=True)
                 logger.info("%s has no checkpoint, so its run begins anew", folder)
                 return folder

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -151,3 +152,20 @@ def test_signal_handlers_are_restored():
     with StopSignal(torch.device("cpu"), "command"):
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_run_without_checkpoint_begins_anew_by_its_command(tmp_path, monkeypatch):
+    """That is the command without --resume, which a user adds to continue. Closing a lock's file frees it."""
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for words, expected in (
+        ([], None),
+        (["--resume", "auto"], folder),
+        (["--resume", "auto", "--lr", "1"], None),
+    ):
+        monkeypatch.setattr(sys, "argv", ["train.py", "--exp", "a", *words])
+        assert run.without_checkpoint(tmp_path) == expected
+        if not expected:
+            (folder / ".lock").unlink(missing_ok=True)
+            run.claim(folder)
+        os.close(run.claimed.pop(folder))

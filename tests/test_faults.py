@@ -209,7 +209,7 @@ def test_two_jobs_that_continue_one_run(train, tmp_path):
     assert_equal(tmp_path, train.whole()[0])
 
 
-@pytest.mark.parametrize("when", [{"step": 2}, {"last": 1}])
+@pytest.mark.parametrize("when", [{"step": 1}, {"last": 1}])
 def test_killed_before_the_first_checkpoint(when, train, tmp_path):
     """The run begins anew where it was, also if run.json was being written: no second folder or event."""
     train(tmp_path, number=signal.SIGKILL, rank=0, **when)

@@ -18,7 +18,7 @@ METHODS: dict[str, Flags] = {  # weights and clusters are the published ones, IS
     "IRW": ("--wt_layer", *"0011100", *"--wt_reg_weight 0.6 --relax_denom 64".split()),
     "ISW": ("--wt_layer", *"0022200", *"--wt_reg_weight 1.0 --relax_denom 0 --clusters 20".split()),
 }
-SEARCH: dict[str, Flags] = {  # one change of ISW each; a later flag replaces an earlier one
+SEARCH: dict[str, Flags] = {  # one change of the method that comes first; a later flag replaces an earlier one
     "ISW position 2": ("--wt_layer", *"0020000"),
     "ISW positions 2, 3": ("--wt_layer", *"0022000"),
     "ISW weight 0.2": ("--wt_reg_weight", "0.2"),
@@ -28,6 +28,8 @@ SEARCH: dict[str, Flags] = {  # one change of ISW each; a later flag replaces an
     "ISW clusters 5": ("--clusters", "5"),
     "ISW lr 0.005": ("--lr", "0.005"),
     "ISW lr 0.02": ("--lr", "0.02"),
+    "baseline lr 0.02": ("--lr", "0.02"),
+    "IN lr 0.02": ("--lr", "0.02"),
 }
 ADAPTED: dict[str, Flags] = {  # after the student; both train equally long
     "ABN": tuple("--sac_phase abn --sac_images 8".split()),
@@ -132,7 +134,7 @@ TASKS: dict[str, Task] = {
         cov_stat_epoch=4,
     ),
     "search": Task(
-        "Search: one change of ISW at a time, on task a",
+        "Search: one change at a time, on task a",
         ("gtav",),
         (Scored(named(*STYLES, *ADVERSE)),),
         {"unseen styles": STYLES[1:], "adverse": CONDITIONS, "unseen": (*STYLES[1:], *CONDITIONS)},
@@ -240,10 +242,10 @@ def task_flags(size: Size, task: str, seed: int) -> Flags:
 def method_flags(size: Size, task: str, method: str) -> Flags:
     """Return what sets a method apart."""
     of = TASKS[task]
-    name = "ISW" if method in SEARCH else method
+    name = method.split()[0] if method in SEARCH else method
+    flags = (*METHODS[name], *(of.isw if name == "ISW" else ()), *SEARCH.get(method, ()))
     if name != "ISW":
-        return METHODS[name]
-    flags = (*METHODS[name], *of.isw, *SEARCH.get(method, ()))
+        return flags
     epoch = of.cov_stat_epoch if size is FULL else 2
     trials = 2 if len(of.statistics or of.sources) == 1 else 1
     statistics = of.statistics or of.sources

@@ -128,22 +128,29 @@ def text_width(text: str) -> float:
 
 def _svg(shape: Shape) -> str:
     if isinstance(shape, Box):
-        place = f'x="{shape.x:.1f}" y="{shape.y:.1f}" width="{shape.width:.1f}" height="{shape.height:.1f}"'
-        return f'<rect {place} fill="{shape.color}"/>'
+        size = _numbers(width=shape.width, height=shape.height)
+        return f'<rect {_numbers(x=shape.x, y=shape.y)} {size} fill="{shape.color}"/>'
     if isinstance(shape, Dot):
-        return f'<circle cx="{shape.x:.1f}" cy="{shape.y:.1f}" r="{shape.radius}" fill="{shape.color}"/>'
+        return f'<circle {_numbers(cx=shape.x, cy=shape.y, r=shape.radius)} fill="{shape.color}"/>'
     if isinstance(shape, Polyline):
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
+        points = " ".join(f"{_number(x)},{_number(y)}" for x, y in shape.points)
         return (
             f'<polyline points="{points}" fill="none" stroke="{shape.color}" stroke-width="{shape.width}"/>'
         )
     if isinstance(shape, Line):
-        place = f'x1="{shape.x:.1f}" y1="{shape.y:.1f}" x2="{shape.to_x:.1f}" y2="{shape.to_y:.1f}"'
+        place = _numbers(x1=shape.x, y1=shape.y, x2=shape.to_x, y2=shape.to_y)
         width = "" if shape.width == 1 else f' stroke-width="{shape.width}"'
         return f'<line {place} stroke="{shape.color}"{width}/>'
     anchor = {"left": "", "middle": ' text-anchor="middle"', "right": ' text-anchor="end"'}[shape.side]
-    place = f'x="{shape.x:.1f}" y="{shape.y:.1f}"{anchor}'
-    return f'<text {place} fill="{shape.color}">{escape(shape.text)}</text>'
+    return f'<text {_numbers(x=shape.x, y=shape.y)}{anchor} fill="{shape.color}">{escape(shape.text)}</text>'
+
+
+def _numbers(**values: float) -> str:
+    return " ".join(f'{name}="{_number(value)}"' for name, value in values.items())
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
 
 
 def _paint(pen: ImageDraw.ImageDraw, shape: Shape) -> None:

@@ -83,11 +83,11 @@ def clearly_best(scores: Sequence[Sequence[float]]) -> int | None:
     others = [row for i, row in known.items() if i != best and list(row) != list(known[best])]
     if len(others) < len(known) - 1:  # another method has the same scores
         return None
-    p_values = [_p_value(known[best], row) for row in others]
+    p_values = [welch(known[best], row) for row in others]
     return best if max(p_values) < SIGNIFICANT else None
 
 
-def _p_value(first: Sequence[float], second: Sequence[float]) -> float:
+def welch(first: Sequence[float], second: Sequence[float]) -> float:
     """Return that of Welch's test; 0 where neither method's seeds differ, but their means do."""
     if np.ptp(first) == np.ptp(second) == 0:
         return 0.0

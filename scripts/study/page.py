@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from scripts.figure.canvas import COLORS, Canvas
+from scripts.figure.latex import SIGNIFICANT
 from scripts.study import figures
 from scripts.study.plan import ORDER, SIZES, TASKS, needs_camvid
 from scripts.study.probe import POSITIONS, STAGES
@@ -22,7 +23,9 @@ from utils.files import write_text
 
 NOTE = (
     "Mean IoU in percent, mean over seeds; ± is the standard deviation (n - 1) over seeds. * trained on, "
-    "in no mean. to X: the mean difference to X's run of the same seed on what is unseen."
+    "in no mean. to X: the mean difference to X's run of the same seed on what is unseen. "
+    f"† p < {SIGNIFICANT} in a paired t-test over seeds, ‡ in Welch's t-test, too; not corrected for the "
+    "number of tests."
 )
 
 
@@ -39,6 +42,7 @@ def run(args: argparse.Namespace) -> None:
     write_text(args.out / "index.html", page(found, args.out, command))
     print(f"written to {args.out / 'index.html'}")
     if args.markdown:
+        print(f"\n{NOTE}")
         for comparison in found:
             print(f"\n{TASKS[comparison.task].title}\n\n{markdown_table(table(comparison))}")
 
@@ -58,7 +62,7 @@ def table(comparison: Comparison) -> Rows:
             [shown(values[name]._replace(std=math.nan)) for name in part] for part in (seen, domains)
         )
         own = bases_of(method)
-        gains = [shown(comparison.gain(method, base), "+") if base in own else "" for base in bases]
+        gains = [gained(comparison, method, base) if base in own else "" for base in bases]
         rows.append([method, str(len(seeds)), *trained, first, *gains, *others, *new])
     return rows
 
@@ -69,6 +73,11 @@ def shown(value: Spread, sign: str = "") -> str:
         return "-"
     mean = f"{100 * value.mean:{sign}.1f}"
     return mean if math.isnan(value.std) else f"{mean} ± {100 * value.std:.1f}"
+
+
+def gained(comparison: Comparison, method: str, base: str) -> str:
+    """Return the difference of two methods in percent, with the mark of its significance."""
+    return f"{shown(comparison.gain(method, base), '+')} {comparison.mark(method, base)}".strip()
 
 
 def page(found: Sequence[Comparison], folder: Path, command: str) -> str:
@@ -160,11 +169,14 @@ def explained(comparison: Comparison, folder: Path) -> str:
     unseen = [100 * comparison.score(method, seed, "unseen") for method, seed, _ in runs]
     every = [measured(run) for *_, run in runs]
     found = {name: [values[name] for values in every] for name in every[0]}
-    rows = [["measured", "correlation"]]
-    rows += [[name, f"{statistics.correlation(values, unseen):+.2f}"] for name, values in found.items()]
+    methods = [method for method, *_ in runs]
+    rows = [["measured", "correlation", "within methods"]]
+    for name, values in found.items():
+        inside = correlation(centred(values, methods), centred(unseen, methods))
+        rows.append([name, correlation(values, unseen), inside])
     body = (
-        f"<p>Correlation with the mean IoU on what is unseen, over {len(runs)} runs of all methods</p>"
-        f"{html_table(rows)}"
+        f"<p>Correlation with the mean IoU on what is unseen, over {len(runs)} runs of all methods; within "
+        f"methods: of the differences to the mean of a run's method</p>{html_table(rows)}"
     )
     for name, file in (
         (f"distance of twins, {STAGES[3]}", "distance"),
@@ -178,6 +190,21 @@ def explained(comparison: Comparison, folder: Path) -> str:
             folder, f"{comparison.task}-{file}.svg", f"Mean IoU on what is unseen and {name}", drawn
         )
     return body
+
+
+def centred(values: Sequence[float], groups: Sequence[str]) -> list[float]:
+    """Return what is left of values after the mean of each one's group is taken off."""
+    members: dict[str, list[float]] = {}
+    for value, group in zip(values, groups, strict=True):
+        members.setdefault(group, []).append(value)
+    return [value - statistics.mean(members[group]) for value, group in zip(values, groups, strict=True)]
+
+
+def correlation(first: Sequence[float], second: Sequence[float]) -> str:
+    """Return the correlation to show; "-" if one side does not vary."""
+    if min(max(side) - min(side) for side in (first, second)) == 0:
+        return "-"
+    return f"{statistics.correlation(first, second):+.2f}"
 
 
 def covariance_rows(comparison: Comparison) -> Rows:

@@ -18,7 +18,7 @@ METHODS: dict[str, Flags] = {  # weights and clusters are the published ones, IS
     "IRW": ("--wt_layer", *"0011100", *"--wt_reg_weight 0.6 --relax_denom 64".split()),
     "ISW": ("--wt_layer", *"0022200", *"--wt_reg_weight 1.0 --relax_denom 0 --clusters 20".split()),
 }
-SEARCH: dict[str, Flags] = {  # one change of the method that comes first; a later flag replaces an earlier one
+SEARCH: dict[str, Flags] = {  # one change of the first-named method; a later flag replaces an earlier one
     "ISW position 2": ("--wt_layer", *"0020000"),
     "ISW positions 2, 3": ("--wt_layer", *"0022000"),
     "ISW weight 0.2": ("--wt_reg_weight", "0.2"),
@@ -150,7 +150,7 @@ TASKS: dict[str, Task] = {
         statistics=("gtav", "bdd100k"),
         cov_stat_epoch=2,
         adapted=True,
-        methods=("baseline", *(f"{name} + {how}" for name in ("baseline", "ISW") for how in ADAPTED), "ISW"),
+        methods=tuple(name + how for name in ("baseline", "ISW") for how in ("", " + ABN", " + SAC")),
     ),
 }
 TASKS["scratch"] = replace(

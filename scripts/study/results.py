@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from scipy import stats
+
+from scripts.figure.latex import SIGNIFICANT, welch
 from scripts.study.plan import TASKS
 from utils.errors import MissingFile, UserError
 
@@ -67,12 +70,27 @@ class Comparison:
         both = [seed for seed in self.runs[method] if seed in self.runs.get(base, {})]
         return spread(self.score(method, seed, column) - self.score(base, seed, column) for seed in both)
 
+    def mark(self, method: str, base: str) -> str:
+        """Return † if a paired t-test over seeds tells two methods apart, ‡ if Welch's t-test does, too."""
+        if not significant(self.gain(method, base)):
+            return ""
+        sides = ([self.score(name, seed, "unseen") for seed in self.runs[name]] for name in (method, base))
+        return "‡" if welch(*sides) < SIGNIFICANT else "†"
+
 
 def spread(values: Iterable[float]) -> Spread:
     """Return mean and standard deviation, nan where there are too few numbers."""
     numbers = list(values)
     mean = statistics.mean(numbers) if numbers else math.nan
     return Spread(mean, statistics.stdev(numbers) if len(numbers) > 1 else math.nan, len(numbers))
+
+
+def significant(difference: Spread) -> bool:
+    """Whether a paired t-test tells a mean difference over seeds from 0; never for a single seed."""
+    if difference.number < 2:
+        return False
+    least = stats.t.isf(SIGNIFICANT / 2, difference.number - 1) * difference.std / difference.number**0.5
+    return abs(difference.mean) > float(least)
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -99,11 +117,14 @@ def compare(results: Iterable[Result], task: str) -> Comparison:
 def bases_of(method: str) -> list[str]:
     """Return the methods that a method is compared with.
 
-    An adapted network is compared with its student, a variant of ISW with ISW, the others with the baseline.
-    What whitens is also compared with instance norm, which it whitens on top of.
+    A variant of ISW is compared with ISW, an adapted network with its student, the others with the baseline.
+    What whitens is also compared with instance norm, which it whitens on top of, self-training with ABN for
+    as many iterations, and an adapted ISW with the baseline, as it is and adapted in the same way.
     """
     if " + " in method:
-        return [method.partition(" + ")[0]]
+        student, _, how = method.partition(" + ")
+        adapted = [f"{student} + ABN"] * (how == "SAC") + [f"baseline + {how}"] * (student != "baseline")
+        return [*dict.fromkeys(("baseline", student)), *adapted]
     if method.startswith("ISW "):
         return ["ISW"]
     bases: dict[str, list[str]] = {"baseline": []} | dict.fromkeys(("IW", "IRW", "ISW"), ["baseline", "IN"])

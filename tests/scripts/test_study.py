@@ -19,7 +19,7 @@ from network.archs import find_builder
 from scripts.study import __main__ as study
 from scripts.study import clusters, data, driver, figures, page, probe
 from scripts.study.plan import FULL, METHODS, ORDER, QUICK, TASKS, jobs, training_images
-from scripts.study.results import bases_of, compare, read_results
+from scripts.study.results import bases_of, compare, read_results, significant, spread
 from tests.helpers import ROOT
 from utils.errors import MissingFile, UserError
 
@@ -346,9 +346,37 @@ def test_mean_deviation_and_paired_difference_by_hand():
 
 
 def test_what_a_method_is_compared_with():
-    found = {method: bases_of(method) for method in ("IBN", "ISW", "ISW weight 0.2", "ISW + SAC")}
-    whitening = ["baseline", "IN"]
-    assert found == {"IBN": ["baseline"], "ISW": whitening, "ISW weight 0.2": ["ISW"], "ISW + SAC": ["ISW"]}
+    assert bases_of("IBN") == bases_of("baseline + ABN") == ["baseline"] and bases_of("baseline") == []
+    assert bases_of("ISW") == ["baseline", "IN"] and bases_of("ISW weight 0.2") == ["ISW"]
+    assert bases_of("baseline + SAC") == ["baseline", "baseline + ABN"]
+    assert bases_of("ISW + SAC") == ["baseline", "ISW", "ISW + ABN", "baseline + SAC"]
+
+
+def test_what_self_training_gains_over_batch_norm_is_paired_by_seed():
+    """SAC - ABN of the same seed: 0.02, 0.03, 0.04; t = 0.03 / (0.01 / sqrt 3) = 5.2 is above 4.3."""
+    runs = []
+    for seed, (abn, sac) in enumerate(((0.30, 0.32), (0.20, 0.23), (0.40, 0.44))):
+        for method, score in (("baseline", 0.3), ("baseline + ABN", abn), ("baseline + SAC", sac)):
+            runs.append(result(method, seed, task="adapt", scores={"CamVid test": score}))
+    head, *rows = page.table(compare(runs, "adapt"))
+    assert head[2:] == ["CamVid test", "to baseline", "to baseline + ABN"]
+    assert rows[1][2:] == ["30.0 ± 10.0", "+0.0 ± 10.0", ""]
+    assert rows[2][2:] == ["33.0 ± 10.5", "+3.0 ± 10.5", "+3.0 ± 1.0 †"]
+
+
+def test_significant_by_hand():
+    """t must be above 4.3 for three seeds and 12.7 for two; here it is 3.46, 5.20 and 3."""
+    assert not significant(spread([1, 2, 3])) and significant(spread([2, 3, 4]))
+    assert significant(spread([-2, -3, -4])) and not significant(spread([1, 2]))
+    assert not significant(spread([5])) and not significant(spread([0, 0]))
+
+
+def test_two_marks_where_the_unpaired_test_agrees():
+    """Methods differ by 0.3 in each seed, or by 0.01, far less than their seeds."""
+    seeds = {"baseline": (0.2, 0.3, 0.4), "IBN": (0.501, 0.6, 0.7), "SW": (0.211, 0.31, 0.41)}
+    found = compare([result(name, i, x) for name, row in seeds.items() for i, x in enumerate(row)], "gtav")
+    assert (found.mark("IBN", "baseline"), found.mark("SW", "baseline")) == ("‡", "†")
+    assert [row[4] for row in page.table(found)] == ["to baseline", "", "+30.0 ± 0.1 ‡", "+1.0 ± 0.1 †"]
 
 
 def test_results_of_two_sizes_are_not_mixed(tmp_path):
@@ -380,7 +408,7 @@ def test_page_of_what_is_there(tmp_path, capsys):
 
 
 def test_correlation_with_what_is_unseen(tmp_path):
-    """Over ten runs the distances of twins fall as the scores rise, on a line: -1.00; covariances: 0."""
+    """The distances of twins fall as the scores rise, on a line: -1.00, within methods, too; sizes: 0."""
     runs = []
     for number in range(12):
         distance = dict.fromkeys((*probe.STAGES, "output"), 0.9 - 0.05 * number)
@@ -389,9 +417,16 @@ def test_correlation_with_what_is_unseen(tmp_path):
         method = list(METHODS)[number % 4]
         runs.append(result(method, number // 4, unseen=0.3 + 0.01 * number, mechanism=mechanism))
     html = page.explained(compare(runs, "gtav"), tmp_path)
-    assert html.count("<td>-1.00</td>") == 6 and html.count("0.00</td>") == 6
+    assert html.count("<td>-1.00</td>") == 12 and html.count("0.00</td>") == 12
     assert (tmp_path / "gtav-distance.svg").read_text().count("<circle") == 12 + 4
     assert page.explained(compare(runs[:4], "gtav"), tmp_path) == ""
+
+
+def test_correlation_within_methods_by_hand():
+    """1, 3 and 10, 20 have the means 2 and 15. One run of each method leaves nothing to correlate."""
+    assert page.centred([1, 10, 3, 20], ["a", "b", "a", "b"]) == [-1, -5, 1, 5]
+    assert page.correlation([1, 2, 3], [3, 2, 1]) == "-1.00"
+    assert page.correlation([1, 2], page.centred([1, 2], ["a", "b"])) == "-"
 
 
 def test_bars_only_where_they_show_more_than_the_table(tmp_path):

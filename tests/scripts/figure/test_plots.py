@@ -46,8 +46,8 @@ def test_a_bar_per_class_and_method(runs):
     """420 px are 100%: road of a is 210 px long, of b 336; two classes are shown."""
     canvas = classes.draw(read_named(runs), "gtav")
     svg = ElementTree.fromstring(canvas.svg())
-    bars = [box for box in svg.iter(SVG + "rect") if box.get("height") == "13.0"]
-    assert [bar.get("width") for bar in bars] == ["210.0", "336.0", "84.0", "42.0"]
+    bars = [box for box in svg.iter(SVG + "rect") if box.get("height") == "13"]
+    assert [bar.get("width") for bar in bars] == ["210", "336", "84", "42"]
     assert [bar.get("fill") for bar in bars] == [COLORS[0], COLORS[1]] * 2
     words = [text.text for text in svg.iter(SVG + "text")]
     assert {"road", "sky", "50.0", "80.0", "a (n=2)", "b (n=1)", "IoU (%) on gtav"} <= {*words}
@@ -88,7 +88,7 @@ def test_svg_and_png_show_the_same(runs, tmp_path):
     for suffix in (".svg", ".png"):
         main(["classes", *runs, "--dataset", "gtav", "--out", str(tmp_path / f"deep/bars{suffix}")])
     svg = ElementTree.parse(tmp_path / "deep/bars.svg").getroot()
-    bar = [box for box in svg.iter(SVG + "rect") if box.get("width") == "336.0"][0]
+    bar = [box for box in svg.iter(SVG + "rect") if box.get("width") == "336"][0]
     with Image.open(tmp_path / "deep/bars.png") as picture:
         assert picture.size == (2 * int(svg.get("width")), 2 * int(svg.get("height")))
         row = np.asarray(picture)[2 * round(float(bar.get("y"))) + 4]

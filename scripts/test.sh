@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Lint, the duplicate-code gate, the type check and the tests. Arguments go to pytest: bash scripts/test.sh -m slow
+# Lint, the duplicate-code gate, the type check and the tests, which run on up to 4 cores.
+# Arguments go to pytest: bash scripts/test.sh -m slow, or -n 0 --pdb for one process
 # bash scripts/test.sh --lower-bounds: the tests only, with the oldest packages that requirements.txt allows;
 # needs Python 3.10 to 3.12.
 set -euo pipefail
@@ -31,4 +32,4 @@ else
   mypy --config-file .mypy.ini
 fi
 echo "== pytest"
-exec python -m pytest "$@"
+exec python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal "$@"

@@ -1,12 +1,13 @@
 """Batch norm and dropout over several processes, as over the joint batch in one."""
 
+import functools
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from network.dropout import JointDropout2d
-from utils.distributed import rank, sum_in_place, world_size
+from utils.distributed import gather_rows, rank, sum_in_place, world_size
 from utils.precision import float32_or_better
 
 
@@ -55,7 +56,7 @@ class JointBatchNormKernels(torch.autograd.Function):
     """`JointBatchNorm` of PyTorch's kernels for a GPU, which torch's SyncBatchNorm uses, too.
 
     That one asks every layer which processes have no pixels, for which the host waits for the device. Here
-    all have some.
+    all have some. Each operation costs the host a launch, in every layer, so there are few.
     """
 
     @staticmethod
@@ -63,20 +64,12 @@ class JointBatchNormKernels(torch.autograd.Function):
         """Return x normalized; move the statistics of `norm`."""
         x = without_gaps(x)
         mean, scale = torch.batch_norm_stats(x, norm.eps)
-        pixels = mean.new_full((1,), x.numel() / len(mean))
-        parts = of_all_processes(torch.cat([mean, scale, pixels]))
+        pixels = constant(x.numel() / len(mean), mean.dtype, mean.device)
+        parts = gather_rows(torch.cat([mean, scale, pixels]))
         means, scales, counts = parts.split([len(mean), len(mean), 1], 1)
         counts = counts.flatten()
-        mean, scale = torch.batch_norm_gather_stats_with_counts(
-            x,
-            means.contiguous(),
-            scales.contiguous(),
-            norm.running_mean,
-            norm.running_var,
-            norm.momentum or 0.0,
-            norm.eps,
-            counts,
-        )
+        statistics = norm.running_mean, norm.running_var, norm.momentum or 0.0, norm.eps
+        mean, scale = torch.batch_norm_gather_stats_with_counts(x, means, scales, *statistics, counts)
         ctx.save_for_backward(x, weight, mean, scale, counts.int())
         return torch.batch_norm_elemt(x, weight, bias, mean, scale, norm.eps)
 
@@ -90,6 +83,12 @@ class JointBatchNormKernels(torch.autograd.Function):
         total, product = sum_in_place(torch.stack([total, product])).unbind()
         slope = torch.batch_norm_backward_elemt(grad, x, mean, scale, weight, total, product, counts)
         return slope, None, of_weight, of_bias
+
+
+@functools.cache
+def constant(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return a tensor (1,) that is made once."""
+    return torch.full((1,), value, dtype=dtype, device=device)
 
 
 def of_all_processes(row: Tensor) -> Tensor:
@@ -122,8 +121,7 @@ class SyncBatchNorm(nn.BatchNorm2d):
         """Return x (B, C, H, W) normalized, in train mode by mean and variance of all processes' pixels."""
         if not self.training:
             return super().forward(x)
-        with torch.no_grad():
-            self.num_batches_tracked += 1
+        self.num_batches_tracked.add_(1)
         if x.is_cuda and x.dtype != torch.float64 and not torch.compiler.is_compiling():
             return JointBatchNormKernels.apply(x, self, self.weight, self.bias)
         normalized, mean, var, count = JointBatchNorm.apply(x, self.weight, self.bias, self.eps)

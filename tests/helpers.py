@@ -16,6 +16,8 @@ import zipfile
 import zlib
 from collections import namedtuple
 from contextlib import contextmanager
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,7 +35,7 @@ from datasets import DATASETS
 from datasets.kitti import VAL_SPLITS
 from datasets.labels import ID_TO_TRAIN_ID
 from loss import HeadLosses, MainLoss
-from network import get_net
+from network import get_net, synchronization
 from network.instance_whitening import Whitening
 from optimizer import get_optimizer
 from utils import distributed
@@ -85,6 +87,59 @@ def run_processes(function, world_size, *args):
                 process.kill()
                 process.join()
         return [torch.load(Path(folder, f"{rank}.pt"), weights_only=False) for rank in range(world_size)]
+
+
+def in_turns(monkeypatch, module, works):
+    """Return what all `works` return as processes that exchange rows and sums by functions of `module`.
+
+    They run one after the other, three times, and receive what the others sent the time before. So in the
+    third all is right: rows of the forward pass from the second on, and then sums of the backward pass.
+    """
+    before = [[] for _ in works]
+
+    def run(number, work):
+        sent = []
+
+        def exchange(tensor):
+            others = [part[len(sent)] if part else tensor for part in before]
+            others[number] = tensor
+            sent.append(tensor.clone())
+            return torch.stack(others)
+
+        monkeypatch.setattr(module, "gather_rows", exchange)
+        monkeypatch.setattr(module, "sum_in_place", lambda tensor: exchange(tensor).sum(0))
+        return work(), sent
+
+    for _ in range(3):
+        results, before = zip(*(run(number, work) for number, work in enumerate(works)), strict=True)
+    return results
+
+
+def joint_kernels(monkeypatch, device, dtype, layout):
+    """Return what batch norm by kernels computes of parts of 3 and 1 images, and plain batch norm of all 4.
+
+    That is the images, their gradients, those of weight and bias, and the running statistics.
+    """
+    torch.manual_seed(0)
+    images, direction = torch.randn(2, 4, 8, 9, 7, device=device).to(dtype)
+    plain = nn.BatchNorm2d(8, device=device, dtype=dtype)
+    nn.init.uniform_(plain.weight)
+
+    def run(norm, forward, part):
+        x = images[part].contiguous(memory_format=layout).requires_grad_()
+        y = forward(x)
+        found = torch.autograd.grad(y, [x, norm.weight, norm.bias], direction[part])
+        return [y.detach(), *found, norm.running_mean, norm.running_var]
+
+    def joint(part):
+        norm = deepcopy(plain)
+        kernels = synchronization.JointBatchNormKernels.apply
+        return run(norm, lambda x: kernels(x, norm, norm.weight, norm.bias), part)
+
+    works = [partial(joint, slice(3)), partial(joint, slice(3, 4))]
+    (y1, x1, w1, b1, *running), (y2, x2, w2, b2, *same) = in_turns(monkeypatch, synchronization, works)
+    torch.testing.assert_close(running, same)
+    return [torch.cat([y1, y2]), torch.cat([x1, x2]), w1 + w2, b1 + b2, *running], run(plain, plain, slice(4))
 
 
 def run_command(command, **environment):

@@ -21,7 +21,16 @@ from network.instance_whitening import Whitening
 from network.segmentation import Resize, interpolate
 from network.synchronization import synchronize_batch_norm
 from tests.golden.recipe import fill, inputs, statistics_pair
-from tests.helpers import ISW, ROOT, flags, run_command, small_trainer, the_checkpoint, torchrun
+from tests.helpers import (
+    ISW,
+    ROOT,
+    flags,
+    joint_kernels,
+    run_command,
+    small_trainer,
+    the_checkpoint,
+    torchrun,
+)
 from transforms.photometric import ColorJitter, GaussianBlur, Photometric
 from utils import checkpoint
 from utils.evaluation.inference import predict
@@ -217,6 +226,13 @@ def test_joint_batch_norm_is_batch_norm(layout, dtype):
         torch.testing.assert_close(result, results[0], rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_joint_batch_norm_of_unequal_parts(layout, monkeypatch):
+    """By PyTorch's kernels, of two processes whose work one does in turns."""
+    results = joint_kernels(monkeypatch, "cuda", torch.float32, layout)
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-4)
+
+
 def test_blurring_a_batch_is_blurring_each_image():
     blur, rng = GaussianBlur(), np.random.default_rng(0)
     images = torch.from_numpy(rng.integers(0, 256, (3, 3, 50, 40)).astype(np.float32))
@@ -306,9 +322,11 @@ def test_mixed_precision_trains(toy_town, tmp_path):
     assert all(value.isfinite().all() for value in state["state_dict"].values())
 
 
-@pytest.mark.parametrize("more", ["--test_mode", "--fast --compile --cuda_graph --max_iter 6"])
+@pytest.mark.parametrize(
+    "more", ["--test_mode", "--cuda_graph --max_iter 6", "--fast --compile --cuda_graph --max_iter 6"]
+)
 def test_every_gpu_of_the_machine(more, toy_town, tmp_path):
-    """With --fast the fourth step is captured, sums over the processes and gradients included."""
+    """The fourth step is captured, sums over the processes and gradients included; the program ends, too."""
     done = run_command(torchrun("gpu", "train.py", *flags(toy_town, tmp_path, *ISW, *more.split())))
     assert done.returncode == 0, done.stderr
     assert f"on {torch.cuda.device_count()} x cuda" in done.stdout

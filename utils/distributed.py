@@ -123,6 +123,16 @@ def sum_in_place(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def gather_rows(row: Tensor) -> Tensor:
+    """Return the rows (processes, n) of all processes; this one's is `row` (n,). No gradient passes."""
+    if not dist.is_initialized():
+        return row[None]
+    gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # torch before 2.14
+    rows = row.new_empty(world_size() * len(row))
+    gather(rows, row)
+    return rows.view(world_size(), -1)
+
+
 class _DifferentiableSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from network.synchronization import SyncBatchNorm, synchronize_batch_norm
-from tests.helpers import run_processes
+from tests.helpers import joint_kernels, run_processes
 
 
 def small_net():
@@ -57,3 +57,42 @@ def test_a_synchronized_norm_shares_parameters_and_names():
     assert [(k, v.data_ptr()) for k, v in net.state_dict().items()] == [
         (k, v.data_ptr()) for k, v in state.items()
     ]
+
+
+class Kernels:
+    """PyTorch's kernels for a GPU, as formulas; `scale` is 1 / sqrt(var + eps)."""
+
+    def batch_norm_stats(x, eps):
+        var, mean = torch.var_mean(x, (0, 2, 3), correction=0)
+        return mean, (var + eps).rsqrt()
+
+    def batch_norm_gather_stats_with_counts(
+        x, means, scales, running_mean, running_var, momentum, eps, counts
+    ):
+        share, count = (counts / counts.sum())[:, None], counts.sum()
+        mean = (share * means).sum(0)
+        var = (share * (scales**-2 - eps + (means - mean) ** 2)).sum(0)
+        running_mean.lerp_(mean, momentum)
+        running_var.lerp_(var * count / (count - 1), momentum)
+        return mean, (var + eps).rsqrt()
+
+    def batch_norm_elemt(x, weight, bias, mean, scale, eps):
+        return (x - mean[:, None, None]) * (scale * weight)[:, None, None] + bias[:, None, None]
+
+    def batch_norm_backward_reduce(grad, x, mean, scale, weight, *wanted):
+        total, product = grad.sum((0, 2, 3)), (grad * (x - mean[:, None, None])).sum((0, 2, 3))
+        return total, product, product * scale, total
+
+    def batch_norm_backward_elemt(grad, x, mean, scale, weight, total, product, counts):
+        assert counts.dtype == torch.int32
+        total, product = (total / counts.sum())[:, None, None], (product / counts.sum())[:, None, None]
+        slope = grad - total - (x - mean[:, None, None]) * scale[:, None, None] ** 2 * product
+        return slope * (scale * weight)[:, None, None]
+
+
+def test_the_form_for_a_gpu_on_unequal_parts(monkeypatch):
+    """Its kernels stand in as formulas; test_gpu.py has them."""
+    for name, formula in vars(Kernels).items():
+        if name.startswith("batch_norm"):
+            monkeypatch.setattr(torch, name, formula)
+    torch.testing.assert_close(*joint_kernels(monkeypatch, "cpu", torch.float64, torch.channels_last))

@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,6 +18,7 @@ from utils.errors import UserError
 
 Value = TypeVar("Value")
 PATIENCE_MINUTES = 15  # of waiting for another process while training
+captured: weakref.WeakSet[Any] = weakref.WeakSet()  # CUDA graphs, which may hold sums over processes
 
 
 def init(local_rank: int = 0, loaders: int = 0) -> torch.device:
@@ -254,11 +256,17 @@ def from_first_rank(compute: Callable[[], Value]) -> Value:
 def finish() -> None:
     """Leave the process group.
 
+    NCCL waits until the CUDA graphs that hold its operations are gone, which the garbage collector may never
+    see to.
+
     Before torch 2.8 a group is destroyed while Python's lock is held. Destroying its backend waits for the
     backend's threads, and a thread that frees the last tensor of a collective waits for the lock: both wait
     for ever. `backends` keeps the backends until the group is gone; Python destroys those without the lock.
     """
     if dist.is_initialized():
+        for graph in captured:
+            torch.cuda.synchronize()
+            graph.reset()
         group: Any = dist.group.WORLD
         backends = [group._get_backend(device) for device in group._device_types]
         del group

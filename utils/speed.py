@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from utils import distributed
 from utils.errors import UserError
 from utils.logging import logger
 
@@ -135,3 +136,4 @@ class CapturedStep:
             self.possible = False
         else:
             self.graph = graph
+            distributed.captured.add(graph)

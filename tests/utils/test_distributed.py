@@ -25,6 +25,38 @@ def test_a_group_can_be_left_right_after_a_collective():
     assert run_processes(come_and_go, 1) == [False]
 
 
+class Graph:
+    """Stands for a CUDA graph; `gone` is whether it was reset while the group was there."""
+
+    gone = False
+
+    def reset(self):
+        self.gone = dist.is_initialized()
+
+
+def leave_with_a_graph(rank, world_size):
+    torch.cuda.synchronize = lambda: None
+    graph = Graph()
+    distributed.captured.add(graph)
+    distributed.finish()
+    return graph.gone
+
+
+def test_graphs_are_gone_before_the_group_is():
+    """NCCL waits for those that hold its operations, so two processes with --cuda_graph never ended."""
+    assert run_processes(leave_with_a_graph, 1) == [True]
+
+
+def gathered(rank, world_size):
+    return distributed.gather_rows(torch.tensor([10.0 * rank, 1]))
+
+
+def test_rows_of_all_processes():
+    for rows in run_processes(gathered, 2):
+        assert rows.tolist() == [[0, 1], [10, 1]]
+    assert distributed.gather_rows(torch.ones(2)).tolist() == [[1, 1]]
+
+
 @pytest.mark.parametrize(
     "cores, processes, loaders, threads", [(2, 1, 4, 1), (16, 1, 4, 12), (16, 2, 3, 5), (2, 1, 0, 2)]
 )

@@ -25,8 +25,10 @@ from scripts.benchmark.timing import machine
 from utils.errors import UserError
 from utils.training import Trainer
 
+DEFAULT = {"channels_last": torch.cuda.is_available()}
 ROWS: dict[str, dict[str, Any]] = {
-    "default": {"channels_last": torch.cuda.is_available()},
+    "default": DEFAULT,
+    "default, cuda_graph": DEFAULT | {"cuda_graph": True},
     "contiguous": {},
     "channels_last": {"channels_last": True},
     "contiguous, cuda_graph": {"cuda_graph": True},

@@ -84,16 +84,26 @@ def test_goals_table(tmp_path, capsys, monkeypatch):
     )
 
 
+SCALING = ["scaling", "--arch", "DeepMobileNetV3PlusD", "--batch", "2", "--crop_size", "32", "--steps", "1"]
+
+
 @pytest.mark.slow
 def test_scaling_table(tmp_path):
-    """Two processes: half of their images per second, over those of one, is the share."""
-    flags = ["--arch", "DeepMobileNetV3PlusD", "--batch", "2", "--crop_size", "32", "--steps", "1"]
-    flags += ["--rows", "default", "--json", str(tmp_path / "rows.json")]
-    done = run_command([sys.executable, "-m", "scripts.benchmark", "scaling", *flags])
+    """Two processes: half of their images per second, over those of one, is the share, for every row."""
+    flags = ["--rows", "default", "default, cuda_graph", "--json", str(tmp_path / "rows.json")]
+    done = run_command([sys.executable, "-m", "scripts.benchmark", *SCALING, *flags])
     assert done.returncode == 0, done.stderr
-    one, two = json.loads((tmp_path / "rows.json").read_text())["rows"]
-    assert (one["processes"], one["share"], two["processes"]) == (1, 1, 2)
-    assert two["share"] == pytest.approx(two["images_per_second"] / one["images_per_second"] / 2)
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert [row["title"] for row in rows] == 2 * ["default", "default, cuda_graph"]
+    assert len(re.findall(r"^default.* +[12] +\d", done.stdout, re.M)) == 4
+    for one, two in zip(rows[:2], rows[2:], strict=True):
+        assert (one["processes"], one["share"], two["processes"]) == (1, 1, 2)
+        assert two["share"] == pytest.approx(two["images_per_second"] / one["images_per_second"] / 2)
+
+
+def test_a_launch_that_hangs_is_ended():
+    done = run_command([sys.executable, "-m", "scripts.benchmark", *SCALING, "--limit", "0.1"])
+    assert done.returncode == 2 and "error: 1 processes are not done after 0.1 s; see --limit" in done.stderr
 
 
 def test_every_benchmark_has_help(capsys):

@@ -97,8 +97,10 @@ def page(found: Sequence[Comparison], folder: Path, command: str) -> str:
         f"crops of {size.crop} px, batches of {size.batch}, {size.iterations} iterations; "
         f"{len(runs)} runs; {', '.join(computed)}"
     )
-    made = f"<p>Tables and pictures: <code>{escape(command)}</code></p>"
-    return document("The study", f"<h1>The study</h1><p>{escape(how)}</p>{made}{''.join(sections)}")
+    top = (
+        f"<p>{escape(how)}</p><p>Tables and pictures: <code>{escape(command)}</code></p><p>{escape(NOTE)}</p>"
+    )
+    return document("The study", f"<h1>The study</h1>{top}{''.join(sections)}")
 
 
 def section(comparison: Comparison, folder: Path, call: str) -> str:
@@ -106,9 +108,7 @@ def section(comparison: Comparison, folder: Path, call: str) -> str:
     task = comparison.task
     missing = f"<p><b>Not run:</b> {escape(', '.join(comparison.missing))}</p>" if comparison.missing else ""
     command = f"{call} --tasks {task}{' --camvid DIR' * needs_camvid(task)}"
-    body = (
-        f"<h2>{escape(TASKS[task].title)}</h2><p>{escape(NOTE)}</p>{html_table(table(comparison))}{missing}"
-    )
+    body = f"<h2>{escape(TASKS[task].title)}</h2>{html_table(table(comparison))}{missing}"
     body += f"<p>Runs: <code>{command}</code></p>"
     domains = sum(len(part.names) for part in TASKS[task].scored)
     if domains > 2 and len(comparison.runs) <= len(COLORS):  # else the table says as much

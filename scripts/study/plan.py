@@ -162,7 +162,7 @@ TASKS["scratch"] = replace(
     methods=("baseline", "IBN", "ISW"),
     shown=(),
 )
-ORDER = ("gtav", "search", "camvid", "dusk", "gtav_synthia", "adapt", "scratch")
+ORDER = ("gtav", "gtav_synthia", "camvid", "dusk", "scratch", "adapt", "search")
 
 
 @dataclass(frozen=True)

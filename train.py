@@ -154,6 +154,7 @@ def build(
     if state:
         start_from(args, net, record, state)
     loaders = setup_loaders(args)
+    inventory.check_alike(loaders.files, args.strict_data)
     net.to(device, memory_format=torch.channels_last if args.channels_last else torch.preserve_format)
     adaptation = get_adaptation(args, net, len(classes))
     optimizer, schedule = get_optimizer(args, net)

@@ -36,7 +36,8 @@ class SegmentationDataset(ListedDataset, Dataset):
     `transform(image, label, centroid, rng)` gets the RGB image and the label of train ids, or None, as
     LazyImages. It returns tensors (3, H, W) and (H, W) or None. An item depends only on (seed, epoch, index).
     A `corruption` changes the decoded image before the transform.
-    Errors are those of ListedDataset; reading raises UserError that names the file.
+    Errors are those of ListedDataset; reading raises UserError that names the file, also one that was changed
+    after it was listed.
     """
 
     classes: ClassVar[ClassTable | None] = CITYSCAPES  # None where there are no labels
@@ -77,7 +78,7 @@ class SegmentationDataset(ListedDataset, Dataset):
     def open_label(self, path: Path) -> LazyImage:
         """Return the label of train ids or 255, which is decoded where it is used."""
         file = f"label {printable(path)}"
-        content = read_content(path, file)
+        content = read_content(path, file, self.versions.get(path))
         with user_errors_name(file):
             content = self.label_content(content)
         return LazyImage(content, self.decode_label, file, check_label)
@@ -89,7 +90,7 @@ class SegmentationDataset(ListedDataset, Dataset):
     def open_image(self, path: Path) -> LazyImage:
         """Return the RGB image, which is decoded where it is used."""
         file = f"image {printable(path)}"
-        return LazyImage(read_content(path, file), to_rgb, file)
+        return LazyImage(read_content(path, file, self.versions.get(path)), to_rgb, file)
 
     def open(self, sample: Sample) -> tuple[LazyImage, LazyImage | None]:
         """Return the opened image and label of a sample.

@@ -16,8 +16,7 @@ from datasets.wrapper import DatasetWrapper
 from utils import bars
 from utils.distributed import from_first_rank
 from utils.errors import DamagedFile, UserError
-from utils.files import printable, remove_stale, replacing
-from utils.images import damage_names
+from utils.files import remove_stale, replacing
 
 logger = logging.getLogger("robustnet.process")
 Used = TypeVar("Used")
@@ -95,9 +94,10 @@ class CachedImages(DatasetWrapper):
     """The dataset `base` with images and labels decoded once into `folder`. Its transform starts with a crop.
 
     The name of a cached file holds a hash of the path, size and time of change of its source, so a changed
-    source is decoded again. Files are renamed into place when they are complete, so any number of processes
-    and jobs may share the folder, and building one goes on where it was stopped. A damaged file is remade,
-    with a warning, when damaged pixels are read. An image of 2048x1024 px takes 8 MB with its label.
+    source is decoded again. A source that changes after it was listed is not read: its decoded image stays.
+    Files are renamed into place when they are complete, so any number of processes and jobs may share the
+    folder, and building one goes on where it was stopped. A damaged file is remade, with a warning, when
+    damaged pixels are read. An image of 2048x1024 px takes 8 MB with its label.
 
     Raises UserError for a folder that cannot be filled.
     """
@@ -117,9 +117,8 @@ class CachedImages(DatasetWrapper):
 
     def _file(self, source: Path) -> Path:
         path = os.path.join(self.resolved_root, os.path.relpath(source, self.root))
-        with damage_names(f"file {printable(source)}"):
-            stat = source.stat()
-        version = f"{stat.st_size} {stat.st_mtime_ns} {DECODING}"
+        size, time = self.versions[source]
+        version = f"{size} {time} {DECODING}"
         name = "_".join(hashlib.sha256(os.fsencode(text)).hexdigest()[:16] for text in (path, version))
         return self.folder / self.name / f"{name}.npy"
 

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from utils.classes import CITYSCAPES
 from utils.distributed import from_first_rank
 from utils.errors import DamagedFile, UserError, few
 from utils.files import read_array, remove_stale, write_array
+from utils.versions import MISSING
 
 logger = logging.getLogger("robustnet")
 
@@ -89,6 +90,7 @@ class ClassUniform(DatasetWrapper):
             rows = other.centroids[np.isin(other.centroids[:, 1], classes)]
             self.centroids = np.concatenate([self.centroids, rows + [len(self.pool), 0, 0, 0]])
             self.pool += other.base.samples
+            self.versions.update(other.versions)  # `load` reads both
         self.present = np.unique(self.centroids[:, 1])
         if absent := sorted(set(range(self.num_classes)) - set(self.present.tolist())):
             text = ", ".join(names[train_id] for train_id in absent)
@@ -119,9 +121,8 @@ class ClassUniform(DatasetWrapper):
         content: list[list[str | int]] = []
         for path in files:
             content.append([os.path.relpath(path, self.base.root)])
-            with suppress(OSError):  # `_compute` names it
-                stat = path.stat()
-                content[-1] += [stat.st_size, stat.st_mtime_ns]
+            if (version := self.versions[path]).size != MISSING:  # `_compute` names it
+                content[-1] += version
         of = json.dumps([DECODING, self.tile, self.num_classes, content])
         key = hashlib.sha256(of.encode()).hexdigest()
         path = folder / f"centroids_{self.name}_{key[:32]}.npy"

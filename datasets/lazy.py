@@ -1,6 +1,7 @@
 """Image files that are decoded where they are used, and only as many rows as a crop needs."""
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from utils.images import damage_names, orientation, upright, user_errors_name
+from utils.versions import Version
 
 PNG_HEADER = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"  # then width, height, 5 bytes (the last: interlacing)
 PNG_END = b"IEND\xaeB`\x82"
@@ -77,7 +79,10 @@ def first_rows(data: bytes, rows: int) -> bytes:
     return b"".join((data[:12], header, struct.pack(">I", zlib.crc32(header)), memoryview(data)[33:]))
 
 
-def read_content(path: Path, file: str) -> bytes:
-    """Return a file's bytes. Errors begin with `file`."""
-    with damage_names(file):
-        return path.read_bytes()
+def read_content(path: Path, file: str, listed: Version | None = None) -> bytes:
+    """Return a file's bytes; UserError if its version is not the one `listed`. Errors begin with `file`."""
+    with damage_names(file), path.open("rb") as opened:
+        content, state = opened.read(), os.fstat(opened.fileno())
+    if listed:
+        listed.check(Version.of(state), file)
+    return content

@@ -10,6 +10,7 @@ from datasets.walk import IMAGE_SUFFIXES, UNREADABLE, described, found_in, image
 from utils import distributed
 from utils.errors import MissingFile, UserError, few
 from utils.files import printable, safe_name
+from utils.versions import versions
 
 logger = logging.getLogger("robustnet")
 
@@ -118,6 +119,8 @@ class ListedDataset:
         if odd:
             names = [f"{printable(self.plain_name(sample))} as {self.name_of(sample)}" for sample in odd]
             self.note(f"names that no file of results can have are written as others: {few(names, 3)}")
+        files = (file for sample in self.samples for file in (sample.image, sample.label) if file)
+        self.versions = versions(files)  # as they were now
 
     @classmethod
     def check_split(cls, split: str, cv: int = 0) -> None:

@@ -52,7 +52,7 @@ class Loaders(NamedTuple):
     photometric: Photometric | None  # what training's images of grey levels, uint8, still need
     target: DataLoader | None  # TargetViews of --adapt_dataset; see `endless`
     classes: ClassTable  # of all datasets above
-    files: dict[str, Inventory]  # of the training images, source and target, by dataset; on the main process
+    files: dict[str, Inventory]  # of the training images, source and target, by dataset
 
 
 class Names(NamedTuple):

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from datasets.base import sample_rng
 from datasets.listing import Sample
 from utils.classes import ClassTable
+from utils.versions import Version
 
 
 class LabelledSource(Protocol):
@@ -17,6 +18,7 @@ class LabelledSource(Protocol):
     root: Path
     seed: int
     samples: list[Sample]
+    versions: dict[Path, Version]  # of the files of all samples, as they were listed
 
     @property
     def name(self) -> str: ...
@@ -46,6 +48,7 @@ class DatasetWrapper(Dataset):
     def __init__(self, base: LabelledSource):
         self.base, self.classes = base, base.classes
         self.name, self.root, self.seed, self.samples = base.name, base.root, base.seed, base.samples
+        self.versions = base.versions
         self.epoch = 0
 
     def load(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:

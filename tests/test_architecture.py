@@ -15,6 +15,7 @@ GROUND_FLOOR = (
     "bars",
     "parser",
     "inventory",
+    "versions",
     "precision",
 )
 GROUND = {f"utils.{name}" for name in GROUND_FLOOR}

@@ -551,6 +551,25 @@ def test_an_image_that_vanishes_is_left_out(town, monkeypatch):
     assert evaluate(town, "--single_scale") == 1
 
 
+def test_an_image_that_changes_is_left_out_and_evaluated_with_resume(town, monkeypatch, capsys):
+    """Only its time changes, so with --resume the mean is that of both images."""
+    predicted = loop.predicted
+
+    def touch(evaluation, name, batch):
+        for file in (town / "data/leftImg8bit/val").rglob("a_000001*"):
+            os.utime(file, (1, 1))
+        return predicted(evaluation, name, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "predicted", touch)
+        assert evaluate(town, "--single_scale") == 1
+    out = capsys.readouterr().out
+    assert "left out: image " in out and "was changed after it was listed" in out
+    assert "cityscapes: 1 images were changed meanwhile: a_000001_000000" in out
+    assert evaluate(town, "--single_scale", "--resume") == 0
+    assert "mIoU 76.44" in capsys.readouterr().out
+
+
 def test_an_error_in_the_last_dataset_does_not_cost_the_first(town, monkeypatch, capsys):
     """A mistake of the program in the third dataset: scores of the first two are printed and written."""
     flags = ["--snapshot", str(town / "net.pth"), "--num_workers", "0", "--single_scale"]

@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.helpers import ISW, ROOT, event_list, flags, free_port, run_command, the_checkpoint, torchrun
 from utils import checkpoint
@@ -289,16 +291,16 @@ def test_images_that_cannot_be_read_are_replaced(train, damaged_town, tmp_path):
     assert train(tmp_path / "a", *uniform, town=damaged_town)["steps"] == [*range(1, 13)]
     text = printed(tmp_path / "a")
     assert text.count("; another image takes its place") == 2
-    summaries = re.findall(r"(\d+) times, data could not be read for epoch (\d): (.*)", text)
+    summaries = re.findall(r"(\d+) times, data could not be used for epoch (\d): (.*)", text)
     assert [int(epoch) for _, epoch, _ in summaries] == [0, 1, 2]
     assert "class centroids of gtav leave out 1 labels" in text
     assert text.count("; the statistics do without it") == 1
-    assert "2 times, data could not be read for the statistics of 2 trials" in text
+    assert "2 times, data could not be used for the statistics of 2 trials" in text
     train(tmp_path / "b", *uniform, town=damaged_town, number=signal.SIGKILL, rank=0, step=7)
     train(tmp_path / "b", *uniform, town=damaged_town)
     assert_equal(tmp_path / "b", tmp_path / "a")
     assert summaries == re.findall(
-        r"(\d+) times, data could not be read for epoch (\d): (.*)",
+        r"(\d+) times, data could not be used for epoch (\d): (.*)",
         next(tmp_path.glob("b/ckpt/**/log.txt")).read_text(),
     )
 
@@ -317,6 +319,47 @@ def test_a_folder_that_vanishes_ends_the_run(train, damaged_town, tmp_path):
     assert ended["codes"] == [2, 2] and ended["steps"] == [1, 2, 3]
     text = printed(tmp_path)
     assert text.count("error: 20 training images in a row cannot be used; the last one: image") >= 1
+
+
+@pytest.fixture
+def changing_town(toy_town, tmp_path):
+    """The toy town; and which files get which others' content: the first one keeps its size."""
+    town = tmp_path / "town"
+    shutil.copytree(toy_town, town)
+    parts = "images/train", "labels/train", "images/valid"
+    images, labels, val = (sorted((town / "gtav" / part).rglob("*.png")) for part in parts)
+    picture, other = np.asarray(Image.open(images[1])), tmp_path / "other.png"
+    Image.fromarray(picture).save(images[1], compress_level=0)
+    Image.fromarray(255 - picture).save(other, compress_level=0)
+    os.utime(images[1], (1e9, 1e9))
+    assert images[1].stat().st_size == other.stat().st_size
+    return town, {str(images[1]): str(other), str(labels[5]): str(labels[2]), str(val[0]): str(val[1])}
+
+
+def test_files_that_change_are_replaced_like_those_that_vanish(train, changing_town, tmp_path):
+    """An image, a label and a validation image change in the last step of epoch 0: named and counted."""
+    town, changed = changing_town
+    shutil.copytree(town, tmp_path / "again")
+    again = {file.replace(str(town), str(tmp_path / "again")): None for file in changed}
+    assert train(tmp_path / "a", town=town, changed=changed, rank=0, step=4)["codes"] == [0]
+    assert train(tmp_path / "b", town=tmp_path / "again", changed=again, rank=0, step=4)["codes"] == [0]
+    assert_equal(tmp_path / "a", tmp_path / "b")
+    text, said = printed(tmp_path / "a"), "was changed after it was listed: .* then, .* now"
+    assert len(re.findall(f"(?:image|label) .* {said}; another image takes its place", text)) == 2
+    assert len(re.findall(f"left out of the validation: image .* {said}", text)) == 3
+    counts = [
+        re.findall(r"(\d+) times, data could not be used for ([^:]*)", printed(tmp_path / run))
+        for run in "ab"
+    ]
+    assert counts[0] == counts[1]
+    assert [what for _, what in counts[0]] == ["the statistics of 2 trials", "epoch 1", "epoch 2"]
+
+
+def test_strict_data_ends_a_run_whose_files_change(train, changing_town, tmp_path):
+    town, changed = changing_town
+    ended = train(tmp_path, "--strict_data", town=town, changed=changed, rank=0, step=4)
+    assert ended["codes"] == [2] and ended["steps"] == [1, 2, 3, 4]
+    assert re.search("error: image .* was changed after it was listed", printed(tmp_path))
 
 
 def repeated(steps):

@@ -1,11 +1,8 @@
-"""Which files a run trains on, so that a continued run notices other ones."""
+"""Which files a run trains on, so that a continued run and other processes notice other ones."""
 
 import hashlib
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -15,9 +12,6 @@ from utils import distributed
 from utils.errors import UserError, few
 
 logger = logging.getLogger("robustnet")
-
-THREADS = 8  # that ask for sizes, which takes long on a network's disk
-MISSING = -1  # the size of a file that is not there
 
 
 class Inventory(NamedTuple):
@@ -36,25 +30,15 @@ class Inventory(NamedTuple):
 
 
 def inventories(datasets: Iterable[Any]) -> dict[str, Inventory]:
-    """Return the inventory of each of `datasets` (datasets.listing.ListedDataset) by its name.
-
-    It is empty on processes other than the main one.
-    """
-    return {dataset.name: _inventory(dataset) for dataset in datasets if distributed.is_main()}
+    """Return the inventory of each of `datasets` (datasets.listing.ListedDataset) by its name."""
+    return {dataset.name: _inventory(dataset) for dataset in datasets}
 
 
 def _inventory(dataset: Any) -> Inventory:
+    versions = dataset.versions
     files = [file for sample in dataset.samples for file in (sample.image, sample.label)]
-    with ThreadPoolExecutor(THREADS) as pool:
-        sizes = torch.tensor(list(pool.map(_size, files)), dtype=torch.int64)
+    sizes = torch.tensor([versions[file].size if file else 0 for file in files], dtype=torch.int64)
     return Inventory([dataset.name_of(sample) for sample in dataset.samples], sizes.view(-1, 2))
-
-
-def _size(path: Path | None) -> int:
-    try:
-        return os.stat(path).st_size if path else 0
-    except OSError:
-        return MISSING
 
 
 def differences(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Inventory]) -> list[str]:
@@ -82,3 +66,18 @@ def check(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Inventory],
         raise UserError(f"{'; '.join(texts)}: not the data of the checkpoint, which --strict_data asks for")
     for text in texts:
         logger.warning("%s: not the data of the checkpoint; the run goes on with them", text)
+
+
+def check_alike(files: Mapping[str, Inventory], strict: bool) -> None:
+    """Compare the files of all processes, which may be on several machines; all processes call this.
+
+    Raises UserError if their names are not the same. Other sizes are an error if `strict`, else a warning.
+    """
+    first = distributed.broadcast_object({name: found.record() for name, found in files.items()})
+    same = all(found.record()["names"] == first[name]["names"] for name, found in files.items())
+    answers = distributed.all_gather_objects((same, differences(first, files)))
+    texts = [f"on process {rank} {text}" for rank, (_, found) in enumerate(answers) for text in found]
+    if texts and (strict or not all(same for same, _ in answers)):
+        raise UserError(f"{'; '.join(texts)}: not those of process 0; give all machines the same data")
+    for text in texts:
+        logger.warning("%s: not those of process 0; the run goes on with them", text)

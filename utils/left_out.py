@@ -1,4 +1,4 @@
-"""Training data that cannot be read: what took their place is counted, and too much of it ends the run."""
+"""Training data that cannot be used: what took their place is counted, and too much of it ends the run."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ SHARE = 0.1  # of the samples of an epoch, which may be replaced
 
 
 class LeftOut:
-    """Counts by their reasons how often data could not be read, on this process."""
+    """Counts by their reasons how often data could not be used, on this process."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()  # since the last summary or `restore`
@@ -32,7 +32,7 @@ class LeftOut:
         total = self.counts.total()
         if total > max(LEAST, SHARE * samples):
             raise UserError(
-                f"{total} of {samples} training samples of this epoch could not be read, which is too many: "
+                f"{total} of {samples} training samples of this epoch could not be used, which is too many: "
                 f"{few(list(self.counts), 3)}"
             )
 
@@ -42,7 +42,7 @@ class LeftOut:
         self.counts.clear()
         self.earlier.clear()
         if counts:
-            text = "%d times, data could not be read for %s: %s"
+            text = "%d times, data could not be used for %s: %s"
             named = [f"{reason} ({count} times)" for reason, count in sorted(counts.items())]
             logger.warning(text, sum(counts.values()), what, few(named))
 

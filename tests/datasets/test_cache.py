@@ -143,6 +143,21 @@ def test_changed_source_is_decoded_anew(tmp_path):
     assert len(list((tmp_path / "cache").rglob("*.npy"))) == 2  # the stale one is gone
 
 
+def test_source_that_changes_later_is_not_read(tmp_path):
+    """The decoded image stays; where it is damaged, it is not decoded from what the source is now."""
+    for folder in ("images", "labels"):
+        save(tmp_path / f"gtav/{folder}/train/1.png", np.zeros((40, 40, 3)))
+    cached = CachedImages(gtav(tmp_path), tmp_path / "cache")
+    item = cached[0]
+    save(tmp_path / "gtav/images/train/1.png", np.full((40, 40, 3), 200))
+    os.utime(tmp_path / "gtav/images/train/1.png", (1, 1))
+    assert same(cached[0], item)
+    image, _ = cached.files[cached.samples[0].image]
+    image.unlink()
+    with pytest.raises(UserError, match="1.png was changed after it was listed"):
+        cached[0]
+
+
 def _in_process(rank, world_size, root, folder):
     return CachedImages(gtav(root), folder)[1]
 

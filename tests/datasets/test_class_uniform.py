@@ -114,8 +114,10 @@ def test_no_scored_pixel_at_all(tmp_path):
 
 def test_cache_follows_the_content(tmp_path, monkeypatch):
     base = camvid(tmp_path)
-    read, read_label = [], base.read_label
-    monkeypatch.setattr(base, "read_label", lambda path: read.append(path) or read_label(path))
+    read, read_label = [], type(base).read_label
+    monkeypatch.setattr(
+        type(base), "read_label", lambda self, path: read.append(path) or read_label(self, path)
+    )
     first = ClassUniform(base, 1, 1024)
     assert len(read) == 4
     assert [path.suffix for path in (tmp_path / ".cache").iterdir()] == [".npy"]
@@ -124,6 +126,7 @@ def test_cache_follows_the_content(tmp_path, monkeypatch):
     ClassUniform(base, 1, 2)
     assert len(read) == 8  # another tile
     os.utime(base.samples[0].label, (1, 1))
+    base = camvid(tmp_path)
     ClassUniform(base, 1, 1024)
     assert len(read) == 12  # a label was touched
     monkeypatch.setattr("datasets.class_uniform.DECODING", -1)
@@ -171,6 +174,9 @@ def test_boost_adds_centroids_of_some_classes(tmp_path):
     assert sum(sample.centroid in ((0, 0), (4, 1)) for sample in samples) == 40
     dataset.samples = [sample for sample in samples if sample.centroid == (0, 0)]
     assert dataset[0]["label"].tolist() == [[13, 13]] * 2
+    os.utime(tmp_path / "other/trainannot/000.png", (1, 1))
+    with pytest.raises(UserError, match="other/trainannot/000.png was changed after it was listed"):
+        dataset[0]
 
 
 def test_absent_classes_leave_the_length_of_an_epoch(tmp_path):

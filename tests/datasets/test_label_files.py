@@ -160,19 +160,22 @@ def test_a_transparent_colour_of_gtav(tmp_path):
     path.parent.mkdir(parents=True)
     image = palette_image([[0, 1]], [(128, 64, 128), (0, 0, 142)])
     image.save(path, transparency=b"\xff\xff")
-    dataset = DATASETS["gtav"](tmp_path, "train", no_transform)
-    assert dataset[0]["label"].tolist() == [[0, 13]]
+
+    def item():
+        return DATASETS["gtav"](tmp_path, "train", no_transform)[0]
+
+    assert item()["label"].tolist() == [[0, 13]]
     image.save(path, transparency=b"\xff\x00")
     with pytest.raises(UserError, match="00001.png .*index 1 of its palette is transparent"):
-        dataset[0]
+        item()
     Image.new("RGB", (2, 1), (128, 64, 128)).save(path, transparency=(128, 64, 128))
     with pytest.raises(UserError, match=r"00001.png .*colour \[128, 64, 128\] are transparent"):
-        dataset[0]
+        item()
     Image.new("RGB", (2, 1), (128, 64, 128)).save(path, transparency=(1, 2, 3))
-    assert dataset[0]["label"].tolist() == [[0, 0]]
+    assert item()["label"].tolist() == [[0, 0]]
     Image.new("RGBA", (2, 1), (128, 64, 128, 0)).save(path)
     with pytest.raises(UserError, match="00001.png .*transparent pixels"):
-        dataset[0]
+        item()
 
 
 def test_a_grey_label_of_gtav(tmp_path):
@@ -187,12 +190,11 @@ def test_a_grey_label_of_gtav(tmp_path):
 def test_a_labelled_image_with_an_orientation(kind, tmp_path):
     """Without its label, as a target image, it is read as viewers show it."""
     root = write_camvid(tmp_path, [[[8, 3, 11]]])
-    dataset = DATASETS["camvid"](root, "train", no_transform)
-    image, label, _ = dataset.samples[0]
-    path = image if kind == "image" else label
+    path = root / ("train" if kind == "image" else "trainannot") / "000.png"
     exif = Image.Exif()
     exif[0x0112] = 3
     Image.open(path).save(path, exif=exif)
+    dataset = DATASETS["camvid"](root, "train", no_transform)
     with pytest.raises(UserError, match=f"{path} .*EXIF orientation 3"):
         dataset[0]
     item = dataset.load(dataset.samples[0]._replace(label=None), np.random.default_rng(0))

@@ -1,6 +1,7 @@
 """Images that cannot be read: replaced in training, left out elsewhere."""
 
 import copy
+import os
 
 import numpy as np
 import pytest
@@ -88,6 +89,29 @@ def test_other_errors_are_not_hidden(camvid, monkeypatch):
         Replacing(camvid)[0]
 
 
+@pytest.mark.parametrize("folder, kind", [("train", "image"), ("trainannot", "label")])
+@pytest.mark.parametrize("link", [False, True])
+def test_a_file_that_changes_is_replaced_like_one_that_vanishes(folder, kind, link, camvid, tmp_path):
+    """It has another content of the same size, and no other item is affected."""
+    file = tmp_path / folder / "003.png"
+    if link:
+        file.symlink_to(file.rename(tmp_path / "elsewhere.png"))
+    os.utime(file, (1e9, 1e9))
+    content = file.read_bytes()
+    data = Replacing(DATASETS["camvid"](tmp_path, "train", no_transform))
+    data.set_epoch(2)
+    assert "unreadable" not in data[3]
+    file.write_bytes(content)  # at another time
+    reason, *_ = (changed := data[3])["unreadable"]
+    assert reason.startswith(
+        f"{kind} {file} was changed after it was listed: {len(content)} bytes of 2001-09-"
+    )
+    assert data[4]["name"] == "004" and "unreadable" not in data[4]
+    file.unlink()
+    reason, *_ = (vanished := data[3])["unreadable"]
+    assert "is not there" in reason and changed["name"] == vanished["name"] != "003"
+
+
 def test_pairs_of_the_statistics(camvid):
     assert "001.png" in PhotometricPairs(camvid, strict=False)[1]["unreadable"]
     with pytest.raises(UserError, match="001.png"):
@@ -98,26 +122,31 @@ def test_labels_without_centroids(camvid, tmp_path, caplog):
     """They are not cached, so that a mended label counts in the next run."""
     label = tmp_path / "trainannot/002.png"
     content = label.read_bytes()
+
+    def class_uniform(**options):
+        return ClassUniform(DATASETS["camvid"](tmp_path, "train", no_transform), 0.5, 4, **options)
+
     label.write_bytes(content[:-20])
-    with pytest.raises(UserError, match="002.png"):
-        ClassUniform(camvid, 0.5, 4)
-    data = ClassUniform(camvid, 0.5, 4, strict=False)
-    assert sorted(data.centroids[:, 0]) == [0, 1, 3, 4, 5]
+    with pytest.raises(UserError, match="002.png cannot be read"):
+        class_uniform()
+    assert sorted(class_uniform(strict=False).centroids[:, 0]) == [0, 1, 3, 4, 5]
     assert "leave out 1 labels" in caplog.text and not list(tmp_path.glob(".cache/*.npy"))
     label.write_bytes(content)
-    assert len(ClassUniform(camvid, 0.5, 4, strict=False).centroids) == 6
+    assert len(class_uniform(strict=False).centroids) == 6
     without = copy.copy(camvid)
     without.samples = [sample for sample in camvid.samples if sample.label != label]
     ClassUniform(without, 0.5, 4)  # is cached
     label.unlink()
+    label.symlink_to("nothing")
     caplog.clear()
-    data = ClassUniform(camvid, 0.5, 4, strict=False)
-    assert sorted(data.centroids[:, 0]) == [0, 1, 3, 4, 5] and "leave out 1 labels" in caplog.text
+    assert sorted(class_uniform(strict=False).centroids[:, 0]) == [0, 1, 3, 4, 5]
+    assert "leave out 1 labels" in caplog.text
+    label.unlink()
     label.write_bytes(content)
     for file in (tmp_path / "trainannot").iterdir():
         file.write_bytes(b"")
     with pytest.raises(UserError, match="no label of camvid"):
-        ClassUniform(camvid, 0.5, 4, strict=False)
+        class_uniform(strict=False)
 
 
 def test_a_batch_of_one_is_not_copied():

@@ -186,7 +186,7 @@ def test_names_that_no_result_can_have(tmp_path, caplog):
     assert r"M\xfcnchen as M_nchen~" in caplog.text and "and 1 more" in caplog.text
     assert all(item["image"].shape == (3, 2, 3) for item in dataset)
     (tmp_path / ODD).write_bytes(b"")
-    assert r"image " + str(tmp_path) + r"/M\xfcnchen.png cannot be read" in dataset[0]["unreadable"]
+    assert r"image " + str(tmp_path) + r"/M\xfcnchen.png cannot be read" in folder(tmp_path)[0]["unreadable"]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 Each line of standard input is a run, in JSON: `argv` of train.py, its folder `log`, the number of
 `processes`, and, to end one of them, `rank` sends itself the signal `number` within iteration `step`, at its
 event `last`, before it writes a checkpoint (`write`) or before it predicts the batch `validated`, or removes
-the folder `gone` within `step`. Each step takes `slow` s more; then the signal `second` follows the first
-one. Events are before and after each step, each batch of statistics and validation, each file, and each flush
-to disk. The answer to a line is {"codes": exit codes, "events": their number by rank, "steps": the iterations
-of rank 0}. The network is tiny. With `alone`, each process is a training of its own. A process that does not
-end within 60 s after another one failed is killed: its code is -9.
+the folder `gone`, or writes the files `changed` ({path: the path of its new content, or null to remove it})
+within `step`. Each step takes `slow` s more; then the signal `second` follows the first one. Events are
+before and after each step, each batch of statistics and validation, each file, and each flush to disk. The
+answer to a line is {"codes": exit codes, "events": their number by rank, "steps": the iterations of rank 0}.
+The network is tiny. With `alone`, each process is a training of its own. A process that does not end within
+60 s after another one failed is killed: its code is -9.
 
 Started by torchrun with such a line as its argument, it is one process of that run; processes that torchrun
 starts again get no signal.
@@ -87,6 +88,15 @@ def watch_events(event):
         watch(owner, name, event, event)
 
 
+def change(files):
+    """Give files the content of others, or remove them."""
+    for file, content in files.items():
+        if content:
+            shutil.copyfile(content, file)
+        else:
+            os.unlink(file)
+
+
 def one_process(request, rank):
     """Train as process `rank` of the run that is asked for; this does not return."""
     log = Path(request["log"])
@@ -112,6 +122,8 @@ def one_process(request, rank):
         if trainer.iteration + 1 == request.get("step") and rank == request.get("rank"):
             if "gone" in request:
                 shutil.rmtree(request["gone"])
+            elif "changed" in request:
+                change(request["changed"])
             else:
                 os.kill(os.getpid(), request["number"])
                 time.sleep(request.get("slow", 0))

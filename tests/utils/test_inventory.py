@@ -3,9 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from datasets.listing import Sample
-from utils import inventory
+from tests.helpers import run_processes
+from utils import inventory, versions
 from utils.errors import UserError
 
 
@@ -22,7 +24,9 @@ def data(tmp_path):
                 image.write_bytes(bytes(size))
             label.write_bytes(bytes(7))
             samples.append(Sample(image, label if number else None))
-        dataset = SimpleNamespace(name="gtav", samples=samples, name_of=lambda sample: sample.image.stem)
+        found = versions.versions(file for image, label, _ in samples for file in (image, label) if file)
+        name = lambda sample: sample.image.stem  # noqa: E731
+        dataset = SimpleNamespace(name="gtav", samples=samples, name_of=name, versions=found)
         return inventory.inventories([dataset])
 
     return listed
@@ -33,7 +37,7 @@ def recorded(found):
 
 
 def test_a_copy_is_the_same(data):
-    assert data(1, 2, 0)["gtav"].sizes.tolist() == [[1, 0], [2, 7], [inventory.MISSING, 7]]
+    assert data(1, 2, 0)["gtav"].sizes.tolist() == [[1, 0], [2, 7], [versions.MISSING, 7]]
     found = data(1, 2)
     assert inventory.differences(recorded(found), data(1, 2, folder="b")) == []
 
@@ -52,3 +56,38 @@ def test_strict_data_refuses_them(data):
     inventory.check(before, data(1, 3), strict=False)
     with pytest.raises(UserError, match="other sizes: 1: not the data of the checkpoint"):
         inventory.check(before, data(1, 3), strict=True)
+
+
+def compared(rank, world_size):
+    """Return what this process says when the second one's files differ from the first one's."""
+    said = []
+    inventory.logger.warning = lambda text, *args: said.append(text % args)
+    for names, sizes, strict in (
+        ("ab", [1, 2], True),
+        ("ab", [1, 3], False),
+        ("ab", [1, 3], True),
+        ("ba", [1, 2], False),
+        ("a", [1], False),
+    ):
+        names, sizes = (names, sizes) if rank else ("ab", [1, 2])
+        files = {"gtav": inventory.Inventory(list(names), torch.tensor(sizes)[:, None])}
+        try:
+            inventory.check_alike(files, strict)
+        except UserError as error:
+            said.append(f"error: {error}")
+    return said
+
+
+def test_processes_that_list_other_files():
+    first, second = run_processes(compared, 2)
+    sizes, names, number = (
+        f"on process 1 {what}: not those of process 0; "
+        for what in (
+            "1 training images of gtav have files of other sizes: b",
+            "the training images of gtav are others (of other names)",
+            "the training images of gtav are others (1, not 2)",
+        )
+    )
+    end = "give all machines the same data"
+    texts = f"error: {sizes}{end}", f"error: {names}{end}", f"error: {number}{end}"
+    assert first == second == [f"{sizes}the run goes on with them", *texts]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from utils import bars, distributed
+from utils import bars, distributed, versions
 from utils.classes import ClassTable
 from utils.evaluation.counts import Measures
 from utils.evaluation.folder import ResultFolder
@@ -23,7 +23,7 @@ from utils.logging import logger, own_logger
 from utils.variants import parse
 
 LARGE = 2**24  # px of an image that is finished before the next one
-UNREADABLE, TOO_LARGE = "cannot be read", "are too large for the memory"
+UNREADABLE, TOO_LARGE, CHANGED = "cannot be read", "are too large for the memory", "were changed meanwhile"
 TOO_LARGE_ADVICE = (
     "too large for the memory; raise --max_memory_gb, leave out large --scales, lower --crop_size, or take "
     "--inference_mode sliding"
@@ -93,7 +93,8 @@ def evaluate(
         for name, batch in zip(indices, evaluation.bar.steps(loader, recorder.dataset), strict=True):
             reason, done = " ".join(batch.get("unreadable", [])), None
             if reason:
-                left_out[name] = TOO_LARGE if "too large for the memory" in reason else UNREADABLE
+                kinds = {"too large for the memory": TOO_LARGE, versions.CHANGED: CHANGED}
+                left_out[name] = next((kinds[words] for words in kinds if words in reason), UNREADABLE)
             else:
                 try:
                     done = predicted(evaluation, name, batch)

@@ -3,7 +3,7 @@
     torchrun --nproc_per_node=N train.py --dataset gtav --val_dataset cityscapes bdd100k ...
 
 Also `python -m torch.distributed.launch --nproc_per_node=N train.py ...` and plain `python train.py ...`.
-One training step is `Trainer.step` in utils/training.py.
+One training step is `Trainer.step` in utils/training/trainer.py.
 """
 
 import argparse
@@ -26,22 +26,23 @@ from network.segmenter import chosen
 from network.synchronization import synchronize
 from network.weights import load_weights
 from optimizer import get_optimizer
-from utils import checkpoint, distributed, inventory, resume, settings, speed, tensorboard, visualize
+from utils import checkpoint, distributed, inventory, settings, visualize
 from utils.classes import ClassTable
-from utils.determinism import set_deterministic
 from utils.errors import naming
-from utils.evaluation.validation import Pictures, ValidationPlan, validate_all
 from utils.exit import exit_cleanly
 from utils.files import sha256
 from utils.logging import logger, setup, warn_in_log
 from utils.norms import Norm
-from utils.profiling import profiling
-from utils.run import Run, check_writable
-from utils.saving import Keeper
 from utils.signals import StopSignal
-from utils.statistics import estimate_masks
-from utils.steps import StepLog
-from utils.training import Epoch, Trainer
+from utils.training import resume, speed, tensorboard
+from utils.training.determinism import set_deterministic
+from utils.training.profiling import profiling
+from utils.training.run import Run, check_writable
+from utils.training.saving import Keeper
+from utils.training.statistics import estimate_masks
+from utils.training.steps import StepLog
+from utils.training.trainer import Epoch, Trainer
+from utils.training.validation import Pictures, ValidationPlan, validate_all
 
 LOG_EVERY = 50  # iterations
 

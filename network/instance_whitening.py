@@ -68,7 +68,7 @@ def whitening_layers(module: nn.Module) -> list[InstanceWhitening]:
 
 
 class WhiteningMask(nn.Module):
-    """Which covariances of one map the loss pushes to zero; ISW's mask is estimated by utils/statistics.py.
+    """Which covariances of one map the loss pushes to zero; utils.training.statistics estimates those of ISW.
 
     mask: (C, C) bool, within the strict upper triangle. num_selected: the number of True entries, 0-d int64.
     margin: the sum of absolute covariances that is not penalized (IRW), 0-d float32.

@@ -40,7 +40,7 @@ from network.instance_whitening import Whitening
 from optimizer import get_optimizer
 from utils import distributed
 from utils.exit import exit_cleanly
-from utils.training import Trainer
+from utils.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
 SIZE, TRAIN, VAL = (48, 96), 5, 3  # the toy town of the fixture `toy`

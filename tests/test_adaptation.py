@@ -13,7 +13,7 @@ from network.adaptation import NormAdaptation
 from tests.helpers import ISW, events, flags, run, run_command, the_checkpoint, torchrun
 from utils import checkpoint
 from utils.errors import UserError
-from utils.training import Trainer
+from utils.training.trainer import Trainer
 
 SMALL = ["--sac_crop", "32", "64", "--sac_views", "2", "--sac_images", "2", "--lr_schedule", "constant"]
 SMALL += ["--adapt_dataset", "cityscapes", "--lr", "0.0001", "--lr_bias", "2", "--bs_mult", "4"]

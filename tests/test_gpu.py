@@ -34,8 +34,8 @@ from tests.helpers import (
 from transforms.photometric import ColorJitter, GaussianBlur, Photometric
 from utils import checkpoint
 from utils.evaluation.inference import predict
-from utils.guard import Guard
 from utils.pixels import DATASET_COLORS, IMAGENET, normalize_, normalize_levels
+from utils.training.guard import Guard
 
 pytestmark = pytest.mark.gpu
 
@@ -383,7 +383,7 @@ def test_a_signal_stops_a_process_of_nccl(toy_town, tmp_path):
         f"sys.path.insert(0, {str(ROOT)!r})\n"
         "import config, train\n"
         "from utils.exit import exit_cleanly\n"
-        "from utils.training import Trainer\n"
+        "from utils.training.trainer import Trainer\n"
         "step = Trainer.step\n"
         "def stopping(self, *batches):\n"
         "    step(self, *batches)\n"

@@ -7,7 +7,7 @@ import config
 import train
 from tests.helpers import ISW, flags, run_processes, the_checkpoint
 from utils import checkpoint
-from utils.training import Trainer
+from utils.training.trainer import Trainer
 
 
 def losses(rank, world_size, argv):

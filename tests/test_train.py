@@ -19,8 +19,8 @@ from tests.helpers import ISW, ROOT, events, flags, free_port, run, run_on_termi
 from transforms.joint import RandomHorizontalFlip
 from utils import checkpoint
 from utils.errors import UserError
-from utils.events import NoWriter
-from utils.training import Trainer
+from utils.training.events import NoWriter
+from utils.training.trainer import Trainer
 
 
 @pytest.mark.parametrize("launcher", ["launch", "torchrun", "python"])

@@ -26,8 +26,8 @@ from scripts.benchmark.timing import machine
 from scripts.benchmark.train import ROWS as SPEED
 from scripts.benchmark.train import Setting, make_trainer
 from transforms import presets
-from utils.speed import loader_workers
-from utils.training import Trainer
+from utils.training.speed import loader_workers
+from utils.training.trainer import Trainer
 
 ROWS: dict[str, tuple[str, ...]] = {  # the flags that differ
     "float": (),

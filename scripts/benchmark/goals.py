@@ -28,7 +28,7 @@ from scripts.benchmark.streets import write_streets
 from scripts.benchmark.timing import machine, timing
 from scripts.benchmark.train import ISW, Setting, measure
 from utils.evaluation.inference import window_batcher
-from utils.speed import loader_workers
+from utils.training.speed import loader_workers
 
 FORMS = ("default", "fast")
 NONE = (0,) * 7

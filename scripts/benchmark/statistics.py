@@ -32,7 +32,7 @@ from scripts.benchmark.train import ISW
 from transforms import presets
 from transforms.pil import to_tensor
 from utils.pixels import normalize_
-from utils.speed import loader_workers
+from utils.training.speed import loader_workers
 
 RUN = 500 * 10  # pairs
 
@@ -102,7 +102,7 @@ def timed(title: str, count: int, pairs: Iterator[None]) -> Row:
 def trials(
     net: Any, pairs: PhotometricPairs, loader: DataLoader, device: torch.device, count: int
 ) -> Iterator[None]:
-    """Do what utils.statistics does, pair by pair."""
+    """Do what utils.training.statistics does, pair by pair."""
     whitening = Whitening.for_network(net, clusters=3, relax_denom=0).to(device)
     for _ in range(count):
         for batch in loader:

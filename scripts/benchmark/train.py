@@ -23,7 +23,7 @@ from network.instance_whitening import Whitening
 from optimizer import get_optimizer
 from scripts.benchmark.timing import machine
 from utils.errors import UserError
-from utils.training import Trainer
+from utils.training.trainer import Trainer
 
 DEFAULT = {"channels_last": torch.cuda.is_available()}
 ROWS: dict[str, dict[str, Any]] = {

@@ -15,7 +15,7 @@ from datasets.readable import TRIES, Replacing, collate_one, collate_reasons
 from datasets.views import PhotometricPairs, TargetViews
 from tests.helpers import no_transform, write_camvid
 from utils.errors import UserError
-from utils.left_out import LEAST, LeftOut
+from utils.training.left_out import LEAST, LeftOut
 
 
 @pytest.fixture

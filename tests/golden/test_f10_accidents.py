@@ -13,8 +13,8 @@ from network.deepv3 import ASPP
 from network.instance_whitening import Whitening
 from network.switchable_whitening import SwitchableWhitening
 from tests.golden.recipe import fidelity, randn
-from utils import tensorboard
-from utils.training import Scores
+from utils.training import tensorboard
+from utils.training.trainer import Scores
 
 F10, _ = fidelity("F10")
 

@@ -37,8 +37,8 @@ from utils import files, torch_files
 from utils.evaluation import validation
 from utils.exit import exit_cleanly
 from utils.logging import warn_in_log
-from utils.saving import Keeper
-from utils.training import Trainer
+from utils.training.saving import Keeper
+from utils.training.trainer import Trainer
 
 PATIENCE = 60  # s
 

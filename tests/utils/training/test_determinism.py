@@ -9,8 +9,8 @@ import config
 import train
 from network.segmentation import Resize, interpolate
 from tests.helpers import flags
-from utils import speed
-from utils.determinism import set_deterministic
+from utils.training import speed
+from utils.training.determinism import set_deterministic
 
 
 @pytest.fixture(autouse=True)

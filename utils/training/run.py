@@ -19,11 +19,11 @@ import torchvision
 
 from utils import distributed
 from utils.errors import UserError
-from utils.events import EventWriter, NoWriter, Position
 from utils.files import write_text
 from utils.logging import logger, setup
+from utils.training.events import EventWriter, NoWriter, Position
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NO_LOCKS = {errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP}  # of file systems without locks
 
 claimed: dict[Path, int] = {}  # folders of this process's runs, and the open files that hold their locks

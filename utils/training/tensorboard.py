@@ -7,8 +7,8 @@ from torch import Tensor
 
 from utils import visualize
 from utils.classes import ClassTable
-from utils.events import EventWriter, NoWriter
-from utils.training import Scores
+from utils.training.events import EventWriter, NoWriter
+from utils.training.trainer import Scores
 
 OVERLAYS = 4  # validation images of each dataset that are drawn after every epoch
 Writer: TypeAlias = EventWriter | NoWriter

@@ -9,9 +9,9 @@ from torch import nn
 
 from utils import checkpoint, distributed, torch_files
 from utils.errors import UserError
-from utils.events import NoWriter
-from utils.saving import Keeper, save
-from utils.training import Scores
+from utils.training.events import NoWriter
+from utils.training.saving import Keeper, save
+from utils.training.trainer import Scores
 
 
 class Small:

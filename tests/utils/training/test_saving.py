@@ -14,7 +14,7 @@ from datasets.toy_city import write_toy_city
 from tests.helpers import flags, run, the_checkpoint
 from utils import checkpoint, torch_files
 from utils.errors import DiskFull
-from utils.saving import Keeper
+from utils.training.saving import Keeper
 
 EPOCH = ["--max_iter", "2"]  # of 4 images
 

@@ -4,11 +4,12 @@ from typing import Any
 
 import torch
 
-from utils import bars, distributed, tensorboard
+from utils import bars, distributed
 from utils.errors import UserError
-from utils.left_out import LeftOut
 from utils.logging import logger
-from utils.training import Trainer
+from utils.training import tensorboard
+from utils.training.left_out import LeftOut
+from utils.training.trainer import Trainer
 
 
 @torch.no_grad()

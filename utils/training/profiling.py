@@ -9,7 +9,7 @@ from torch.profiler import ProfilerActivity, profile, schedule, supported_activi
 
 from utils import distributed
 from utils.logging import logger
-from utils.training import Trainer
+from utils.training.trainer import Trainer
 
 SKIPPED, RECORDED = 12, 5  # steps; the first ones compile, capture and fill caches
 OPERATORS = 15  # that are printed

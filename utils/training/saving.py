@@ -10,8 +10,8 @@ from typing import Any
 from utils import bars, checkpoint, distributed, torch_files
 from utils.errors import UserError, few
 from utils.logging import logger
-from utils.run import Run
-from utils.training import Scores, Trainer, weights
+from utils.training.run import Run
+from utils.training.trainer import Scores, Trainer, weights
 
 WEIGHTS = 2  # times its weights is the size of a checkpoint, for their momentum
 SAVE_EVERY = 600  # s that a killed run loses at most

@@ -16,10 +16,10 @@ from network.segmentation import Resize, resize
 from network.standardization import standardize, standardize_plainly
 from network.synchronization import synchronize
 from tests.helpers import run_processes, small_trainer
-from utils import speed
 from utils.errors import UserError
-from utils.profiling import profiling
-from utils.training import Trainer
+from utils.training import speed
+from utils.training.profiling import profiling
+from utils.training.trainer import Trainer
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

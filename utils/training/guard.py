@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from utils import distributed
 from utils.errors import UserError, few
 from utils.logging import own_logger
-from utils.training import Trainer
+from utils.training.trainer import Trainer
 
 MOST_IN_A_ROW = 3
 LAG = 2  # steps after which the device's flag is read, so that the host does not wait for the device

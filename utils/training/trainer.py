@@ -15,10 +15,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from utils import distributed, settings
 from utils.errors import UserError
 from utils.inventory import Inventory
-from utils.left_out import LeftOut
-from utils.logging import RunningMeans, logger
-from utils.random_state import random_state, set_random_state
-from utils.speed import CapturedStep
+from utils.logging import logger
+from utils.training.left_out import LeftOut
+from utils.training.means import RunningMeans
+from utils.training.random_state import random_state, set_random_state
+from utils.training.speed import CapturedStep
 
 Batch = dict[str, Any]
 ADDED_LATER = {"pending", "means", "left_out"}  # entries that earlier checkpoints lack

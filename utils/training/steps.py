@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from utils import bars, tensorboard
+from utils import bars
 from utils.errors import UserError
-from utils.guard import Guard
 from utils.logging import logger
-from utils.training import Trainer
+from utils.training import tensorboard
+from utils.training.guard import Guard
+from utils.training.trainer import Trainer
 
 
 class StepLog:

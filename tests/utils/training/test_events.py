@@ -3,8 +3,8 @@
 import torch
 
 from tests.helpers import event_list
-from utils.events import EventWriter, whole_records
 from utils.logging import setup
+from utils.training.events import EventWriter, whole_records
 
 
 def write(writer, *steps):

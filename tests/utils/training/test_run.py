@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.helpers import ROOT, event_list
-from utils import resume, run
 from utils.errors import UserError
 from utils.signals import StopSignal
+from utils.training import resume, run
 
 
 def test_runs_that_start_at_once_get_folders_of_their_own(tmp_path):
@@ -56,7 +56,8 @@ def test_run_json_has_all_starts(tmp_path, monkeypatch):
 def lock_elsewhere():
     """Return a function with which another process locks the folder of a run until it ends."""
     code = (
-        "import sys, pathlib; from utils import run; run.claim(pathlib.Path(sys.argv[1])); print(); input()"
+        "import pathlib, sys; from utils.training.run import claim; "
+        "claim(pathlib.Path(sys.argv[1])); print(); input()"
     )
     started = []
 

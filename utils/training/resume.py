@@ -8,7 +8,7 @@ from pathlib import Path
 from utils import checkpoint
 from utils.errors import UserError
 from utils.logging import logger
-from utils.run import claim, launch_id, words_of_run
+from utils.training.run import claim, launch_id, words_of_run
 
 
 def find(resume: str | None, experiment: Path) -> Path | None:

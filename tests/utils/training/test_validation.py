@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from utils.classes import ClassTable
-from utils.evaluation.validation import Pictures, validate_all
+from utils.training.validation import Pictures, validate_all
 
 CLASSES = ClassTable(("road", "traffic light", "car"), ((128, 64, 128), (250, 170, 30), (0, 0, 142)))
 

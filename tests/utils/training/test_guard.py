@@ -10,8 +10,8 @@ from torch import nn
 from network.adaptation import SelfTraining
 from tests.helpers import small_trainer
 from utils.errors import UserError
-from utils.guard import MOST_IN_A_ROW, Guard
-from utils.logging import RunningMeans
+from utils.training.guard import MOST_IN_A_ROW, Guard
+from utils.training.means import RunningMeans
 
 
 @pytest.fixture

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from utils import bars, distributed, tensorboard
+from utils import bars, distributed
 from utils.classes import ClassTable
 from utils.evaluation.inference import out_of_memory, predict
 from utils.evaluation.metrics import ConfusionMatrix
 from utils.logging import logger, own_logger
-from utils.training import Scores
+from utils.training import tensorboard
+from utils.training.trainer import Scores
 
 VALIDATED = 0.015  # images validated for each one trained on, where --val_every does not tell
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -16,14 +16,14 @@ def axis(canvas: Canvas, left: float, top: float, bottom: float, width: float, m
     canvas.add(Words(left + width / 2, bottom + 10 + LINE, title, "middle"))
 
 
-def legend(canvas: Canvas, names: Sequence[str], width: float) -> float:
+def legend(canvas: Canvas, names: Sequence[str], width: float, colors: Sequence[str] = COLORS) -> float:
     """Draw names beside their colours at the top, in as many lines as `width` needs; return their bottom."""
     x, y = 10.0, 14.0
     for i, name in enumerate(names):
         step = 33 + text_width(name)
         if x > 10 and x + step > width:
             x, y = 10.0, y + LINE
-        canvas.add(Box(x, y - 5, 10, 10, COLORS[i % len(COLORS)]), Words(x + 15, y, name))
+        canvas.add(Box(x, y - 5, 10, 10, colors[i % len(colors)]), Words(x + 15, y, name))
         x += step
     return y + 14
 

@@ -52,16 +52,18 @@ def bars(
     scores: Mapping[str, Sequence[tuple[float, float]]],
     title: str = "IoU (%)",
     sentences: Sequence[str] = (),
+    colors: Sequence[str] = COLORS,
 ) -> Canvas:
     """Return a bar per method for each of `names`, from mean and standard deviation in [0, 1] by method.
 
-    A name of which no method has a score is left out. `title` is that of the axis; `sentences` are below it.
+    A name of which no method has a score is left out. `title` is that of the axis; `sentences` are below it;
+    `colors` are those of the methods, from the first again if there are more methods.
     """
     shown = [i for i in range(len(names)) if any(not math.isnan(row[i][0]) for row in scores.values())]
     left = max(text_width(names[i]) for i in shown) + 18
     step, width = BAR * len(scores) + SPACE, left + WIDTH + 60
     canvas = Canvas(width, 0)
-    top = legend(canvas, [*scores], width)
+    top = legend(canvas, [*scores], width, colors)
     bottom = top + step * len(shown)
     axis(canvas, left, top, bottom, WIDTH, 100, title)
     for place, i in enumerate(shown):
@@ -72,7 +74,7 @@ def bars(
             y = start + BAR * j
             if not math.isnan(mean):
                 end, reach, middle = left + WIDTH * mean, WIDTH * deviation, y + BAR / 2
-                canvas.add(Box(left, y, WIDTH * mean, BAR - 1, COLORS[j % len(COLORS)]))
+                canvas.add(Box(left, y, WIDTH * mean, BAR - 1, colors[j % len(colors)]))
                 error_bar(canvas, end, middle, reach, left)
                 canvas.add(Words(end + reach + 5, middle, f"{100 * mean:.1f}", color=QUIET))
     caption(canvas, sentences, bottom + BELOW)

@@ -4,7 +4,7 @@ import base64
 import io
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from datasets import get_dataset_class
 from datasets.toy_city import write_pair
 from scripts.figure.canvas import COLORS, INK, QUIET, Canvas, Dot, Line, Polyline, Words, text_width
 from scripts.figure.classes import bars
-from scripts.study.plan import SIZES, TASKS
+from scripts.study.plan import METHODS, SIZES, TASKS
 from scripts.study.probe import POSITIONS
 from scripts.study.results import Comparison, Spread
 from utils.classes import CITYSCAPES
@@ -36,7 +36,14 @@ def domains(comparison: Comparison) -> Canvas:
         ]
         for method in comparison.runs
     }
-    return bars(names, scores)
+    return bars(names, scores, colors=colors(scores))
+
+
+def colors(names: Iterable[str]) -> list[str]:
+    """Return a colour for each name, that of a method in all tasks; by position if there are other names."""
+    shown = [*names]
+    order = [*METHODS] if set(shown) <= METHODS.keys() else shown
+    return [COLORS[order.index(name) % len(COLORS)] for name in shown]
 
 
 def lines(series: Mapping[str, Sequence[Spread]], ticks: Sequence[str], title: str) -> Canvas:
@@ -58,8 +65,7 @@ def lines(series: Mapping[str, Sequence[Spread]], ticks: Sequence[str], title: s
     for x, tick in zip(places, ticks, strict=True):
         canvas.add(Words(x, TOP + HEIGHT + 16, tick, "middle", QUIET))
     ends = []
-    for number, (name, row) in enumerate(series.items()):
-        color = COLORS[number % len(COLORS)]
+    for color, (name, row) in zip(colors(series), series.items(), strict=True):
         points = [(x, TOP + HEIGHT * (1 - v.mean / most), v) for x, v in zip(places, row, strict=True)]
         points = [point for point in points if not math.isnan(point[2].mean)]
         canvas.add(Polyline([(x, y) for x, y, _ in points], color, 2))
@@ -100,8 +106,8 @@ def dots(points: Mapping[str, Sequence[tuple[float, float]]], horizontal: str, v
         canvas.add(Line(LEFT, y, LEFT + WIDTH, y, "#eaeef2"), Line(x, TOP, x, TOP + HEIGHT, "#eaeef2"))
         canvas.add(Words(LEFT - 6, y, f"{bottom + share * height:.1f}", "right", QUIET))
         canvas.add(Words(x, TOP + HEIGHT + 16, f"{low + share * width:.2f}", "middle", QUIET))
-    for number, (name, row) in enumerate(points.items()):
-        color, place = COLORS[number % len(COLORS)], TOP + 8 + 18 * number
+    for number, (color, (name, row)) in enumerate(zip(colors(points), points.items(), strict=True)):
+        place = TOP + 8 + 18 * number
         canvas.add(Dot(LEFT + WIDTH + 20, place, 5, color), Words(LEFT + WIDTH + 32, place, name))
         for x, y in row:
             left, down = LEFT + WIDTH * (x - low) / width, TOP + HEIGHT * (top - y) / height

@@ -16,6 +16,7 @@ from PIL import Image
 
 import config
 from network.archs import find_builder
+from scripts.figure.canvas import Line, Words
 from scripts.study import __main__ as study
 from scripts.study import clusters, data, driver, figures, page, probe
 from scripts.study.plan import FULL, METHODS, ORDER, QUICK, TASKS, jobs, training_images
@@ -449,6 +450,24 @@ def test_what_is_different_in_a_command():
     other = "python train.py --lr 1 --clusters 3 --trials 2 --exp a-ISW-0 --ckpt runs/a-ISW-0/train"
     assert page.own_words(other, first) == "3 --trials 2"
     assert page.own_words(first, other) == "20" and page.own_words(first, first) == ""
+
+
+def test_a_method_has_the_same_colour_in_all_tasks():
+    """IBN is the third method and ISW the eighth, also where others are missing."""
+    blue, green, grey = (figures.COLORS[i] for i in (0, 2, 7))
+    assert figures.colors(["baseline", "IBN", "ISW"]) == [blue, green, grey]
+    assert figures.colors(["ISW", "ISW lr 0.02"]) == [*figures.COLORS[:2]]
+    scores = {name: 0.5 for name in ("gtav", *GROUP)}
+    runs = [result(method, task="scratch", scores=scores) for method in ("baseline", "IBN", "ISW")]
+    found = compare(runs, "scratch")
+    drawings = (
+        figures.domains(found),
+        figures.dots({"IBN": [(0, 0)], "ISW": [(1, 1)]}, "x", "y"),
+        figures.lines({"IBN": [spread([1])], "ISW": [spread([2])]}, ["1"], "x"),
+    )
+    for canvas in drawings:
+        used = {shape.color for shape in canvas.shapes if not isinstance(shape, Words | Line)}
+        assert used >= {green, grey} and not used & {figures.COLORS[1]}
 
 
 def test_names_beside_lines_are_apart_and_inside():

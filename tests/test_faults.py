@@ -185,6 +185,18 @@ def test_two_jobs_that_start_at_once_share_folders_and_caches(train, toy_town, t
     assert len(list(tmp_path.glob("images/**/*.npy"))) == 16 and len(list(tmp_path.glob("centroids/*"))) == 1
 
 
+def test_the_events_before_a_checkpoint_are_on_disk_with_it(train, tmp_path):
+    """Killed as soon as the checkpoint with the scores of epoch 0 is written."""
+    killed = train(tmp_path, number=signal.SIGKILL, rank=0, written="last_gtav_epoch_0_mean-iu_0")
+    assert killed["codes"] == [-signal.SIGKILL]
+    counted = checkpoint.load(the_checkpoint(tmp_path, "last_gtav_epoch_0_mean-iu_0"))["events"]
+    (file,) = tmp_path.glob(f"tb/**/{counted['file']}")
+    assert file.stat().st_size >= counted["bytes"]
+    os.truncate(file, counted["bytes"])
+    found, whole = event_list(tmp_path), event_list(train.whole()[0])
+    assert found == whole[: len(found)] and whole[len(found)][:2] == ("loss/main_loss", 8)
+
+
 def test_a_run_that_goes_back_does_not_return_to_what_it_left(train, tmp_path):
     """It continues iteration 2 of 6, and is killed after it has saved iteration 4."""
     train(tmp_path, "--stop_after", "2")

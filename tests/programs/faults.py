@@ -2,13 +2,14 @@
 
 Each line of standard input is a run, in JSON: `argv` of train.py, its folder `log`, the number of
 `processes`, and, to end one of them, `rank` sends itself the signal `number` within iteration `step`, at its
-event `last`, before it writes a checkpoint (`write`) or before it predicts the batch `validated`, or removes
-the folder `gone`, or writes the files `changed` ({path: the path of its new content, or null to remove it})
-within `step`. Each step takes `slow` s more; then the signal `second` follows the first one. Events are
-before and after each step, each batch of statistics and validation, each file, and each flush to disk. The
-answer to a line is {"codes": exit codes, "events": their number by rank, "steps": the iterations of rank 0}.
-The network is tiny. With `alone`, each process is a training of its own. A process that does not end within
-60 s after another one failed is killed: its code is -9.
+event `last`, before it writes a checkpoint (`write`), after it has written one with `written` in its name or
+before it predicts the batch `validated`, or removes the folder `gone`, or writes the files `changed` ({path:
+the path of its new content, or null to remove it}) within `step`. Each step takes `slow` s more; then the
+signal `second` follows the first one. Events are before and after each step, each batch of statistics and
+validation, each file, and each flush to disk. The answer to a line is {"codes": exit codes, "events": their
+number by rank, "steps": the iterations of rank 0}. The network is tiny. With `alone`, each process is a
+training of its own. A process that does not end within 60 s after another one failed is killed: its code is
+-9.
 
 Started by torchrun with such a line as its argument, it is one process of that run; processes that torchrun
 starts again get no signal.
@@ -34,9 +35,9 @@ from network.dropout import JointDropout2d
 from network.instance_whitening import SelectiveInstanceWhitening, Whitening
 from network.segmentation import SegOutput, StagedNet, resize
 from utils import files, torch_files
-from utils.evaluation import validation
 from utils.exit import exit_cleanly
 from utils.logging import warn_in_log
+from utils.training import validation
 from utils.training.saving import Keeper
 from utils.training.trainer import Trainer
 
@@ -140,8 +141,12 @@ def one_process(request, rank):
         if request.get("write") and rank == request.get("rank"):
             os.kill(os.getpid(), request["number"])
 
+    def after_write(path, content):
+        if request.get("written", "/") in path.name and rank == request.get("rank"):
+            os.kill(os.getpid(), request["number"])
+
     watch_events(event)
-    watch(torch_files, "write", before_write, lambda *_: None)
+    watch(torch_files, "write", before_write, after_write)
     watch(validation, "predict", before_validation, lambda *_: None)
     watch(Trainer, "step", before, lambda self, *_: os.write(steps, b"%d\n" % self.iteration))
     train.get_net = TinyNet

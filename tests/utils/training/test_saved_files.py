@@ -9,7 +9,7 @@ from torch import nn
 
 from utils import checkpoint, distributed, torch_files
 from utils.errors import UserError
-from utils.training.events import NoWriter
+from utils.training.events import EventWriter, NoWriter
 from utils.training.saving import Keeper, save
 from utils.training.trainer import Scores
 
@@ -125,6 +125,32 @@ def test_about_ten_minutes_may_be_lost(tmp_path):
         with Keeper(trainer, run, "gtav", every=every) as keeper:
             trainer.iteration = half
             assert keeper.due() and 2 * half - 1 <= every
+
+
+def test_events_are_flushed_before_the_checkpoint_that_counts_them_is_written(tmp_path, monkeypatch):
+    """A power cut leaves what was flushed to disk, so no event that a checkpoint counts may come later."""
+    trainer, writer = Small(), EventWriter(tmp_path / "tb")
+    trainer.loaders = SimpleNamespace(files={})
+    flushed, found, fsync, write = {}, [], os.fsync, torch_files.write
+
+    def flush(descriptor):
+        flushed[os.readlink(f"/proc/self/fd/{descriptor}")] = os.fstat(descriptor).st_size
+        fsync(descriptor)
+
+    def written(path, content):
+        found.append((flushed.get(str(writer.path)), content["events"]["bytes"]))
+        write(path, content)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(torch_files, "write", written)
+    with Keeper(trainer, SimpleNamespace(checkpoints=tmp_path, writer=writer), "gtav") as keeper:
+        for trainer.epoch in range(3):
+            writer.add_scalar("loss", 0.5, trainer.epoch)
+            keeper.save()
+            keeper.writer.wait()  # with more events, the next save flushes again
+    writer.close()
+    sizes = [size for size, _ in found]
+    assert sizes == [counted for _, counted in found] == sorted(set(sizes)) and len(sizes) == 3
 
 
 def test_only_the_main_process_needs_the_folder(tmp_path, monkeypatch):

@@ -68,13 +68,16 @@ def evaluate_datasets(args: argparse.Namespace, folder: ResultFolder, device: to
     """Evaluate one dataset after the other; return how many images were left out."""
     classes_of(args.val_dataset)  # datasets that differ in their classes are found before any is listed
     snapshot_sha256 = sha256(args.snapshot, "checkpoint")
-    read = written(args.snapshot)
+    file_before = state_of_file(args.snapshot)
     folder.check_writable()
     use_recorded_roots(args)
     loaders = loaders_of(args, args.image_in)  # a missing dataset is found before the network is loaded
     check_labels(args, loaders)
     net = load_network(args, device)
-    if written(args.snapshot) != read or len(set(distributed.all_gather_objects(snapshot_sha256))) > 1:
+    if (
+        state_of_file(args.snapshot) != file_before
+        or len(set(distributed.all_gather_objects(snapshot_sha256))) > 1
+    ):
         raise UserError(f"{args.snapshot} was replaced by another file while it was read; evaluate it again")
     warn_of_other_roots(args, net.settings.get("data_root"))
     image_in = image_in_of(args, net)
@@ -89,17 +92,17 @@ def evaluate_datasets(args: argparse.Namespace, folder: ResultFolder, device: to
     )
     data = {name: data_of(loader) for name, loader in loaders.items()}
     kinds = {name: pictures_of(args, name) for name in loaders}
-    same = evaluation.protocol.to_dict() | measures.to_dict() | {"snapshot_sha256": snapshot_sha256}
+    must_match = evaluation.protocol.to_dict() | measures.to_dict() | {"snapshot_sha256": snapshot_sha256}
     names = {name: list(images) for name, images in data.items()}
     distributed.from_first_rank(
-        lambda: folder.prepare(same, names, kinds, resume=args.resume, overwrite=args.overwrite)
+        lambda: folder.prepare(must_match, names, kinds, resume=args.resume, overwrite=args.overwrite)
     )
 
     results = unscored(args.snapshot, snapshot_sha256, net, evaluation)
     results = replace(results, reference=reference, unfinished=list(loaders))
-    same |= {"dump_images": args.dump_images}
+    must_match |= {"dump_images": args.dump_images}
     for name, loader in loaders.items():
-        recorder = recorder_of(name, evaluation, same, data[name], kinds[name], args.resume)
+        recorder = recorder_of(name, evaluation, must_match, data[name], kinds[name], args.resume)
         left_out = evaluate_unfinished(evaluation.of(name), loader, recorder, args.profile)
         counts = recorder.progress.gather()
         peak = max(distributed.all_gather_objects(peak_memory(device)))
@@ -112,7 +115,7 @@ def evaluate_datasets(args: argparse.Namespace, folder: ResultFolder, device: to
             with bars.aside():
                 print_dataset(results, name)
             if results.unfinished and folder.count == 1:
-                report.write_report(folder.path, results)  # what comes may fail
+                report.write_report(folder.path, results)  # the next dataset may fail
     bar.close()
     if results.peak_gpu_memory_gib:
         logger.info("peak GPU memory %.2f GiB", results.peak_gpu_memory_gib)
@@ -121,7 +124,7 @@ def evaluate_datasets(args: argparse.Namespace, folder: ResultFolder, device: to
     return distributed.broadcast_object(sum(map(len, results.left_out.values())))  # after all is written
 
 
-def written(file: str) -> tuple[int, int, int]:
+def state_of_file(file: str) -> tuple[int, int, int]:
     """Return what changes when a file is replaced or written to."""
     state = os.stat(file)
     return state.st_ino, state.st_size, state.st_mtime_ns
@@ -147,7 +150,7 @@ def unscored(snapshot: str, snapshot_sha256: str, net: network.Segmenter, evalua
 
 
 def use_recorded_roots(args: argparse.Namespace) -> None:
-    """Let datasets that are not at their root, without a flag for it, be below the training's --data_root."""
+    """Look below the recorded --data_root for datasets that are not at their root, if no flag places them."""
     missing = [
         dataset
         for dataset in map(get_dataset_class, args.val_dataset)
@@ -164,7 +167,7 @@ def use_recorded_roots(args: argparse.Namespace) -> None:
 
 
 def warn_of_other_roots(args: argparse.Namespace, recorded: str | None) -> None:
-    """Say which datasets are not read from the training's --data_root, although they are there, too."""
+    """Warn of datasets that are read from elsewhere, although the training's --data_root has them, too."""
     if args.data_root or not recorded:
         return
     for dataset in map(get_dataset_class, args.val_dataset):
@@ -252,7 +255,7 @@ def protocol_of(args: argparse.Namespace, image_in: bool) -> Protocol:
 
 
 def pictures_of(args: argparse.Namespace, dataset: str) -> tuple[str, ...]:
-    """Return the kinds of large pictures to write; without labels only the predictions are of interest."""
+    """Return the kinds of large pictures to write: without labels, the predictions are written unasked."""
     unlabelled = args.split == "test" or parse(dataset).dataset == "folder"
     return PICTURES if args.dump_images else ("pred",) if unlabelled else ()
 
@@ -276,17 +279,17 @@ def data_of(loader: DataLoader) -> dict[str, str]:
 def recorder_of(
     dataset: str,
     evaluation: Evaluation,
-    settings: Mapping[str, Any],
+    must_match: Mapping[str, Any],
     data: Mapping[str, str],
     kinds: Collection[str],
     resume: bool,
 ) -> Recorder:
-    """Open what is finished of a dataset; all processes call this together."""
+    """Open the records of a dataset, whose settings `must_match`; all processes call this together."""
     folder = evaluation.folder
     pictures = Pictures(
         folder.path, folder.pictures(dataset), kinds, evaluation.classes, evaluation.protocol.image_in
     )
-    progress = Progress(folder.progress(dataset), settings, data, files=pictures.files, resume=resume)
+    progress = Progress(folder.progress(dataset), must_match, data, files=pictures.files, resume=resume)
     return Recorder(dataset, progress, pictures)
 
 
@@ -336,7 +339,7 @@ def merge_slices(folder: ResultFolder, results: Results) -> Results:
     complete = replace(results, datasets={}, left_out={}, peak_gpu_memory_gib=peak, part=(0, 1))
     for name in results.datasets:
         images: dict[str, str] = {}
-        for part in parts:  # those of earlier versions do not say why
+        for part in parts:  # slices of earlier versions do not say why
             images |= part.get("left_out", {}).get(name) or dict.fromkeys(
                 part["unreadable"].get(name, []), UNREADABLE
             )

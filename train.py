@@ -67,19 +67,25 @@ def main(args: argparse.Namespace) -> None:
         if distributed.world_size() > 1:
             synchronize(trainer.net, config.images_per_sample(args))
             trainer.join()
-        place: dict[str, Any] = {"again": args.resume == "auto" or resume.restarted()}
+        options: dict[str, Any] = {"again": args.resume == "auto" or resume.restarted()}
         if continued:
-            place = {"continued": continued.parent, "position": state.get("events")}
-        del state
-        run = Run(args.ckpt, args.tb_path, args.date, args.exp, args.tb_tag, **place)
+            options = {"continued": continued.parent, "position": state.get("events")}
+        del state  # its memory is needed
+        run = Run(args.ckpt, args.tb_path, args.date, args.exp, args.tb_tag, **options)
         stop.command = resume.command(run.checkpoints)
         if continued:
             logger.info("continuing %s from iteration %d", continued, trainer.iteration)
         announce(args, trainer)
         run.record(facts(args, trainer, loaders))
-        options = {"select": args.select_on, "keep_last": args.keep_last, "every": args.save_every_iters}
         distributed.limit_waiting()
-        keeper = Keeper(trainer, run, next(iter(loaders.val), "unscored"), **options)
+        keeper = Keeper(
+            trainer,
+            run,
+            next(iter(loaders.val), "unscored"),
+            select=args.select_on,
+            keep_last=args.keep_last,
+            every=args.save_every_iters,
+        )
         with run, keeper, profiling(trainer, run.checkpoints if args.profile else None):
             train(args, keeper, stop)
         logger.info("checkpoints and log in %s, TensorBoard in %s", run.checkpoints, run.tensorboard)
@@ -108,7 +114,7 @@ def train(args: argparse.Namespace, keeper: Keeper, stop: StopSignal) -> None:
     while trainer.pending or not finished(args, trainer):
         with stop.recording():  # a signal received in this block raises Stopped at its end
             epoch, stopped = train_epoch(args, keeper, stop, log)
-            keeper.save()  # before what can fail
+            keeper.save()  # now, because what follows can fail
             if stopped or trainer.iteration == args.stop_after:
                 logger.info("iteration %d is saved in %s", trainer.iteration, run.checkpoints)
         if trainer.iteration == args.stop_after:
@@ -136,7 +142,7 @@ def train(args: argparse.Namespace, keeper: Keeper, stop: StopSignal) -> None:
 def build(
     args: argparse.Namespace, classes: ClassTable, device: torch.device, state: dict[str, Any]
 ) -> tuple[Trainer, Loaders]:
-    """Build what is trained, from the checkpoint `state` if there is one, and what it is trained on.
+    """Build the trainer, from the checkpoint `state` if there is one, and the loaders of its data.
 
     The network comes first, because a wrong flag or a checkpoint that does not fit is found in seconds, while
     listing and reading datasets can take long. It is moved to the device after that.
@@ -170,7 +176,7 @@ def build(
 
 
 def announce(args: argparse.Namespace, trainer: Trainer) -> None:
-    """Log what is trained and what is known at the start to go another way than expected."""
+    """Log what is trained; warn if the flags end the run early or leave its whitening loss off."""
     logger.info("%s on %d x %s", args.arch, distributed.world_size(), trainer.device.type)
     if target := trainer.loaders.target:
         text = "adapting to %d images of %s, phase %s"
@@ -191,7 +197,7 @@ def announce(args: argparse.Namespace, trainer: Trainer) -> None:
 
 
 def facts(args: argparse.Namespace, trainer: Trainer, loaders: Loaders) -> dict[str, Any]:
-    """Return what run.json says of this run: all flags, its datasets, and the checkpoint it starts from."""
+    """Return the entries of run.json: all flags, the datasets, the checkpoint that the run starts from."""
     used = {"train": loaders.train, "target": loaders.target} | loaders.val
     parent = {"file": args.snapshot, "iteration": trainer.iteration, "continued": args.restore_optimizer}
     return {
@@ -205,7 +211,7 @@ def facts(args: argparse.Namespace, trainer: Trainer, loaders: Loaders) -> dict[
 def finished(args: argparse.Namespace, trainer: Trainer, epochs: int | None = None) -> bool:
     """Whether training has reached --max_iter, --max_epoch, or the one epoch of a run without images.
 
-    `epochs` is how many have ended, if it is not the trainer's own count.
+    `epochs` is how many have ended, by default the trainer's own count.
     """
     most = args.max_epoch or (math.inf if len(trainer.loaders.train) else 1)
     return trainer.iteration >= args.max_iter or (trainer.epoch if epochs is None else epochs) >= most
@@ -216,7 +222,7 @@ def start_from(
 ) -> None:
     """Check that `state`, read from --snapshot, fits this run's `record` of settings; load its weights.
 
-    If the run is continued (--restore_optimizer), `build` loads them later, with all else that was saved.
+    If the run is continued (--restore_optimizer), `build` loads the weights later, with all else in `state`.
     """
     check_version(args.arch, state, args.snapshot)
     recorded = settings.recorded(state)
@@ -252,16 +258,16 @@ def train_epoch(
         trainer.step(batch, target)
         keeper.writer.check()
         log.guard.check(batch["name"])
-        seconds = None
+        seconds_per_step = None
         if step % LOG_EVERY == 0 or step == epoch.stop:
-            seconds = log.write(step, len(loaders.train))
+            seconds_per_step = log.write(step, len(loaders.train))
             if trainer.teacher:
                 tensorboard.self_training(run.writer, trainer.adaptation, loaders.classes, trainer.iteration)
         if step == epoch.stop:
             break
         if (stopped := stop.requested()) or trainer.iteration == args.stop_after:
             return epoch, stopped
-        if keeper.due(seconds):
+        if keeper.due(seconds_per_step):
             keeper.save()
     if trainer.teacher:
         views = {key: value[: args.sac_views] for key, value in trainer.adaptation.labelled_views.items()}

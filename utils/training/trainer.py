@@ -1,4 +1,4 @@
-"""What training changes, and one step of it."""
+"""The trainer: one step of training, and the state that it changes."""
 
 import shlex
 import sys
@@ -77,7 +77,7 @@ class Trainer:
 
     To change what a step does, subclass this class, override `losses_of`, `target_losses` or the whole
     `step`, and construct that class in train.build. A loss that is added to the dictionary of `losses_of` is
-    trained and logged. --compile and --cuda_graph are left out then.
+    trained and logged. Such a class trains without --compile and --cuda_graph.
 
         class WithEntropy(Trainer):
             def losses_of(self, output, label):
@@ -97,7 +97,7 @@ class Trainer:
     epoch: int = 0  # number of the epoch that is trained now or next, from 0
     iteration: int = 0  # iterations finished so far
     best: dict[str, float] = field(default_factory=dict)  # mean IU by validation dataset
-    pending: bool = False  # the steps of the epoch are not followed by its statistics and validation yet
+    pending: bool = False  # whether an epoch has begun whose steps and validation are not all done
 
     def __post_init__(self) -> None:
         self.device: torch.device = next(self.net.parameters()).device
@@ -106,10 +106,10 @@ class Trainer:
         self.means = RunningMeans()  # of the losses since the last log line
         self.left_out = LeftOut()  # data of the current epoch
         self.amp = AMP_TYPES.get(self.settings.get("amp", "none"))
-        half = self.amp == torch.float16 and self.device.type == "cuda"
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
+        is_fp16 = self.amp == torch.float16 and self.device.type == "cuda"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=is_fp16)
         self.layout = torch.channels_last if self.settings.get("channels_last") else torch.preserve_format
-        self.phase = 0  # an iteration whose losses have the form of this one's (--rlx_off_iter changes it)
+        self.phase = 0  # the iteration that the losses are told; see `phase` of loss.HeadLosses
         self.compiled: Callable[[Tensor, Tensor], dict[str, Tensor]] | None = None  # source_losses
         self.captured: CapturedStep | None = None
         wanted = [name for name in ("compile", "cuda_graph") if self.settings.get(name)]
@@ -122,7 +122,7 @@ class Trainer:
             self.captured = CapturedStep(self.backward, self.forget_gradients)
 
     def join(self) -> None:
-        """Train the same network as all other processes, whose gradients are averaged.
+        """Share the training with the other processes: the same weights, averaged gradients.
 
         DistributedDataParallel exchanges them during the backward pass. Its hooks can be neither compiled nor
         captured, so compiled and captured steps exchange them in one message after that pass.
@@ -205,7 +205,7 @@ class Trainer:
         return sums
 
     def gradients_stay_local(self, local: bool) -> AbstractContextManager:
-        """Return a context in which several processes do not exchange gradients, if `local`."""
+        """Return a context in which processes do not exchange gradients if `local`."""
         if local and isinstance(self.model, DistributedDataParallel):
             return self.model.no_sync()
         return nullcontext()
@@ -337,10 +337,8 @@ class Trainer:
 
         Without such changes every restored number stays bit for bit.
         """
-        before, now = (
-            [len(group["params"]) for group in groups]
-            for groups in (state["optimizer"]["param_groups"], self.optimizer.param_groups)
-        )
+        before = [len(group["params"]) for group in state["optimizer"]["param_groups"]]
+        now = [len(group["params"]) for group in self.optimizer.param_groups]
         if before != now:
             raise UserError(
                 f"the checkpoint's optimizer has groups of {before} parameters, not {now}; --lr_bias, "

@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> None:
         classes = setup_classes(args)
         args = config.complete(args, distributed.world_size(), len(classes))
         continued = resolve_start(args)
-        state = checkpoint.load(args.snapshot) if args.snapshot else {}
+        state = checkpoint.load_on_all(args.snapshot) if args.snapshot else {}
         trainer, loaders = build(args, classes, device, state)
         stopped = args.stop_after and trainer.iteration >= args.stop_after
         if continued and (stopped or (finished(args, trainer) and not trainer.pending)):

@@ -87,7 +87,9 @@ def setup_loaders(args: Namespace) -> Loaders:
     file is read, and for fewer training images than a batch.
     """
     names, classes = _names(args), setup_classes(args)
-    shares = ClassShares(args.sac_weights) if names.target and args.sac_weights else None
+    shares = None
+    if names.target and args.sac_weights:
+        shares = distributed.from_first_rank(lambda: ClassShares(args.sac_weights))
     colors = IMAGENET
     if args.source_colors:
         colors = matched_colors(*(DATASET_COLORS[name] for name in args.source_colors))

@@ -198,7 +198,7 @@ def test_the_events_before_a_checkpoint_are_on_disk_with_it(train, tmp_path):
 
 
 def test_a_run_that_goes_back_does_not_return_to_what_it_left(train, tmp_path):
-    """It continues iteration 2 of 6, and is killed after it has saved iteration 4."""
+    """It continues iteration 2 of 6, and is killed when it has saved iteration 4, or 5 if that was fast."""
     train(tmp_path, "--stop_after", "2")
     assert train(tmp_path, "--stop_after", "2")["steps"] == []
     assert "already stopped (--stop_after) run, iteration 2: nothing is left" in printed(tmp_path)
@@ -208,7 +208,7 @@ def test_a_run_that_goes_back_does_not_return_to_what_it_left(train, tmp_path):
     shutil.move(tmp_path / "early.pth", early)
     killed = train(tmp_path, "--resume", str(early), number=signal.SIGKILL, rank=0, step=6)
     assert killed["steps"] == [3, 4, 5] and "goes back to iteration 2" in printed(tmp_path)
-    assert train(tmp_path)["steps"][0] == 5
+    assert train(tmp_path)["steps"][0] in (5, 6)
     assert_equal(tmp_path, train.whole()[0])
     assert list(tmp_path.glob("ckpt/**/aside_last_gtav_epoch_1_mean-iu_nan.pth"))
 

@@ -1,5 +1,6 @@
 """Checkpoints: written whole and flushed to disk, checked when they are read, and reading runs no code."""
 
+import hashlib
 import logging
 import re
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from utils import torch_files
+from utils import distributed, torch_files
 from utils.errors import DamagedFile, MissingFile, UserError
 from utils.files import remove_stale
 
@@ -56,6 +57,20 @@ def load(path: str | Path) -> dict:
     anything that would run code.
     """
     return _with_weights(torch_files.read(find(path), "checkpoint"), path)
+
+
+def load_on_all(path: str | Path) -> dict:
+    """Return what `load` returns; UserError if it is not the same on all processes, which call this together.
+
+    Each process reads the file, and another program may replace it meanwhile.
+    """
+    state, digest = load(path), hashlib.sha256()
+    for value in state["state_dict"].values() if distributed.world_size() > 1 else ():
+        if isinstance(value, Tensor):
+            digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    if len(set(distributed.all_gather_objects(digest.digest()))) > 1:
+        raise UserError(f"{path} was replaced by another file while it was read; start again")
+    return state
 
 
 def _with_weights(state: Any, path: str | Path) -> dict:

@@ -74,8 +74,10 @@ def read(path: str | Path, what: str) -> Any:
     that `check` finds damaged or that is not of torch.save, and UserError for one that holds anything that
     would run code. A file of a form without checksums is read with a warning.
     """
-    sound = check(path, what)
-    content = _read(path, what, sound)
+    with _opened(path, what) as file:  # once, so that what is checked is what is read
+        sound = _check(file, path, what)
+        file.seek(0)
+        content = _read(file, path, what, sound)
     if not sound:
         logger.warning("%s %s is of a form without checksums: damaged numbers in it go unnoticed", what, path)
     return content
@@ -92,13 +94,13 @@ def skim(path: Path, what: str) -> Any:
             archive.read(pickles[0])  # checks it
     except (zipfile.BadZipFile, IndexError, OSError, struct.error):
         return read(path, what)
-    return _read(path, what, sound=True, mmap=True)
+    return _read(path, path, what, sound=True, mmap=True)
 
 
-def _read(path: str | Path, what: str, sound: bool, mmap: bool = False) -> Any:
+def _read(file: Path | BinaryIO, path: str | Path, what: str, sound: bool, mmap: bool = False) -> Any:
     try:
         with torch.serialization.safe_globals(NUMPY_SCALARS):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # torch raises many kinds for a damaged or unsafe file
         reason = "" if sound else "torch.save did not write it, it is damaged, or "
         raise (UserError if sound else DamagedFile)(
@@ -113,14 +115,22 @@ def check(path: str | Path, what: str) -> bool:
     Return True if it is sure that none is. The old form cannot be checked: it is not a zip file and has no
     checksums, unless the file's name ends with its hash, as torchvision's do. Raises MissingFile.
     """
+    with _opened(path, what) as file:
+        return _check(file, path, what)
+
+
+def _opened(path: str | Path, what: str) -> BinaryIO:
     if not os.path.isfile(path):
         raise MissingFile(f"no {what} at {path}")
-    with open(path, "rb") as file:
-        fits = hash_fits(file)
-        if fits is None and file.read(4) == b"PK\3\4":
-            if fault := _zip_fault(file):
-                raise DamagedFile(f"{what} {path} is damaged: {fault}")
-            return True
+    return open(path, "rb")
+
+
+def _check(file: BinaryIO, path: str | Path, what: str) -> bool:
+    fits = hash_fits(file)
+    if fits is None and file.read(4) == b"PK\3\4":
+        if fault := _zip_fault(file):
+            raise DamagedFile(f"{what} {path} is damaged: {fault}")
+        return True
     if fits is False:
         raise DamagedFile(f"{what} {path} is damaged: its content does not fit the hash at its end")
     return fits or _check_name(path, what)

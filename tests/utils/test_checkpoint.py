@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from network.weights import load_weights
-from tests.helpers import Payload, rename_in_pickle
+from tests.helpers import Payload, rename_in_pickle, run_processes
 from utils import checkpoint, torch_files
 from utils.errors import DamagedFile, DiskFull, MissingFile, UserError
 
@@ -23,6 +23,22 @@ def test_round_trip_leaves_no_partial_file(tmp_path):
     assert os.listdir(tmp_path) == ["a.pth"]
     state = checkpoint.load(tmp_path / "a.pth")
     assert (state["epoch"], state["version"]) == (3, checkpoint.VERSION)
+
+
+def load_two_files(rank, world_size, folder):
+    """Return what comes of loading the same weights, in two layouts of memory, and others."""
+    weights = torch.arange(8.0).reshape(1, 2, 2, 2)
+    layouts = weights, weights.contiguous(memory_format=torch.channels_last)
+    checkpoint.save(folder / f"{rank}.pth", {"state_dict": {"a": layouts[rank], "b": torch.tensor(3)}})
+    loaded = checkpoint.load_on_all(folder / f"{rank}.pth")["state_dict"]["a"]
+    checkpoint.save(folder / f"{rank}.pth", {"state_dict": {"a": weights + rank}})
+    with pytest.raises(UserError, match=f"{rank}.pth was replaced by another file while it was read"):
+        checkpoint.load_on_all(folder / f"{rank}.pth")
+    return loaded.flatten().tolist()
+
+
+def test_all_processes_load_the_same_weights(tmp_path):
+    assert run_processes(load_two_files, 2, tmp_path) == [[*range(8)]] * 2
 
 
 def test_published_form_loads(tmp_path):

@@ -47,6 +47,18 @@ def damaged(path):
     return False
 
 
+def test_a_file_that_is_replaced_after_its_check_is_not_read(path, monkeypatch):
+    write_ours(path)
+    load = torch.load
+
+    def replaced(*args, **options):
+        torch_files.write(path, CONTENT | {"iteration": 8})
+        return load(*args, **options)
+
+    monkeypatch.setattr(torch, "load", replaced)
+    assert [torch_files.read(path, "checkpoint")["iteration"] for _ in range(2)] == [7, 8]
+
+
 @pytest.mark.parametrize("write", [write_ours, write_torchs])
 def test_every_changed_bit_is_found(path, write):
     """A bit of many bytes; of all where the zip file's frame is, at the beginning and the end."""

@@ -27,7 +27,7 @@ from utils.training.trainer import Trainer
 def test_every_way_to_launch(launcher, toy_town, tmp_path):
     """On a terminal no line is printed twice, and none is on a line with the bar, which two epochs share."""
     codes = ISW[: ISW.index("--wt_reg_weight")]  # without the loss of codes 2, which is worth a warning
-    program = ["train.py", *flags(toy_town, tmp_path, "--test_mode", *codes)]
+    program = ["train.py", *flags(toy_town, tmp_path, "--test_mode", *codes), "--crop_size", "32"]
     launch = ["-m", "torch.distributed.launch", "--nproc_per_node=2", f"--master_port={free_port()}"]
     commands = {
         "launch": [sys.executable, *launch, *program, "--fp16"],  # half precision on two processes too

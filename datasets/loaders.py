@@ -34,7 +34,7 @@ from transforms.source import SourcePreset
 from utils import distributed, variants
 from utils.classes import ClassTable
 from utils.errors import MissingFile, UserError
-from utils.inventory import Inventory, inventories
+from utils.inventory import Inventory, inventory
 from utils.norms import Norm
 from utils.pixels import DATASET_COLORS, IMAGENET, Colors, matched_colors
 
@@ -52,7 +52,7 @@ class Loaders(NamedTuple):
     photometric: Photometric | None  # what training's images of grey levels, uint8, still need
     target: DataLoader | None  # TargetViews of --adapt_dataset; see `endless`
     classes: ClassTable  # of all datasets above
-    files: dict[str, Inventory]  # of the training images, source and target, by dataset
+    files: dict[str, Inventory]  # of the training images, by dataset, and of "NAME val"
 
 
 class Names(NamedTuple):
@@ -128,7 +128,9 @@ def setup_loaders(args: Namespace) -> Loaders:
     if names.target:
         target = _target_loader(args, names.target[0], len(classes), len(dataset), shares)
     targets: list[Any] = [target.dataset] if target else []
-    files = inventories([*opened, *(dataset.base for dataset in targets)])
+    files = {dataset.name: inventory(dataset) for dataset in (*opened, *(views.base for views in targets))}
+    for name, loader in val.items():
+        files[f"{name} val"] = inventory(getattr(loader.dataset, "base", loader.dataset))
     return Loaders(train, steps_per_batch, val, statistics, photometric, target, classes, files)
 
 

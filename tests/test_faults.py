@@ -249,12 +249,14 @@ def test_other_data_are_noticed(train, toy_town, tmp_path):
     shutil.copytree(toy_town, town)
     train(tmp_path, "--stop_after", "3", town=town)
     assert "not the data of the checkpoint" not in printed(tmp_path)
-    for file in town.glob("gtav/*/train/**/0000[5-8].png"):
+    for file in (*town.glob("gtav/*/train/**/0000[5-8].png"), *town.glob("gtav/*/valid/**/00002.png")):
         file.unlink()
     assert train(tmp_path, "--strict_data", town=town)["codes"] == [2]
     assert train(tmp_path, town=town)["codes"] == [0]
     text = printed(tmp_path)
-    assert text.count("training images of gtav are others (4, not 8): not the data of the checkpoint") == 2
+    for words in ("gtav are others (4, not 8)", "gtav val are others (1, not 2)"):
+        assert text.count(f"the images of {words}") == 2
+    assert text.count("not the data of the checkpoint") == 3  # one error, two warnings
 
 
 def test_a_second_signal_ends_the_process_at_once(train, tmp_path):

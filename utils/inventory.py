@@ -1,8 +1,8 @@
-"""Which files a run trains on, so that a continued run and other processes notice other ones."""
+"""Which files a run reads, so that a continued run and other processes notice other ones."""
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -29,12 +29,8 @@ class Inventory(NamedTuple):
         return {"names": hashlib.sha256(names).hexdigest(), "sizes": self.sizes}
 
 
-def inventories(datasets: Iterable[Any]) -> dict[str, Inventory]:
-    """Return the inventory of each of `datasets` (datasets.listing.ListedDataset) by its name."""
-    return {dataset.name: _inventory(dataset) for dataset in datasets}
-
-
-def _inventory(dataset: Any) -> Inventory:
+def inventory(dataset: Any) -> Inventory:
+    """Return the inventory of a datasets.listing.ListedDataset."""
     versions = dataset.versions
     files = [file for sample in dataset.samples for file in (sample.image, sample.label)]
     sizes = torch.tensor([versions[file].size if file else 0 for file in files], dtype=torch.int64)
@@ -51,11 +47,11 @@ def differences(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Inven
         old, new, images = before[name]["sizes"], now[name].sizes, now[name].names
         if before[name]["names"] != now[name].record()["names"]:
             count = f"{len(images)}, not {len(old)}" if len(images) != len(old) else "of other names"
-            texts.append(f"the training images of {name} are others ({count})")
+            texts.append(f"the images of {name} are others ({count})")
         elif not torch.equal(old, new):
             changed = (old != new).any(1).nonzero().flatten().tolist()
             found = few([images[place] for place in changed], 5)
-            texts.append(f"{len(changed)} training images of {name} have files of other sizes: {found}")
+            texts.append(f"{len(changed)} images of {name} have files of other sizes: {found}")
     return texts
 
 

@@ -26,8 +26,8 @@ def data(tmp_path):
             samples.append(Sample(image, label if number else None))
         found = versions.versions(file for image, label, _ in samples for file in (image, label) if file)
         name = lambda sample: sample.image.stem  # noqa: E731
-        dataset = SimpleNamespace(name="gtav", samples=samples, name_of=name, versions=found)
-        return inventory.inventories([dataset])
+        dataset = SimpleNamespace(samples=samples, name_of=name, versions=found)
+        return {"gtav": inventory.inventory(dataset)}
 
     return listed
 
@@ -45,9 +45,9 @@ def test_a_copy_is_the_same(data):
 def test_other_files_are_named(data):
     before = recorded(data(1, 2, 3))
     say = lambda now: inventory.differences(before, now)  # noqa: E731
-    assert say(data(1, 5, 6)) == ["2 training images of gtav have files of other sizes: 1, 2"]
-    assert say(data(1, 2)) == ["the training images of gtav are others (2, not 3)"]
-    assert say(data(1, 2, 3, prefix="x")) == ["the training images of gtav are others (of other names)"]
+    assert say(data(1, 5, 6)) == ["2 images of gtav have files of other sizes: 1, 2"]
+    assert say(data(1, 2)) == ["the images of gtav are others (2, not 3)"]
+    assert say(data(1, 2, 3, prefix="x")) == ["the images of gtav are others (of other names)"]
     assert say({}) == inventory.differences({}, data(1)) == []
 
 
@@ -83,9 +83,9 @@ def test_processes_that_list_other_files():
     sizes, names, number = (
         f"on process 1 {what}: not those of process 0; "
         for what in (
-            "1 training images of gtav have files of other sizes: b",
-            "the training images of gtav are others (of other names)",
-            "the training images of gtav are others (1, not 2)",
+            "1 images of gtav have files of other sizes: b",
+            "the images of gtav are others (of other names)",
+            "the images of gtav are others (1, not 2)",
         )
     )
     end = "give all machines the same data"

@@ -68,7 +68,7 @@ class TrainingLoaders(Protocol):
     def steps_per_batch(self) -> int: ...
 
     @property
-    def files(self) -> dict[str, Inventory]: ...  # of the training images, by dataset
+    def files(self) -> dict[str, Inventory]: ...  # by dataset
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """One process or many: torch.distributed with NCCL on GPUs and gloo on CPUs, the same calls either way."""
 
 import functools
+import gc
 import os
 import sys
 import threading
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional  # imported later, it would hold the group; see `finish`
 from torch import Tensor
 
 from utils.errors import UserError
@@ -254,7 +256,12 @@ def from_first_rank(compute: Callable[[], Value]) -> Value:
 
 
 def finish() -> None:
-    """Leave the process group.
+    """Leave the process group, and end its threads.
+
+    They live as long as anything holds the group. DistributedDataParallel does, until the garbage collector
+    frees it. The functions of torch.distributed.nn do for ever, in default arguments, if they are imported
+    after the group is joined; optimizers import them. A thread that is left frees the tensors of its last
+    collective under Python's lock. While Python ends, before 3.14, asking for that lock aborts the process.
 
     NCCL waits until the CUDA graphs that hold its operations are gone, which the garbage collector may never
     see to.
@@ -267,6 +274,7 @@ def finish() -> None:
         for graph in captured:
             torch.cuda.synchronize()
             graph.reset()
+        gc.collect()
         group: Any = dist.group.WORLD
         backends = [group._get_backend(device) for device in group._device_types]
         del group

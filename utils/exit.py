@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -43,9 +44,9 @@ def exit_cleanly(launched: bool = False) -> Iterator[None]:
 
     What a user can mend is printed as one sentence, once for all processes; the exit code is 2. Every other
     error is a mistake in the code: it keeps its traceback, and the exit code is 1. Both go to the log file
-    too. One of several processes ends at once, because the shutdown of NCCL would wait for processes that
-    wait for this one. A run that a signal stopped ends with the code CONTINUE, after one line of the main
-    process.
+    too. A process of a group ends at once, because the shutdown of NCCL would wait for processes that wait
+    for this one, and a thread of gloo that is still busy when Python ends would abort the process. A run that
+    a signal stopped ends with the code CONTINUE, after one line of the main process.
 
     A program that may be `launched` as several processes is told so: RANK in the environment of others means
     nothing.
@@ -56,7 +57,7 @@ def exit_cleanly(launched: bool = False) -> Iterator[None]:
             yield
     except Stopped as stopped:
         say_stopped(str(stopped))
-        if distributed.world_size() > 1:
+        if dist.is_initialized():
             sys.stdout.flush()
             os._exit(CONTINUE)
         raise SystemExit(CONTINUE) from stopped
@@ -68,7 +69,7 @@ def exit_cleanly(launched: bool = False) -> Iterator[None]:
         write_to_file(f"error: {text}" if text else "".join(traceback.format_exception(error)))
         if text and is_first_to_say(text, launched):
             print(f"error: {text}", file=sys.stderr, flush=True)
-        if distributed.world_size() > 1:
+        if dist.is_initialized():
             if not text:
                 traceback.print_exc()
             sys.stdout.flush()
@@ -76,6 +77,14 @@ def exit_cleanly(launched: bool = False) -> Iterator[None]:
             os._exit(2 if text else 1)
         if text:
             raise SystemExit(2) from error
+        raise
+    except KeyboardInterrupt:
+        if dist.is_initialized():
+            traceback.print_exc()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGINT)  # as Python ends after this error
         raise
     else:
         distributed.finish()

@@ -17,10 +17,11 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset
 
-from tests.helpers import run_processes
+from tests.helpers import free_port, run_processes
 from utils import distributed
 from utils.errors import MissingFile, UserError
 from utils.exit import exit_cleanly, mendable
+from utils.signals import CONTINUE
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,6 +99,47 @@ def test_one_of_several_processes_ends_at_once(kind, code, tmp_path):
     assert f"exitcode  : {code}" in done.stderr
     sentence, trace = "\nerror: what is wrong\n", "raise ValueError('what is wrong')"
     assert (sentence in f"\n{done.stderr}") == (code == 2) and (trace in done.stderr) == (code == 1)
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        ("pass", 0),
+        ("raise UserError('what is wrong')", 2),
+        ("raise ValueError('what is wrong')", 1),
+        ("raise Stopped('stopped')", CONTINUE),
+        ("raise KeyboardInterrupt", -signal.SIGINT),
+    ],
+)
+def test_threads_of_a_group_do_not_outlive_python(end, code, tmp_path):
+    """A thread of gloo that asks for Python's lock while Python ends would abort the process.
+
+    Here its last work takes 2 s. DistributedDataParallel holds the group, as in training.
+    """
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import time\n"
+        "import torch\n"
+        "import torch.distributed as dist\n"
+        "from torch.nn.parallel import DistributedDataParallel\n"
+        "from utils import distributed\n"
+        "from utils.errors import UserError\n"
+        "from utils.exit import exit_cleanly\n"
+        "from utils.signals import Stopped\n"
+        "def main():\n"
+        "    distributed.init()\n"
+        "    model = DistributedDataParallel(torch.nn.Linear(1, 1))\n"
+        "    work = dist.all_reduce(torch.zeros(1), async_op=True)\n"
+        "    work.get_future().then(lambda _: time.sleep(2))\n"
+        f"    {end}\n"
+        "with exit_cleanly(launched=True):\n"
+        "    main()\n"
+    )
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    env = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RANK": "0", "WORLD_SIZE": "1", **place}
+    done = subprocess.run([sys.executable, program], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert "terminate called" not in done.stderr
 
 
 # What the system refuses, provoked as it really happens.

@@ -119,6 +119,7 @@ def test_threads_of_a_group_do_not_outlive_python(end, code, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
         "import time\n"
+        "from pathlib import Path\n"
         "import torch\n"
         "import torch.distributed as dist\n"
         "from torch.nn.parallel import DistributedDataParallel\n"
@@ -129,17 +130,21 @@ def test_threads_of_a_group_do_not_outlive_python(end, code, tmp_path):
         "def main():\n"
         "    distributed.init()\n"
         "    model = DistributedDataParallel(torch.nn.Linear(1, 1))\n"
+        "    model.cycle = [model]\n"
         "    work = dist.all_reduce(torch.zeros(1), async_op=True)\n"
         "    work.get_future().then(lambda _: time.sleep(2))\n"
         f"    {end}\n"
         "with exit_cleanly(launched=True):\n"
         "    main()\n"
+        "names = map(Path.read_text, Path('/proc/self/task').glob('*/comm'))\n"
+        "print([name for name in names if 'gloo' in name])\n"
     )
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     env = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RANK": "0", "WORLD_SIZE": "1", **place}
     done = subprocess.run([sys.executable, program], cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == code, done.stderr
     assert "terminate called" not in done.stderr
+    assert done.stdout == ("" if code else "[]\n")
 
 
 # What the system refuses, provoked as it really happens.

@@ -91,7 +91,7 @@ def evaluate_datasets(args: argparse.Namespace, folder: ResultFolder, device: to
         args.corruption_reference, args.val_dataset, evaluation.protocol.to_dict()
     )
     data = {name: data_of(loader) for name, loader in loaders.items()}
-    kinds = {name: pictures_of(args, name) for name in loaders}
+    kinds = {name: pictures_of(args, name) for name in loaders}  # of pictures
     must_match = evaluation.protocol.to_dict() | measures.to_dict() | {"snapshot_sha256": snapshot_sha256}
     names = {name: list(images) for name, images in data.items()}
     distributed.from_first_rank(

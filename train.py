@@ -67,7 +67,7 @@ def main(args: argparse.Namespace) -> None:
         if distributed.world_size() > 1:
             synchronize(trainer.net, config.images_per_sample(args))
             trainer.join()
-        options: dict[str, Any] = {"again": args.resume == "auto" or resume.restarted()}
+        options: dict[str, Any] = {"again": args.resume == "auto" or resume.restarted()}  # see Run
         if continued:
             options = {"continued": continued.parent, "position": state.get("events")}
         del state  # its memory is needed
@@ -108,7 +108,7 @@ def train(args: argparse.Namespace, keeper: Keeper, stop: StopSignal) -> None:
     trainer, run = keeper.trainer, keeper.run
     loaders: Any = trainer.loaders
     log = StepLog(trainer, run.writer, config.last_iteration(args, len(loaders.train)))
-    show = keeper.watched(log.bar.within)
+    show = keeper.watched(log.bar.within)  # shows progress; raises errors of writing a checkpoint
     nets = {"": trainer.net} | ({"-teacher": trainer.teacher} if trainer.teacher else {})
     plan = validation_plan(args, loaders, len(nets))
     while trainer.pending or not finished(args, trainer):
@@ -230,7 +230,7 @@ def start_from(
         with naming(args.snapshot):
             settings.compare(recorded, record)
         return
-    chosen("arch", record["arch"], recorded.get("arch"), args.snapshot)
+    chosen("arch", record["arch"], recorded.get("arch"), args.snapshot)  # UserError if they differ
     if recorded.get("image_in", args.image_in) != args.image_in:
         logger.warning("%s was trained with image_in %s", args.snapshot, recorded["image_in"])
     report = load_weights(net, state["state_dict"], allow_partial=True)
@@ -256,8 +256,8 @@ def train_epoch(
             prefix = run.checkpoints / f"augmentation/epoch_{trainer.epoch}_rank_{distributed.rank()}"
             visualize.save_batch(trainer.to_device(batch)[0], batch["name"], prefix, args.image_in)
         trainer.step(batch, target)
-        keeper.writer.check()
-        log.guard.check(batch["name"])
+        keeper.writer.check()  # whether a checkpoint could be written
+        log.guard.check(batch["name"])  # whether gradients are finite
         seconds_per_step = None
         if step % LOG_EVERY == 0 or step == epoch.stop:
             seconds_per_step = log.write(step, len(loaders.train))
@@ -276,7 +276,7 @@ def train_epoch(
 
 
 def validation_plan(args: argparse.Namespace, loaders: Loaders, nets: int) -> ValidationPlan:
-    """Return when which datasets are validated with `nets` networks: all at the end, some between epochs."""
+    """Plan the validation of `nets` networks: on all datasets at the end, on some between epochs."""
     between = {*args.val_dataset, *args.select_on}
     if "select_on" not in args.given:
         between -= set(args.own_val)  # the training domains' own val splits

@@ -34,10 +34,11 @@ class SegmentationDataset(ListedDataset, Dataset):
     `decode_label`.
 
     `transform(image, label, centroid, rng)` gets the RGB image and the label of train ids, or None, as
-    LazyImages. It returns tensors (3, H, W) and (H, W) or None. An item depends only on (seed, epoch, index).
-    A `corruption` changes the decoded image before the transform.
-    Errors are those of ListedDataset; reading raises UserError that names the file, also one that was changed
-    after it was listed.
+    LazyImages. It returns tensors (3, H, W) and (H, W) or None; a DevicePreset also what it drew.
+    A `corruption` changes the decoded image before the transform. An item depends only on (seed, epoch,
+    index).
+    Listing raises the errors of ListedDataset. Reading raises UserError that names a file that cannot be read
+    or was changed after it was listed.
     """
 
     classes: ClassVar[ClassTable | None] = CITYSCAPES  # None where there are no labels
@@ -67,12 +68,12 @@ class SegmentationDataset(ListedDataset, Dataset):
         return train_ids(image, self.table, self.name, self.palette_values)
 
     def palette_values(self, image: Image.Image) -> np.ndarray:
-        """Return the values of a palette label's indices, as `utils.images.palette_values` does."""
+        """Return the value of each palette index; with `palette_ids` and a palette of colours, the index."""
         values = palette_values(image)
         return np.arange(256) if self.palette_ids and COLOURED in values else values
 
     def label_content(self, content: bytes) -> bytes:
-        """Return a label file's content as that of an image file which Pillow opens for `decode_label`."""
+        """Return the content of an image file for `decode_label`, made from that of a label file."""
         return content
 
     def open_label(self, path: Path) -> LazyImage:
@@ -114,7 +115,7 @@ class SegmentationDataset(ListedDataset, Dataset):
         return image, label
 
     def augment(self, sample: Sample, image: Any, label: Any, rng: np.random.Generator) -> dict[str, Any]:
-        """Apply the transform to what `open` returned, or to what stands in for it; see `load`."""
+        """Apply the transform to an image and its label or None; return the item that `load` describes."""
         assert self.transform is not None
         image, label, *drawn = self.transform(image, label, sample.centroid, rng)
         if label is None:

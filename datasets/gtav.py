@@ -15,7 +15,7 @@ from utils.classes import IGNORE_LABEL
 from utils.errors import UnknownValues, UserError
 from utils.images import CLEAR, palette, palette_values
 
-CLEAR_COLOR = "a label has no transparency: save it without"
+NO_TRANSPARENCY = "a label has no transparency: save it without"
 
 
 class GTAV(SegmentationDataset):
@@ -55,10 +55,10 @@ class GTAV(SegmentationDataset):
         if image.mode == "P":
             return self._of_indices(image)
         if "A" in image.mode and (np.asarray(image.getchannel("A")) != 255).any():
-            raise UserError(f"it has transparent pixels; {CLEAR_COLOR}")
+            raise UserError(f"it has transparent pixels; {NO_TRANSPARENCY}")
         colors = np.asarray(image.convert("RGB"))
         if (clear := image.info.get("transparency")) and (colors == clear).all(-1).any():
-            raise UserError(f"its pixels of colour {list(clear)} are transparent; {CLEAR_COLOR}")
+            raise UserError(f"its pixels of colour {list(clear)} are transparent; {NO_TRANSPARENCY}")
         label = color_table().take(pack(colors))
         if (unknown := label == INVALID).any():
             text = f"colour {colors[unknown][0].tolist()} is not one of the Cityscapes table"
@@ -77,7 +77,7 @@ class GTAV(SegmentationDataset):
             if index >= len(colors):
                 raise UserError(f"it uses index {index}, which its palette does not have")
             if values[index] == CLEAR:
-                raise UserError(f"index {index} of its palette is transparent; {CLEAR_COLOR}")
+                raise UserError(f"index {index} of its palette is transparent; {NO_TRANSPARENCY}")
             text = f"colour {colors[index].tolist()} is not one of the Cityscapes table"
             raise UnknownValues(text, int(unknown.sum()))
         return label
@@ -92,7 +92,7 @@ def pack(colors: np.ndarray) -> np.ndarray:
 def color_table() -> np.ndarray:
     """Return uint8 (2^24,): 24-bit colour -> train id, 255 if not scored, INVALID if unknown."""
     table = np.full(1 << 24, INVALID, np.uint8)
-    for scored in (False, True):  # a colour that both have is that of a class
+    for scored in (False, True):  # scored labels last: they win where an unscored one has the same colour
         for label in CITYSCAPES_LABELS:
             if (label.train_id != IGNORE_LABEL) == scored:
                 table[pack(np.array(label.color))] = label.train_id

@@ -77,7 +77,7 @@ class Trainer:
 
     To change what a step does, subclass this class, override `losses_of`, `target_losses` or the whole
     `step`, and construct that class in train.build. A loss that is added to the dictionary of `losses_of` is
-    trained and logged. Such a class trains without --compile and --cuda_graph.
+    trained and logged. A class with its own `losses_of` trains without --compile and --cuda_graph.
 
         class WithEntropy(Trainer):
             def losses_of(self, output, label):
@@ -102,7 +102,7 @@ class Trainer:
     def __post_init__(self) -> None:
         self.device: torch.device = next(self.net.parameters()).device
         self.model = self.net  # what is called in training: `net`, or its wrapper for several processes
-        self.averages = False  # whether `backward` itself exchanges gradients with other processes
+        self.averages_gradients = False  # whether `backward` itself exchanges gradients with other processes
         self.means = RunningMeans()  # of the losses since the last log line
         self.left_out = LeftOut()  # data of the current epoch
         self.amp = AMP_TYPES.get(self.settings.get("amp", "none"))
@@ -129,7 +129,7 @@ class Trainer:
         """
         if self.compiled or self.captured:
             distributed.copy_from_main(self.net.state_dict().values())
-            self.averages = True
+            self.averages_gradients = True
             return
         devices = [self.device] if self.device.type == "cuda" else None
         options = {"gradient_as_bucket_view": True, "broadcast_buffers": False}  # all have the same buffers
@@ -200,7 +200,7 @@ class Trainer:
                 self.scaler.scale(total(losses)).backward()
             for name, loss in losses.items():
                 sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
-        if self.averages:
+        if self.averages_gradients:
             distributed.average_gradients(self.net.parameters())
         return sums
 
@@ -353,7 +353,7 @@ class Trainer:
         fused = [group.get("fused") for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
         for group, value in zip(self.optimizer.param_groups, fused, strict=True):
-            group["fused"] = value
+            group["fused"] = value  # of this run, not the checkpoint's
         match_layouts(self.optimizer)
         self.schedule.load_state_dict(state["scheduler"])
         if set(changes) & (settings.OPTIMIZER_FLAGS | settings.SCHEDULE_FLAGS):

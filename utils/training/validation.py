@@ -40,7 +40,7 @@ class Pictures(NamedTuple):
 
 
 class ValidationPlan(NamedTuple):
-    """Which datasets are validated when: some after every `every` epochs, all at the end."""
+    """Which datasets are validated when: `meanwhile` every `every` epochs, `every_dataset` at the end."""
 
     every_dataset: Mapping[str, DataLoader]
     meanwhile: Mapping[str, DataLoader]

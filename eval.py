@@ -74,11 +74,7 @@ def evaluate_datasets(args: argparse.Namespace, folder: ResultFolder, device: to
     loaders = loaders_of(args, args.image_in)  # a missing dataset is found before the network is loaded
     check_labels(args, loaders)
     net = load_network(args, device)
-    if (
-        state_of_file(args.snapshot) != file_before
-        or len(set(distributed.all_gather_objects(snapshot_sha256))) > 1
-    ):
-        raise UserError(f"{args.snapshot} was replaced by another file while it was read; evaluate it again")
+    check_same_file(args.snapshot, file_before, snapshot_sha256)
     warn_of_other_roots(args, net.settings.get("data_root"))
     image_in = image_in_of(args, net)
     if image_in != args.image_in:
@@ -128,6 +124,15 @@ def state_of_file(file: str) -> tuple[int, int, int]:
     """Return what changes when a file is replaced or written to."""
     state = os.stat(file)
     return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def check_same_file(file: str, before: tuple[int, int, int], digest: str) -> None:
+    """Raise UserError if the checkpoint `file` has changed since `before`, or has another hash elsewhere."""
+    if state_of_file(file) != before or len(set(distributed.all_gather_objects(digest))) > 1:
+        raise UserError(
+            f"{file} was replaced by another file while it was read, or is another one on each machine; "
+            "evaluate one file"
+        )
 
 
 def unscored(snapshot: str, snapshot_sha256: str, net: network.Segmenter, evaluation: Evaluation) -> Results:

@@ -62,14 +62,18 @@ def load(path: str | Path) -> dict:
 def load_on_all(path: str | Path) -> dict:
     """Return what `load` returns; UserError if it is not the same on all processes, which call this together.
 
-    Each process reads the file, and another program may replace it meanwhile.
+    Each process reads the file. Another program may replace it meanwhile, or each machine have a file of its
+    own.
     """
     state, digest = load(path), hashlib.sha256()
     for value in state["state_dict"].values() if distributed.world_size() > 1 else ():
         if isinstance(value, Tensor):
-            digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+            digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
     if len(set(distributed.all_gather_objects(digest.digest()))) > 1:
-        raise UserError(f"{path} was replaced by another file while it was read; start again")
+        raise UserError(
+            f"{path} was replaced by another file while it was read, or is another one on each machine; "
+            "start again with one file"
+        )
     return state
 
 

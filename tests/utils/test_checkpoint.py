@@ -26,10 +26,11 @@ def test_round_trip_leaves_no_partial_file(tmp_path):
 
 
 def load_two_files(rank, world_size, folder):
-    """Return what comes of loading the same weights, in two layouts of memory, and others."""
+    """Return what comes of loading the same weights, in two layouts of memory and with gaps, and others."""
     weights = torch.arange(8.0).reshape(1, 2, 2, 2)
     layouts = weights, weights.contiguous(memory_format=torch.channels_last)
-    checkpoint.save(folder / f"{rank}.pth", {"state_dict": {"a": layouts[rank], "b": torch.tensor(3)}})
+    every = {"a": layouts[rank], "b": torch.tensor(3), "c": torch.arange(4.0)[::2]}
+    checkpoint.save(folder / f"{rank}.pth", {"state_dict": every})
     loaded = checkpoint.load_on_all(folder / f"{rank}.pth")["state_dict"]["a"]
     checkpoint.save(folder / f"{rank}.pth", {"state_dict": {"a": weights + rank}})
     with pytest.raises(UserError, match=f"{rank}.pth was replaced by another file while it was read"):

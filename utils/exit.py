@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
+from typing import NoReturn
 
 import torch.distributed as dist
 
@@ -58,36 +59,44 @@ def exit_cleanly(launched: bool = False) -> Iterator[None]:
     except Stopped as stopped:
         say_stopped(str(stopped))
         if dist.is_initialized():
-            sys.stdout.flush()
-            os._exit(CONTINUE)
+            end_at_once(CONTINUE)
         raise SystemExit(CONTINUE) from stopped
     except Exception as error:
         text = mendable(error)
         if text and text.startswith(ENDED) and (reason := why_stopped()):
             say_stopped(reason)
-            os._exit(CONTINUE)
+            end_at_once(CONTINUE)
         write_to_file(f"error: {text}" if text else "".join(traceback.format_exception(error)))
         if text and is_first_to_say(text, launched):
             print(f"error: {text}", file=sys.stderr, flush=True)
         if dist.is_initialized():
             if not text:
                 traceback.print_exc()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(2 if text else 1)
+            end_at_once(2 if text else 1)
         if text:
             raise SystemExit(2) from error
         raise
     except KeyboardInterrupt:
         if dist.is_initialized():
             traceback.print_exc()
-            sys.stdout.flush()
-            sys.stderr.flush()
+            flush()
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.raise_signal(signal.SIGINT)  # as Python ends after this error
         raise
     else:
         distributed.finish()
+
+
+def end_at_once(code: int) -> NoReturn:
+    """End this process without Python's shutdown; what was printed is written."""
+    flush()
+    os._exit(code)
+
+
+def flush() -> None:
+    """Write what was printed."""
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 def say_stopped(text: str) -> None:

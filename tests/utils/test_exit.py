@@ -101,6 +101,24 @@ def test_one_of_several_processes_ends_at_once(kind, code, tmp_path):
     assert (sentence in f"\n{done.stderr}") == (code == 2) and (trace in done.stderr) == (code == 1)
 
 
+def print_and_notice_a_stop():
+    """As a process does whose neighbour a signal stopped."""
+    with exit_cleanly():
+        distributed.init()
+        dist.distributed_c10d._get_default_store().set("why stopped", "stopped by SIGTERM")
+        print("a result")
+        raise RuntimeError("Connection closed by peer")
+
+
+def test_what_was_printed_is_written_when_another_process_was_stopped():
+    program = "from tests.utils.test_exit import print_and_notice_a_stop as f; f()"
+    place = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    env = {"OMP_NUM_THREADS": "1"} | place
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (CONTINUE, "a result\n"), done.stderr
+    assert done.stderr.endswith("stopped by SIGTERM\n")
+
+
 @pytest.mark.parametrize(
     ("end", "code"),
     [

@@ -13,7 +13,7 @@ import torch
 
 from scripts.study import data, driver, page
 from scripts.study.plan import METHODS, ORDER, SIZES, jobs, needs_camvid, training_images
-from utils.errors import UserError
+from utils.errors import MissingFile, UserError
 from utils.exit import exit_cleanly
 from utils.parser import Parser
 
@@ -28,6 +28,10 @@ def run(args: argparse.Namespace) -> None:
     if left_out:
         print(f"left out without --camvid: {', '.join(left_out)}", flush=True)
     tasks = [task for task in tasks if task not in left_out]
+    if not tasks:
+        raise UserError("no task is left; --camvid names the folder of CamVid")
+    if args.at_once < 1:
+        raise UserError(f"--at_once takes a number from 1, not {args.at_once}")
     folder = args.data or Path("data") / f"study_{size.name}"
     slots = driver.gpu_slots(args.at_once)
     place = driver.Place(args.out.resolve(), folder.resolve(), weights(args.pretrained), slots)
@@ -35,11 +39,11 @@ def run(args: argparse.Namespace) -> None:
     seeds = args.seeds or (1 if args.quick else None)
     waiting = driver.unfinished(jobs(size, tasks, methods, seeds), place)
     if args.list:
-        print("\n".join(job.name for job in waiting))
+        print("".join(f"{job.name}\n" for job in waiting), end="")
         return
-    data.render(place.data / "toy", size, training_images(size, tasks))
-    if args.camvid:
+    if args.camvid:  # before the rendering, which takes minutes
         data.link_camvid(args.camvid, place.data / "toy", place.data / "light")
+    data.render(place.data / "toy", size, training_images(size, tasks))
     left, failed = driver.run_all(waiting, lambda job: driver.do(job, place), slots.qsize(), args.minutes)
     finished = len(waiting) - len(left) - len(failed)
     print(f"{finished} runs finished, {len(left)} left, {len(failed)} failed")
@@ -48,8 +52,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def weights(pretrained: str) -> str | Path:
-    """Return --pretrained, a file's as an absolute path."""
-    return Path(pretrained).resolve() if Path(pretrained).is_file() else pretrained
+    """Return --pretrained, a file's as an absolute path. Raises MissingFile if it is not there."""
+    if pretrained in ("imagenet", "none"):
+        return pretrained
+    if not Path(pretrained).is_file():
+        raise MissingFile(f"--pretrained {pretrained}: no such file")
+    return Path(pretrained).resolve()
 
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:

@@ -503,6 +503,34 @@ def test_strip_renders_image_and_truth_again(tmp_path):
     assert figures.strip(compare([result()], "gtav")) is None
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--tasks camvid", "no task is left; --camvid names"),
+        ("--at_once 0", "--at_once takes a number from 1, not 0"),
+        ("--pretrained missing.pth", "--pretrained missing.pth: no such file"),
+        ("--camvid missing", "no CamVid at .*missing"),
+    ],
+)
+def test_mistakes_end_the_study_before_it_renders(tmp_path, monkeypatch, flags, message):
+    monkeypatch.setattr(data, "render", lambda *_: pytest.fail("rendered"))
+    with pytest.raises(UserError, match=message):
+        study.main(
+            ["run", "--quick", "--out", str(tmp_path), "--data", str(tmp_path / "data"), *flags.split()]
+        )
+
+
+def test_the_list_is_empty_when_nothing_is_left(tmp_path, capsys):
+    flags = ["run", "--quick", "--list", "--out", str(tmp_path)]
+    study.main(flags)
+    assert capsys.readouterr().out == "gtav-baseline-0\ngtav-ISW-0\n"
+    for name in ("baseline", "ISW"):
+        (tmp_path / "results").mkdir(exist_ok=True)
+        (tmp_path / f"results/gtav-{name}-0.json").touch()
+    study.main(flags)
+    assert not capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_quick(tmp_path, monkeypatch, capsys):
     """One row on a CPU, smaller than --quick; a repeated call has nothing to do."""

@@ -149,6 +149,12 @@ def test_a_training_run_is_summarized(tmp_path, monkeypatch, capsys):
         printed(monkeypatch, capsys, tmp_path / "x=1")
 
 
+def test_corrupted_images_are_not_among_the_classes_of_the_columns(tmp_path, monkeypatch, capsys):
+    """All corruptions of a dataset would be 75 names."""
+    results(tmp_path / "run/eval_kitti", **{"kitti": 0.5, "kitti@fog-1": 0.4})
+    assert printed(monkeypatch, capsys, tmp_path / "run")[2].endswith("mean over 19 classes (kitti)")
+
+
 def test_splits_have_columns_of_their_own(tmp_path, monkeypatch, capsys):
     """Two splits of one dataset are one row; both are of the domain trained on, unless a flag says not."""
     results(tmp_path / "run/eval_gtav", gtav=0.3, kitti=0.5)

@@ -200,7 +200,11 @@ def protocols(runs: Sequence[Saved]) -> list[str]:
     """Say how the scores of the runs were computed, one line for each way, and over which classes."""
     lines: dict[str, None] = {}
     for run in runs:
-        counted = {name: len(names) for name, names in sorted(run.counted.items()) if names}
+        counted = {
+            name: len(names)
+            for name, names in sorted(run.counted.items())
+            if names and name in run.main_means
+        }
         texts = [protocol_title(run.protocol), *([averaged_classes(counted)] if counted else [])]
         lines["; ".join(texts)] = None
     return list(lines)

@@ -44,7 +44,9 @@ class JointBatchNorm(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, mean, scale, count = ctx.saved_tensors
         grad = grads[0]
-        standardized = (float32_or_better(x) - mean[:, None, None]) * scale[:, None, None]
+        # x - mean, as the forward pass has it, would be kept in float32: a compiler does not compute a value
+        # again that it used after a collective. The mean less x is a value of its own, computed from x.
+        standardized = (mean[:, None, None] - float32_or_better(x)) * -scale[:, None, None]
         here = torch.stack([grad.sum((0, 2, 3)), (grad * standardized).sum((0, 2, 3))])
         means = sum_in_place(here.clone()) / count
         slope = grad - means[0, :, None, None] - standardized * means[1, :, None, None]

@@ -38,6 +38,23 @@ def test_two_processes_equal_one_on_the_joint_batch(compiled):
         torch.testing.assert_close(state, net.state_dict())
 
 
+def types_kept_for_the_backward_pass(rank, world_size):
+    net = synchronize_batch_norm(small_net().float())
+    run = torch.compile(net, backend="aot_eager_decomp_partition", fullgraph=True)
+    kept = []
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x),
+    ):
+        run(joint_batch().float())
+    return {x.dtype for x in kept if x.numel() == 360}
+
+
+def test_a_compiled_norm_keeps_no_map_in_float32():
+    """In half precision; the maps have 360 values each."""
+    assert run_processes(types_kept_for_the_backward_pass, 1) == [{torch.bfloat16}]
+
+
 def test_eval_mode_is_plain_batch_norm():
     net = small_net()
     net(joint_batch())

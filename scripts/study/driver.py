@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from scripts.study.plan import TASKS, Job
+from utils.errors import UserError
 from utils.evaluation.saved import column_of, read
 from utils.files import write_text
 
@@ -93,8 +94,15 @@ def run_all(
 
 
 def unfinished(jobs: Sequence[Job], place: Place) -> list[Job]:
-    """Return the jobs without a result."""
-    return [job for job in jobs if not place.result(job).is_file()]
+    """Return the jobs without a result. Raises UserError if there is one of another size."""
+    waiting = []
+    for job in jobs:
+        file = place.result(job)
+        if not file.is_file():
+            waiting.append(job)
+        elif (found := json.loads(file.read_text())["size"]) != job.size.name:
+            raise UserError(f"{file} is of size {found}, not {job.size.name}; choose another --out")
+    return waiting
 
 
 def do(job: Job, place: Place) -> None:

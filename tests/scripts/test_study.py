@@ -155,8 +155,10 @@ def test_finished_runs_are_skipped(tmp_path):
     place = driver.Place(tmp_path, tmp_path)
     every = jobs(QUICK, ["gtav"], ["baseline", "ISW"], 2)
     place.result(every[1]).parent.mkdir()
-    place.result(every[1]).write_text("{}")
+    place.result(every[1]).write_text('{"size": "quick"}')
     assert driver.unfinished(every, place) == [every[0], *every[2:]]
+    with pytest.raises(UserError, match="is of size quick, not full"):
+        driver.unfinished(jobs(FULL, ["gtav"], ["ISW"], 1), place)
 
 
 def test_no_run_starts_after_the_time_limit(monkeypatch):

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from typing import NoReturn
@@ -45,9 +46,10 @@ def exit_cleanly(launched: bool = False) -> Iterator[None]:
 
     What a user can mend is printed as one sentence, once for all processes; the exit code is 2. Every other
     error is a mistake in the code: it keeps its traceback, and the exit code is 1. Both go to the log file
-    too. A process of a group ends at once, because the shutdown of NCCL would wait for processes that wait
-    for this one, and a thread of gloo that is still busy when Python ends would abort the process. A run that
-    a signal stopped ends with the code CONTINUE, after one line of the main process.
+    too, also those of another process. A process of a group ends at once, because the shutdown of NCCL would
+    wait for processes that wait for this one, and a thread of gloo that is still busy when Python ends would
+    abort the process. A run that a signal stopped ends with the code CONTINUE, after one line of the main
+    process.
 
     A program that may be `launched` as several processes is told so: RANK in the environment of others means
     nothing.
@@ -57,16 +59,23 @@ def exit_cleanly(launched: bool = False) -> Iterator[None]:
         with bars.closing():
             yield
     except Stopped as stopped:
+        outlast_launcher()
         say_stopped(str(stopped))
         if dist.is_initialized():
             end_at_once(CONTINUE)
         raise SystemExit(CONTINUE) from stopped
     except Exception as error:
+        outlast_launcher()
         text = mendable(error)
-        if text and text.startswith(ENDED) and (reason := why_stopped()):
-            say_stopped(reason)
-            end_at_once(CONTINUE)
-        write_to_file(f"error: {text}" if text else "".join(traceback.format_exception(error)))
+        report = f"error: {text}" if text else "".join(traceback.format_exception(error))
+        if text and text.startswith(ENDED):
+            if reason := told("why stopped"):
+                say_stopped(reason)
+                end_at_once(CONTINUE)
+            report = told("why failed") or report
+        else:
+            tell("why failed", f"process {distributed.rank()}: {report}")
+        write_to_file(report)
         if text and is_first_to_say(text, launched):
             print(f"error: {text}", file=sys.stderr, flush=True)
         if dist.is_initialized():
@@ -113,20 +122,34 @@ def say_stopped(text: str) -> None:
             store = dist.distributed_c10d._get_default_store()
             first = store.add("stopped", 1) == 1
             if first:
-                store.set("why stopped", text)
+                tell("why stopped", text)
         except RuntimeError:  # the store has ended with another process
             first = distributed.is_main()
     if first:
         print(text, file=sys.stderr, flush=True)
 
 
-def why_stopped() -> str | None:
-    """Return what `say_stopped` was told on another process, None if no process was stopped by a signal."""
-    try:
+def outlast_launcher() -> None:
+    """Let the first SIGTERM pass from now on: a launcher sends it once one of its processes has ended.
+
+    This process may be about to say why it ends.
+    """
+    if dist.is_initialized() and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))
+
+
+def tell(key: str, text: str) -> None:
+    """Let the other processes of the group, if there are any, be `told` a text."""
+    with contextlib.suppress(RuntimeError, ValueError):  # no group, or its store ended with another process
+        dist.distributed_c10d._get_default_store().set(key, text)
+
+
+def told(key: str) -> str | None:
+    """Return the text that another process told, None if none did."""
+    with contextlib.suppress(RuntimeError, ValueError):  # as in `tell`
         store = dist.distributed_c10d._get_default_store()
-        return store.get("why stopped").decode() if store.check(["why stopped"]) else None
-    except (RuntimeError, ValueError):  # no group, or the store has ended with another process
-        return None
+        return store.get(key).decode() if store.check([key]) else None
+    return None
 
 
 def mendable(error: Exception) -> str | None:

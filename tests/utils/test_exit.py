@@ -119,6 +119,38 @@ def test_what_was_printed_is_written_when_another_process_was_stopped():
     assert done.stderr.endswith("stopped by SIGTERM\n")
 
 
+@pytest.mark.parametrize(("kind", "code"), [("UserError", 2), ("ValueError", 1)])
+def test_the_log_file_says_why_another_process_failed(kind, code, tmp_path):
+    """Also if the launcher, which sees that process end, asks the one with the file to end meanwhile."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import signal\n"
+        "from pathlib import Path\n"
+        "from utils import distributed, exit, logging\n"
+        "from utils.errors import UserError\n"
+        "mendable = exit.mendable\n"
+        "def at_a_signal(error):\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "    return mendable(error)\n"
+        "exit.mendable = at_a_signal\n"
+        "with exit.exit_cleanly(launched=True):\n"
+        "    distributed.init()\n"
+        f"    logging.setup(Path({str(tmp_path)!r}, 'log.txt') if distributed.is_main() else None)\n"
+        "    if not distributed.is_main():\n"
+        f"        raise {kind}('what is wrong')\n"
+        "    distributed.all_gather_objects(0)\n"
+    )
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    env = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", **place}
+    processes = [
+        subprocess.Popen([sys.executable, program], cwd=ROOT, env={**env, "RANK": rank}) for rank in "01"
+    ]
+    assert [process.wait(120) for process in processes] == [2, code]
+    beginning = {"UserError": "error: what is wrong", "ValueError": "Traceback (most recent call last)"}[kind]
+    log = (tmp_path / "log.txt").read_text()
+    assert f" process 1: {beginning}" in log and "what is wrong" in log
+
+
 @pytest.mark.parametrize(
     ("end", "code"),
     [

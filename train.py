@@ -112,10 +112,11 @@ def train(args: argparse.Namespace, keeper: Keeper, stop: StopSignal) -> None:
     nets = {"": trainer.net} | ({"-teacher": trainer.teacher} if trainer.teacher else {})
     plan = validation_plan(args, loaders, len(nets))
     while trainer.pending or not finished(args, trainer):
-        with stop.recording():  # a signal received in this block raises Stopped at its end
+        with stop.recording(keeper.settle):  # a signal received in this block raises Stopped at its end
             epoch, stopped = train_epoch(args, keeper, stop, log)
             keeper.save()  # now, because what follows can fail
             if stopped or trainer.iteration == args.stop_after:
+                keeper.settle()
                 logger.info("iteration %d is saved in %s", trainer.iteration, run.checkpoints)
         if trainer.iteration == args.stop_after:
             return

@@ -266,6 +266,16 @@ def test_a_second_signal_ends_the_process_at_once(train, tmp_path):
     assert checkpoint.load(the_checkpoint(tmp_path))["iteration"] == 3
 
 
+def test_a_launcher_ends_no_process_that_still_writes(train, tmp_path):
+    """It asks all to end once one has; of two processes the second one has nothing to write."""
+    fault = {"number": signal.SIGUSR1, "rank": 0, "step": 4, "slow": 0.3}
+    more = {"writing": 2, "launcher": True, "processes": 2}
+    ended = train(tmp_path, "--save_every_iters", "1000", **more, **fault)
+    assert ended["codes"] == [CONTINUE] * 2
+    assert checkpoint.load(the_checkpoint(tmp_path))["iteration"] == ended["steps"][-1]
+    assert printed(tmp_path).count("stopped by") == 1
+
+
 @pytest.mark.slow
 def test_a_mistake_in_a_flag_is_said_once(tmp_path):
     """Of the lines that torchrun prints, one is the sentence."""

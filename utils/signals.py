@@ -63,10 +63,10 @@ class StopSignal:
         return Stopped(f"stopped by {name}; continue with: {self.command}")
 
     @contextmanager
-    def recording(self) -> Iterator[None]:
+    def recording(self, settle: Callable[[], object]) -> Iterator[None]:
         """Let signals wait until `requested` is asked; leaving the block raises Stopped for one that came.
 
-        Of several processes, all leave the block and raise together.
+        Of several processes, all call `settle`, leave the block and raise together.
         """
         self.is_recording = True
         try:
@@ -74,6 +74,8 @@ class StopSignal:
             self.requested()
             answers = [flag() for flag in self.flags]
             self.flags.clear()
+            if any(answers):
+                settle()
         finally:
             self.is_recording = False
         if any(answers) or self.received is not None:

@@ -5,11 +5,12 @@ Each line of standard input is a run, in JSON: `argv` of train.py, its folder `l
 event `last`, before it writes a checkpoint (`write`), after it has written one with `written` in its name or
 before it predicts the batch `validated`, or removes the folder `gone`, or writes the files `changed` ({path:
 the path of its new content, or null to remove it}) within `step`. Each step takes `slow` s more; then the
-signal `second` follows the first one. Events are before and after each step, each batch of statistics and
-validation, each file, and each flush to disk. The answer to a line is {"codes": exit codes, "events": their
-number by rank, "steps": the iterations of rank 0}. The network is tiny. With `alone`, each process is a
-training of its own. A process that does not end within 60 s after another one failed is killed: its code is
--9.
+signal `second` follows the first one. Each checkpoint takes `writing` s more. With `launcher`, all get
+SIGTERM once one has failed, as from torchrun. Events are before and after each step, each batch of
+statistics and validation, each file, and each flush to disk. The answer to a line is {"codes": exit codes,
+"events": their number by rank, "steps": the iterations of rank 0}. The network is tiny. With `alone`, each
+process is a training of its own. A process that does not end within 60 s after another one failed is killed:
+its code is -9.
 
 Started by torchrun with such a line as its argument, it is one process of that run; processes that torchrun
 starts again get no signal.
@@ -19,6 +20,7 @@ import functools
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -138,6 +140,7 @@ def one_process(request, rank):
             os.kill(os.getpid(), request["number"])
 
     def before_write(*args):
+        time.sleep(request.get("writing", 0))
         if request.get("write") and rank == request.get("rank"):
             os.kill(os.getpid(), request["number"])
 
@@ -177,8 +180,11 @@ def forked(request, rank):
         os._exit(code)
 
 
-def exit_codes(processes):
-    """Wait for processes; return their exit codes, minus the signal of one that a signal ended."""
+def exit_codes(processes, launcher):
+    """Wait for processes; return their exit codes, minus the signal of one that a signal ended.
+
+    If there is a `launcher`, it asks the others to end once one has failed.
+    """
     codes, failed = {}, 0.0
     while len(codes) < len(processes):
         for process in set(processes) - set(codes):
@@ -187,7 +193,10 @@ def exit_codes(processes):
             found, status = os.waitpid(process, os.WNOHANG)
             if found:
                 codes[process] = os.waitstatus_to_exitcode(status)
-                failed = failed or (time.monotonic() if codes[process] else 0.0)
+                if codes[process] and not failed:
+                    failed = time.monotonic()
+                    for other in set(processes) - set(codes) if launcher else ():
+                        os.kill(other, signal.SIGTERM)
         time.sleep(0.005)
     return [codes[process] for process in processes]
 
@@ -202,7 +211,7 @@ def main():
     for line in sys.stdin:
         request = json.loads(line)
         ranks = range(request["processes"])
-        codes = exit_codes([forked(request, rank) for rank in ranks])
+        codes = exit_codes([forked(request, rank) for rank in ranks], "launcher" in request)
         log = Path(request["log"])
         counts = [log / f"{rank}.events" for rank in ranks]
         events = [int(file.read_text()) if file.exists() else None for file in counts]

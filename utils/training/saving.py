@@ -119,6 +119,13 @@ class Keeper:
         for path in older:
             path.unlink()
 
+    def settle(self) -> None:
+        """Wait until what was saved is on disk; all processes call this before they end.
+
+        A launcher ends all once one has ended, also the one that writes.
+        """
+        distributed.from_first_rank(self.writer.wait)
+
     def finish(self) -> None:
         """Wait until the last checkpoint of a finished run is on disk, then remove `previous_...`."""
         self.writer.wait()

@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Callable
@@ -81,8 +82,15 @@ def first_rows(data: bytes, rows: int) -> bytes:
 
 def read_content(path: Path, file: str, listed: Version | None = None) -> bytes:
     """Return a file's bytes; UserError if its version is not the one `listed`. Errors begin with `file`."""
-    with damage_names(file), path.open("rb") as opened:
+    with damage_names(file), open(path, "rb", opener=_without_waiting) as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise OSError("it is a pipe or a device")
         content, state = opened.read(), os.fstat(opened.fileno())
     if listed:
         listed.check(Version.of(state), file)
     return content
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe is opened, too, if nobody writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)

@@ -1,12 +1,13 @@
 """Files of which a crop decodes no more rows than it needs."""
 
 import io
+import os
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from datasets.lazy import PNG_HEADER, LazyImage, first_rows
+from datasets.lazy import PNG_HEADER, LazyImage, first_rows, read_content
 from utils.errors import UserError
 
 
@@ -100,3 +101,11 @@ def test_a_crop_of_a_turned_image_is_that_of_what_a_viewer_shows(turned):
     assert image.size == shown.shape[1::-1] and image.orientation == turned
     np.testing.assert_array_equal(np.asarray(image), shown)
     np.testing.assert_array_equal(np.asarray(image.crop((1, 2, 6, 5))), shown[2:5, 1:6])
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_what_never_ends_is_not_read(make, tmp_path):
+    """A pipe that nobody writes to, and a device: they take the place of an image during a run."""
+    make(tmp_path / "image.png")
+    with pytest.raises(UserError, match="image 1 cannot be read: it is a pipe or a device"):
+        read_content(tmp_path / "image.png", "image 1")

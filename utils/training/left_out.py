@@ -32,8 +32,8 @@ class LeftOut:
         total = self.counts.total()
         if total > max(LEAST, SHARE * samples):
             raise UserError(
-                f"{total} of {samples} training samples of this epoch could not be used, which is too many: "
-                f"{few(list(self.counts), 3)}"
+                f"{total} times in an epoch of {samples} training samples, data could not be used, which is "
+                f"too often: {few(list(self.counts), 3)}"
             )
 
     def summary(self, what: str) -> None:

@@ -15,7 +15,7 @@ from datasets.listing import Sample
 from datasets.wrapper import DatasetWrapper
 from utils import bars
 from utils.distributed import from_first_rank
-from utils.errors import DamagedFile, UserError
+from utils.errors import DamagedFile, DiskFull, UserError
 from utils.files import remove_stale, replacing
 
 logger = logging.getLogger("robustnet.process")
@@ -127,13 +127,21 @@ class CachedImages(DatasetWrapper):
         if not missing:
             return
         remove_stale(self.folder / self.name, ABANDONED)
-        self._decode_all(missing)
+        self._decode_all(missing, self._decode_readable)
 
-    def _decode_all(self, samples: list[Sample]) -> None:
+    def _decode_readable(self, sample: Sample) -> None:
+        """Decode a sample; one that cannot be read is left out, so `load` tries again and says why."""
+        try:
+            self._decode(sample)
+        except UserError as error:
+            if isinstance(error, DiskFull):
+                raise
+
+    def _decode_all(self, samples: list[Sample], decode: Callable[[Sample], None] | None = None) -> None:
         """Decode images and labels into the folder; UserError if that is not possible."""
         try:
             with ThreadPoolExecutor() as pool:
-                done = pool.map(self._decode, samples)
+                done = pool.map(decode or self._decode, samples)
                 list(done if len(samples) == 1 else bars.over(done, f"decoding {self.name}", len(samples)))
         except OSError as error:
             if isinstance(error, UserError):

@@ -131,6 +131,18 @@ def test_a_folder_that_cannot_be_filled(toy, tmp_path):
         CachedImages(gtav(toy), tmp_path / "file")
 
 
+def test_an_image_that_cannot_be_read_does_not_keep_the_others_out(tmp_path):
+    """It is an error where it is used, as without the folder, so that another one takes its place."""
+    for name in "12":
+        for folder in ("images", "labels"):
+            save(tmp_path / f"gtav/{folder}/train/{name}.png", np.zeros((40, 40, 3)))
+    (tmp_path / "gtav/images/train/1.png").write_bytes(b"")
+    cached = CachedImages(gtav(tmp_path), tmp_path / "cache")
+    assert same(cached[1], gtav(tmp_path)[1])
+    with pytest.raises(UserError, match="image .*1.png cannot be read"):
+        cached[0]
+
+
 def test_changed_source_is_decoded_anew(tmp_path):
     root = tmp_path / "data"
     for folder, values in (("images", np.zeros((40, 40, 3))), ("labels", np.zeros((40, 40, 3)))):

@@ -178,5 +178,5 @@ def test_too_many_end_a_run():
     left_out.limit(8)
     left_out.note(["y"])
     left_out.limit(1000)
-    with pytest.raises(UserError, match="11 of 8 training samples .*: x, y"):
+    with pytest.raises(UserError, match="11 times in an epoch of 8 training samples, .*: x, y"):
         left_out.limit(8)

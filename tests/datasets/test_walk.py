@@ -306,7 +306,7 @@ def test_labelled_links_to_nothing(tmp_path):
     dataset = DATASETS["camvid"](tmp_path, "train", no_transform)
     readers = [
         lambda: dataset[1],
-        lambda: CachedImages(dataset, tmp_path / "cache"),
+        lambda: CachedImages(dataset, tmp_path / "cache")[1],
         lambda: ClassUniform(dataset, 0.5, 16),
     ]
     for read in readers:

@@ -528,7 +528,7 @@ def test_the_list_is_empty_when_nothing_is_left(tmp_path, capsys):
     assert capsys.readouterr().out == "gtav-baseline-0\ngtav-ISW-0\n"
     for name in ("baseline", "ISW"):
         (tmp_path / "results").mkdir(exist_ok=True)
-        (tmp_path / f"results/gtav-{name}-0.json").touch()
+        (tmp_path / f"results/gtav-{name}-0.json").write_text('{"size": "quick"}')
     study.main(flags)
     assert not capsys.readouterr().out
 

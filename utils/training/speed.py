@@ -27,7 +27,7 @@ def choose(flags: Mapping[str, Any], device: torch.device, processes: int = 1) -
         parts = safe(device)
         if processes > 1 and device.type == "cuda":
             logger.info("--fast: --compile and --cuda_graph on several GPUs only if you name them")
-            parts |= {"compile": False, "cuda_graph": False}  # no such run on two GPUs has been seen
+            parts |= {"compile": False, "cuda_graph": False}  # train.py was not seen with both on two GPUs
         chosen |= {name: value for name, value in parts.items() if name not in flags["given"]}
     if chosen["channels_last"] is None:  # the same arithmetic, faster
         chosen["channels_last"] = device.type == "cuda" and not flags["adapt_dataset"]

@@ -1,10 +1,11 @@
 """The names of --arch: one table, and the one function that builds a network from a line of it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from network import deepv3, mnasnet, mobilenet, resnet, shufflenet, vgg
+from network import deepv3
 from network.backbone import Backbone
 from network.deepv2 import DeepLabV2, DeepLabV2FC
 from network.deepv3 import DeepV3Plus
@@ -23,8 +24,17 @@ Head = Callable[[Backbone, int], StagedNet]
 Builder = Callable[..., StagedNet]  # (num_classes=19, wt_layer=(0,) * 7, pretrained=None)
 
 
-def builder(head: Head, family: Family, name: str, output_stride: int) -> Builder:
-    """Return the function that builds `head` on the backbone `name` of `family`.
+def find_family(name: str) -> Family:
+    """Return the function "file.function" of this folder.
+
+    Its file is imported here: torchvision, on which it builds, takes as long to import as torch.
+    """
+    file, _, function = name.partition(".")
+    return getattr(import_module(f"network.{file}"), function)
+
+
+def builder(head: Head, family: str, name: str, output_stride: int) -> Builder:
+    """Return the function that builds `head` on the backbone `name` of `family` ("file.function").
 
     `name` is also torchvision's name of the ImageNet weights.
     """
@@ -33,7 +43,7 @@ def builder(head: Head, family: Family, name: str, output_stride: int) -> Builde
         num_classes: int = len(CITYSCAPES), wt_layer: Sequence[int] = NO_NORMS, pretrained: str | None = None
     ) -> StagedNet:
         """Build the network; `pretrained` is "imagenet", a file of weights, or None."""
-        backbone = family(name, check_codes(wt_layer), output_stride)
+        backbone = find_family(family)(name, check_codes(wt_layer), output_stride)
         net = head(backbone, num_classes)
         if pretrained:
             load_pretrained(net, name, pretrained, backbone)
@@ -43,30 +53,30 @@ def builder(head: Head, family: Family, name: str, output_stride: int) -> Builde
 
 
 ARCHS: dict[str, Builder] = {
-    "DeepR18V3PlusD": builder(DeepV3Plus, resnet.build, "resnet18", 32),
-    "DeepR50V3PlusD": builder(DeepV3Plus, resnet.build, "resnet50", 16),
-    "DeepR50V3PlusD_OS8": builder(DeepV3Plus, resnet.build, "resnet50", 8),
-    "DeepR101V3PlusD": builder(DeepV3Plus, resnet.build, "resnet101_deep_stem", 16),
-    "DeepR101V3PlusD_OS8": builder(DeepV3Plus, resnet.build, "resnet101_deep_stem", 8),
-    "DeepR152V3PlusD_OS8": builder(DeepV3Plus, resnet.build, "resnet152", 8),
-    "DeepResNext50V3PlusD": builder(DeepV3Plus, resnet.build, "resnext50_32x4d", 16),
-    "DeepResNext101V3PlusD": builder(DeepV3Plus, resnet.build, "resnext101_32x8d", 16),
-    "DeepResNext101V3PlusD_OS8": builder(DeepV3Plus, resnet.build, "resnext101_32x8d", 8),
-    "DeepResNext101V3PlusD_OS4": builder(DeepV3Plus, resnet.build, "resnext101_32x8d", 4),
-    "DeepWideResNet50V3PlusD": builder(DeepV3Plus, resnet.build, "wide_resnet50_2", 16),
-    "DeepWideResNet50V3PlusD_OS8": builder(DeepV3Plus, resnet.build, "wide_resnet50_2", 8),
-    "DeepWideResNet101V3PlusD": builder(DeepV3Plus, resnet.build, "wide_resnet101_2", 16),
-    "DeepWideResNet101V3PlusD_OS8": builder(DeepV3Plus, resnet.build, "wide_resnet101_2", 8),
-    "DeepShuffleNetV3PlusD": builder(DeepV3Plus, shufflenet.build, "shufflenet_v2_x1_0", 16),
-    "DeepShuffleNetV3PlusD_OS8": builder(DeepV3Plus, shufflenet.build, "shufflenet_v2_x1_0", 8),
-    "DeepShuffleNetV3PlusD_OS32": builder(DeepV3Plus, shufflenet.build, "shufflenet_v2_x1_0", 32),
-    "DeepMobileNetV3PlusD": builder(DeepV3Plus, mobilenet.build, "mobilenet_v2", 16),
-    "DeepMobileNetV3PlusD_OS8": builder(DeepV3Plus, mobilenet.build, "mobilenet_v2", 8),
-    "DeepMNASNet05V3PlusD": builder(DeepV3Plus, mnasnet.build, "mnasnet0_5", 16),
-    "DeepMNASNet10V3PlusD": builder(DeepV3Plus, mnasnet.build, "mnasnet1_0", 16),
-    "DeepR101V2": builder(DeepLabV2, resnet.build_strided_conv1, "resnet101", 8),
-    "DeepVGG16V2": builder(DeepLabV2FC, vgg.build, "vgg16_bn", 8),
-    "VGG16FCN8s": builder(FCN8s, vgg.build, "vgg16_bn", 32),
+    "DeepR18V3PlusD": builder(DeepV3Plus, "resnet.build", "resnet18", 32),
+    "DeepR50V3PlusD": builder(DeepV3Plus, "resnet.build", "resnet50", 16),
+    "DeepR50V3PlusD_OS8": builder(DeepV3Plus, "resnet.build", "resnet50", 8),
+    "DeepR101V3PlusD": builder(DeepV3Plus, "resnet.build", "resnet101_deep_stem", 16),
+    "DeepR101V3PlusD_OS8": builder(DeepV3Plus, "resnet.build", "resnet101_deep_stem", 8),
+    "DeepR152V3PlusD_OS8": builder(DeepV3Plus, "resnet.build", "resnet152", 8),
+    "DeepResNext50V3PlusD": builder(DeepV3Plus, "resnet.build", "resnext50_32x4d", 16),
+    "DeepResNext101V3PlusD": builder(DeepV3Plus, "resnet.build", "resnext101_32x8d", 16),
+    "DeepResNext101V3PlusD_OS8": builder(DeepV3Plus, "resnet.build", "resnext101_32x8d", 8),
+    "DeepResNext101V3PlusD_OS4": builder(DeepV3Plus, "resnet.build", "resnext101_32x8d", 4),
+    "DeepWideResNet50V3PlusD": builder(DeepV3Plus, "resnet.build", "wide_resnet50_2", 16),
+    "DeepWideResNet50V3PlusD_OS8": builder(DeepV3Plus, "resnet.build", "wide_resnet50_2", 8),
+    "DeepWideResNet101V3PlusD": builder(DeepV3Plus, "resnet.build", "wide_resnet101_2", 16),
+    "DeepWideResNet101V3PlusD_OS8": builder(DeepV3Plus, "resnet.build", "wide_resnet101_2", 8),
+    "DeepShuffleNetV3PlusD": builder(DeepV3Plus, "shufflenet.build", "shufflenet_v2_x1_0", 16),
+    "DeepShuffleNetV3PlusD_OS8": builder(DeepV3Plus, "shufflenet.build", "shufflenet_v2_x1_0", 8),
+    "DeepShuffleNetV3PlusD_OS32": builder(DeepV3Plus, "shufflenet.build", "shufflenet_v2_x1_0", 32),
+    "DeepMobileNetV3PlusD": builder(DeepV3Plus, "mobilenet.build", "mobilenet_v2", 16),
+    "DeepMobileNetV3PlusD_OS8": builder(DeepV3Plus, "mobilenet.build", "mobilenet_v2", 8),
+    "DeepMNASNet05V3PlusD": builder(DeepV3Plus, "mnasnet.build", "mnasnet0_5", 16),
+    "DeepMNASNet10V3PlusD": builder(DeepV3Plus, "mnasnet.build", "mnasnet1_0", 16),
+    "DeepR101V2": builder(DeepLabV2, "resnet.build_strided_conv1", "resnet101", 8),
+    "DeepVGG16V2": builder(DeepLabV2FC, "vgg.build", "vgg16_bn", 8),
+    "VGG16FCN8s": builder(FCN8s, "vgg.build", "vgg16_bn", 32),
 }
 
 # Networks that computed something else in checkpoints of version 1.

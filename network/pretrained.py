@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torchvision import models
 
 from network.backbone import Backbone
 from network.weights import without_prefix
@@ -31,6 +30,8 @@ def imagenet_state(name: str) -> dict[str, torch.Tensor]:
             "published file, which network/README.md describes, with --pretrained PATH, or start from random "
             "weights with --pretrained none"
         )
+    from torchvision import models  # here, because it takes seconds; see archs.py
+
     weights = models.get_model_weights(name)[RECIPE]
     file = Path(torch.hub.get_dir(), "checkpoints", os.path.basename(weights.url))
     if not file.is_file():

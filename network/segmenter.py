@@ -11,7 +11,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from network.archs import PREFIX, check_version, find_builder
-from network.folding import Folded
 from network.segmentation import SegOutput, StagedNet
 from network.weights import LoadReport, load_weights, without_prefix
 from utils import checkpoint
@@ -34,7 +33,7 @@ class Segmenter(nn.Module):
     """
 
     def __init__(
-        self, net: Folded, classes: ClassTable, image_in: bool, settings: dict[str, Any], report: LoadReport
+        self, net: nn.Module, classes: ClassTable, image_in: bool, settings: dict, report: LoadReport
     ) -> None:
         super().__init__()
         self.net = net
@@ -91,6 +90,8 @@ def load(
     and UserError for a file that is not a checkpoint, for arguments that contradict its record, for an
     unknown or an earlier form of `arch`, and for weights that do not fit.
     """
+    from network.folding import Folded  # here, because it imports torchvision; see archs.py
+
     state = checkpoint.load(snapshot)
     settings = recorded(state)
     arch = chosen("arch", _short(arch), _short(settings.get("arch")), snapshot)

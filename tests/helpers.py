@@ -75,7 +75,7 @@ def run_processes(function, world_size, *args):
 
     The processes are forked from one that has only imported the code, which takes seconds.
     """
-    mp.set_forkserver_preload(["tests.helpers", "eval"])
+    mp.set_forkserver_preload(["tests.helpers", "eval", "network.resnet"])
     with tempfile.TemporaryDirectory() as folder:
         arguments = function, world_size, free_port(), folder, args
         group = mp.start_processes(_entry, arguments, world_size, join=False, start_method="forkserver")

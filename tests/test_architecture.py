@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -85,6 +86,12 @@ def test_test_modules_import_no_other_test_module():
 def test_config_needs_the_standard_library_only():
     names = imported(ROOT / "config.py") - GROUND
     assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names
+
+
+def test_a_start_imports_no_torchvision():
+    """It takes as long as torch, and --help or a mistake in a flag needs no network."""
+    program = "import sys, train, eval, network.__main__; sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
 
 
 def test_args_stop_at_the_doors():

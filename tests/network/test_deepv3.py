@@ -8,7 +8,7 @@ from torch import nn
 
 import network.deepv3
 from loss import aux_cross_entropy, cross_entropy
-from network import ARCHS, DeepV3Plus, get_net, mobilenet
+from network import ARCHS, DeepV3Plus, get_net
 from network.archs import builder
 from network.covariance import covariance
 from network.instance_whitening import Whitening
@@ -324,7 +324,7 @@ def test_callers_find_every_name_in_deepv3():
 
 
 def test_a_new_architecture_is_one_line_under_any_name(monkeypatch):
-    monkeypatch.setitem(ARCHS, "tiny", builder(DeepV3Plus, mobilenet.build, "mobilenet_v2", 8))
+    monkeypatch.setitem(ARCHS, "tiny", builder(DeepV3Plus, "mobilenet.build", "mobilenet_v2", 8))
     args = Args()
     args.arch = "tiny"
     assert isinstance(get_net(args, num_classes=7), DeepV3Plus)

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
-import torchvision
 
 from utils import distributed
 from utils.errors import UserError
@@ -205,7 +205,7 @@ def environment() -> dict[str, Any]:
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
+            "torchvision": metadata.version("torchvision"),
             "numpy": numpy.__version__,
             "cuda": torch.version.cuda,
         },

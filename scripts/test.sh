@@ -32,4 +32,5 @@ else
   mypy --config-file .mypy.ini
 fi
 echo "== pytest"
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # the workers take all cores; more threads wait for each other
 exec python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lint, the duplicate-code gate, the type check and the tests, which run on up to 4 cores.
+# Lint, the duplicate-code gate, the type check and the tests, which run in up to 4 processes.
 # Arguments go to pytest: bash scripts/test.sh -m slow, or -n 0 --pdb for one process
 # bash scripts/test.sh --lower-bounds: the tests only, with the oldest packages that requirements.txt allows;
 # needs Python 3.10 to 3.12.
@@ -33,4 +33,6 @@ else
 fi
 echo "== pytest"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # the workers take all cores; more threads wait for each other
-exec python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal "$@"
+# One worker more than cores, because tests wait for the programs they start.
+workers=$(python -c "import os; print(min(len(os.sched_getaffinity(0)) + 1, 4))")
+exec python -m pytest --numprocesses "$workers" --dist worksteal "$@"

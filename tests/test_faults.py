@@ -276,6 +276,16 @@ def test_a_launcher_ends_no_process_that_still_writes(train, tmp_path):
     assert printed(tmp_path).count("stopped by") == 1
 
 
+def test_a_launcher_ends_no_process_that_still_writes_within_the_validation(train, tmp_path):
+    """All get the signal. The second process has nothing to write, and is busy for a second when it comes."""
+    fault = {"number": signal.SIGTERM, "rank": "all", "validated": 1, "late": 1}
+    more = {"writing": 4, "launcher": True, "processes": 2}
+    ended = train(tmp_path, "--save_every_iters", "1000", **more, **fault)
+    assert ended["codes"] == [CONTINUE] * 2, printed(tmp_path)
+    assert checkpoint.load(the_checkpoint(tmp_path))["iteration"] == 4
+    assert printed(tmp_path).count("stopped by") == 1
+
+
 @pytest.mark.slow
 def test_a_mistake_in_a_flag_is_said_once(tmp_path):
     """Of the lines that torchrun prints, one is the sentence."""

@@ -7,7 +7,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -253,6 +253,25 @@ def from_first_rank(compute: Callable[[], Value]) -> Value:
     if error is not None:
         raise error
     return value
+
+
+def tell(key: str, text: str) -> None:
+    """Let the other processes of the group, if there are any, be `told` a text."""
+    with suppress(RuntimeError, ValueError):  # no group, or its store ended with another process
+        dist.distributed_c10d._get_default_store().set(key, text)
+
+
+def told(key: str) -> str | None:
+    """Return the text that another process told, None if none did."""
+    with suppress(RuntimeError, ValueError):  # as in `tell`
+        store = dist.distributed_c10d._get_default_store()
+        return store.get(key).decode() if store.check([key]) else None
+    return None
+
+
+def other_ended() -> bool:
+    """Whether another process has told why it ends."""
+    return bool(told("why stopped") or told("why failed"))
 
 
 def finish() -> None:

@@ -69,12 +69,12 @@ def exit_cleanly(launched: bool = False) -> Iterator[None]:
         text = mendable(error)
         report = f"error: {text}" if text else "".join(traceback.format_exception(error))
         if text and text.startswith(ENDED):
-            if reason := told("why stopped"):
+            if reason := distributed.told("why stopped"):
                 say_stopped(reason)
                 end_at_once(CONTINUE)
-            report = told("why failed") or report
+            report = distributed.told("why failed") or report
         else:
-            tell("why failed", f"process {distributed.rank()}: {report}")
+            distributed.tell("why failed", f"process {distributed.rank()}: {report}")
         write_to_file(report)
         if text and is_first_to_say(text, launched):
             print(f"error: {text}", file=sys.stderr, flush=True)
@@ -122,7 +122,7 @@ def say_stopped(text: str) -> None:
             store = dist.distributed_c10d._get_default_store()
             first = store.add("stopped", 1) == 1
             if first:
-                tell("why stopped", text)
+                distributed.tell("why stopped", text)
         except RuntimeError:  # the store has ended with another process
             first = distributed.is_main()
     if first:
@@ -136,20 +136,6 @@ def outlast_launcher() -> None:
     """
     if dist.is_initialized() and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))
-
-
-def tell(key: str, text: str) -> None:
-    """Let the other processes of the group, if there are any, be `told` a text."""
-    with contextlib.suppress(RuntimeError, ValueError):  # no group, or its store ended with another process
-        dist.distributed_c10d._get_default_store().set(key, text)
-
-
-def told(key: str) -> str | None:
-    """Return the text that another process told, None if none did."""
-    with contextlib.suppress(RuntimeError, ValueError):  # as in `tell`
-        store = dist.distributed_c10d._get_default_store()
-        return store.get(key).decode() if store.check([key]) else None
-    return None
 
 
 def mendable(error: Exception) -> str | None:

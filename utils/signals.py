@@ -28,13 +28,14 @@ class StopSignal:
     """Turns SIGTERM, SIGINT and SIGUSR1 into a request to stop; a second signal ends the process at once.
 
     Within `recording` a signal is only recorded, and `requested` tells all processes at the same step.
-    Elsewhere it raises Stopped. Leaving the `with` block restores the handlers.
+    Elsewhere it raises Stopped. Leaving the `with` block restores the handlers. The SIGTERM that a launcher
+    sends once another process has ended is no second signal: this process may be writing a checkpoint.
     """
 
     def __init__(self, device: torch.device, command: str) -> None:
         self.device, self.command = device, command  # the command continues the run
         self.received: int | None = None
-        self.since, self.is_recording = 0.0, False
+        self.since, self.is_recording, self.outlasted = 0.0, False, False
         self.process, self.before = os.getpid(), dict[int, Any]()
         self.flags: deque[Callable[[], bool]] = deque()
 
@@ -54,6 +55,8 @@ class StopSignal:
             self.received, self.since = number, time.monotonic()
             if not self.is_recording:
                 raise self.stopped()
+        elif number == signal.SIGTERM and not self.outlasted and distributed.other_ended():
+            self.outlasted = True
         elif time.monotonic() > self.since + SAME:
             os._exit(128 + number)
 

@@ -4,9 +4,10 @@ Each line of standard input is a run, in JSON: `argv` of train.py, its folder `l
 `processes`, and, to end one of them, `rank` sends itself the signal `number` within iteration `step`, at its
 event `last`, before it writes a checkpoint (`write`), after it has written one with `written` in its name or
 before it predicts the batch `validated`, or removes the folder `gone`, or writes the files `changed` ({path:
-the path of its new content, or null to remove it}) within `step`. Each step takes `slow` s more; then the
-signal `second` follows the first one. Each checkpoint takes `writing` s more. With `launcher`, all get
-SIGTERM once one has failed, as from torchrun. Events are before and after each step, each batch of
+the path of its new content, or null to remove it}) within `step`. With `rank` "all" each
+process does so, before the batch `validated` each `late` s after the one before. Each step takes `slow` s
+more; then the signal `second` follows the first one. Each checkpoint takes `writing` s more. With `launcher`,
+all get SIGTERM once one has failed, as from torchrun. Events are before and after each step, each batch of
 statistics and validation, each file, and each flush to disk. The answer to a line is {"codes": exit codes,
 "events": their number by rank, "steps": the iterations of rank 0}. The network is tiny. With `alone`, each
 process is a training of its own. A process that does not end within 60 s after another one failed is killed:
@@ -114,15 +115,16 @@ def one_process(request, rank):
         os.environ |= places | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
         os.environ |= {"WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
     count = validated = 0
+    chosen = request.get("rank") in (rank, "all")
 
     def event(*args):
         nonlocal count
         count += 1
-        if count == request.get("last") and rank == request.get("rank"):
+        if count == request.get("last") and chosen:
             os.kill(os.getpid(), request["number"])
 
     def before(trainer, *args):
-        if trainer.iteration + 1 == request.get("step") and rank == request.get("rank"):
+        if trainer.iteration + 1 == request.get("step") and chosen:
             if "gone" in request:
                 shutil.rmtree(request["gone"])
             elif "changed" in request:
@@ -136,16 +138,17 @@ def one_process(request, rank):
     def before_validation(*args):
         nonlocal validated
         validated += 1
-        if validated == request.get("validated") and rank == request.get("rank"):
+        if validated == request.get("validated") and chosen:
+            time.sleep(request.get("late", 0) * rank)
             os.kill(os.getpid(), request["number"])
 
     def before_write(*args):
         time.sleep(request.get("writing", 0))
-        if request.get("write") and rank == request.get("rank"):
+        if request.get("write") and chosen:
             os.kill(os.getpid(), request["number"])
 
     def after_write(path, content):
-        if request.get("written", "/") in path.name and rank == request.get("rank"):
+        if request.get("written", "/") in path.name and chosen:
             os.kill(os.getpid(), request["number"])
 
     watch_events(event)

@@ -8,6 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import torch.distributed as dist
@@ -25,6 +26,8 @@ MENDABLE = {
     "use --fp16",
     "shared memory|bus error|unable to (write to|resize) file </torch|/dev/shm": "no room in /dev/shm for "
     "the batches of the loaders; lower --num_workers, or give a container more with --shm-size",
+    "DataLoader worker .* exited unexpectedly with exit code": "a loader process ended by itself, as by "
+    "sys.exit in a dataset or an augmentation; --num_workers 0 shows where",
     "DataLoader worker .* (killed by signal|exited unexpectedly)": "a loader process was killed, most likely "
     "because the memory or /dev/shm ran out; lower --num_workers, or give a container more with --shm-size",
     "No space left on device": "the disk is full",
@@ -52,7 +55,8 @@ def exit_cleanly(launched: bool = False) -> Iterator[None]:
     process.
 
     A program that may be `launched` as several processes is told so: RANK in the environment of others means
-    nothing.
+    nothing. It calls sys.exit nowhere within: a dataset or a network of a user may, and one sentence says
+    where. The exit code is that of sys.exit.
     """
     output.make_print_safe()
     try:
@@ -85,6 +89,10 @@ def exit_cleanly(launched: bool = False) -> Iterator[None]:
         if text:
             raise SystemExit(2) from error
         raise
+    except SystemExit as end:
+        if launched:
+            end_as_user(end)
+        raise
     except KeyboardInterrupt:
         if dist.is_initialized():
             traceback.print_exc()
@@ -94,6 +102,20 @@ def exit_cleanly(launched: bool = False) -> Iterator[None]:
         raise
     else:
         distributed.finish()
+
+
+def end_as_user(end: SystemExit) -> None:
+    """Say where a user's code calls sys.exit; of several processes this one ends."""
+    where = traceback.extract_tb(end.__traceback__)[-1]
+    if Path(where.filename).name == "argparse.py":  # --help
+        return
+    outlast_launcher()
+    report = f"error: sys.exit({end.code!r}) in {where.filename}, line {where.lineno}, ended the run"
+    distributed.tell("why failed", f"process {distributed.rank()}: {report}")
+    write_to_file(report)
+    print(report, file=sys.stderr, flush=True)
+    if dist.is_initialized():
+        end_at_once(end.code if isinstance(end.code, int) else int(end.code is not None))
 
 
 def end_at_once(code: int) -> NoReturn:
@@ -145,7 +167,7 @@ def mendable(error: Exception) -> str | None:
     if isinstance(error, UserError) or named:
         return sentence(error)
     if isinstance(error, RuntimeError | OSError | MemoryError):
-        message = str(error) or type(error).__name__
+        message = "\n".join([str(error) or type(error).__name__, str(error.__cause__)])
         for words, text in MENDABLE.items():
             if found := re.search(f".*(?:{words}).*", message, re.IGNORECASE | re.MULTILINE):
                 return f"{text} ({found[0].strip()[:200]})"

@@ -18,9 +18,10 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset
 
 from tests.helpers import free_port, run_processes
-from utils import distributed
+from utils import distributed, logging
 from utils.errors import MissingFile, UserError
 from utils.exit import exit_cleanly, mendable
+from utils.parser import Parser
 from utils.signals import CONTINUE
 
 ROOT = Path(__file__).parents[2]
@@ -119,8 +120,16 @@ def test_what_was_printed_is_written_when_another_process_was_stopped():
     assert done.stderr.endswith("stopped by SIGTERM\n")
 
 
-@pytest.mark.parametrize(("kind", "code"), [("UserError", 2), ("ValueError", 1)])
-def test_the_log_file_says_why_another_process_failed(kind, code, tmp_path):
+@pytest.mark.parametrize(
+    ("error", "code", "beginning"),
+    [
+        ("UserError('what is wrong')", 2, "error: what is wrong"),
+        ("ValueError('what is wrong')", 1, "Traceback (most recent call last)"),
+        ("SystemExit(3)", 3, "error: sys.exit(3) in "),
+        ("SystemExit('what is wrong')", 1, "error: sys.exit('what is wrong') in "),
+    ],
+)
+def test_the_log_file_says_why_another_process_failed(error, code, beginning, tmp_path):
     """Also if the launcher, which sees that process end, asks the one with the file to end meanwhile."""
     program = tmp_path / "program.py"
     program.write_text(
@@ -137,7 +146,7 @@ def test_the_log_file_says_why_another_process_failed(kind, code, tmp_path):
         "    distributed.init()\n"
         f"    logging.setup(Path({str(tmp_path)!r}, 'log.txt') if distributed.is_main() else None)\n"
         "    if not distributed.is_main():\n"
-        f"        raise {kind}('what is wrong')\n"
+        f"        raise {error}\n"
         "    distributed.all_gather_objects(0)\n"
     )
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
@@ -146,9 +155,27 @@ def test_the_log_file_says_why_another_process_failed(kind, code, tmp_path):
         subprocess.Popen([sys.executable, program], cwd=ROOT, env={**env, "RANK": rank}) for rank in "01"
     ]
     assert [process.wait(120) for process in processes] == [2, code]
-    beginning = {"UserError": "error: what is wrong", "ValueError": "Traceback (most recent call last)"}[kind]
     log = (tmp_path / "log.txt").read_text()
-    assert f" process 1: {beginning}" in log and "what is wrong" in log
+    assert f" process 1: {beginning}" in log and "what is wrong" in log or code == 3
+
+
+@pytest.mark.parametrize(("workers", "code"), [(0, 3), (1, 2)])
+def test_sys_exit_of_a_user_is_said(workers, code, tmp_path, capsys):
+    """In the log file, too. A loader process says only that it has ended so."""
+    logging.setup(tmp_path / "log.txt")
+    with pytest.raises(SystemExit) as end, exit_cleanly(launched=True):
+        next(iter(DataLoader(Zeros(lambda: sys.exit(3)), num_workers=workers)))
+    logging.setup()
+    text = capsys.readouterr().err
+    said = "a loader process ended by itself" if workers else f"sys.exit(3) in {__file__}, line "
+    assert end.value.code == code and text.startswith(f"error: {said}") and text.count("\n") == 1
+    assert text in (tmp_path / "log.txt").read_text()
+
+
+def test_help_is_no_error(capsys):
+    with pytest.raises(SystemExit), exit_cleanly(launched=True):
+        Parser().parse_args(["--help"])
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

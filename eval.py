@@ -67,8 +67,8 @@ def main(args: argparse.Namespace) -> int:
 def evaluate_datasets(args: argparse.Namespace, folder: ResultFolder, device: torch.device) -> int:
     """Evaluate one dataset after the other; return how many images were left out."""
     classes_of(args.val_dataset)  # datasets that differ in their classes are found before any is listed
+    file_before = state_of_file(args.snapshot)  # before its hash, which then is that of what is loaded
     snapshot_sha256 = sha256(args.snapshot, "checkpoint")
-    file_before = state_of_file(args.snapshot)
     folder.check_writable()
     use_recorded_roots(args)
     loaders = loaders_of(args, args.image_in)  # a missing dataset is found before the network is loaded
@@ -128,7 +128,8 @@ def state_of_file(file: str) -> tuple[int, int, int]:
 
 def check_same_file(file: str, before: tuple[int, int, int], digest: str) -> None:
     """Raise UserError if the checkpoint `file` has changed since `before`, or has another hash elsewhere."""
-    if state_of_file(file) != before or len(set(distributed.all_gather_objects(digest))) > 1:
+    answers = distributed.all_gather_objects((state_of_file(file) == before, digest))
+    if set(answers) != {(True, answers[0][1])}:
         raise UserError(
             f"{file} was replaced by another file while it was read, or is another one on each machine; "
             "evaluate one file"

@@ -30,7 +30,6 @@ from utils import checkpoint, distributed, inventory, settings, visualize
 from utils.classes import ClassTable
 from utils.errors import naming
 from utils.exit import exit_cleanly
-from utils.files import sha256
 from utils.logging import logger, setup, warn_in_log
 from utils.norms import Norm
 from utils.signals import StopSignal
@@ -70,13 +69,14 @@ def main(args: argparse.Namespace) -> None:
         options: dict[str, Any] = {"again": args.resume == "auto" or resume.restarted()}  # see Run
         if continued:
             options = {"continued": continued.parent, "position": state.get("events")}
+        digest = state.get("sha256")
         del state  # its memory is needed
         run = Run(args.ckpt, args.tb_path, args.date, args.exp, args.tb_tag, **options)
         stop.command = resume.command(run.checkpoints)
         if continued:
             logger.info("continuing %s from iteration %d", continued, trainer.iteration)
         announce(args, trainer)
-        run.record(facts(args, trainer, loaders))
+        run.record(facts(args, trainer, digest))
         distributed.limit_waiting()
         keeper = Keeper(
             trainer,
@@ -197,15 +197,16 @@ def announce(args: argparse.Namespace, trainer: Trainer) -> None:
         logger.warning(text, args.cov_stat_epoch, (args.cov_stat_epoch + 1) * steps, last)
 
 
-def facts(args: argparse.Namespace, trainer: Trainer, loaders: Loaders) -> dict[str, Any]:
-    """Return the entries of run.json: all flags, the datasets, the checkpoint that the run starts from."""
+def facts(args: argparse.Namespace, trainer: Trainer, digest: str | None) -> dict[str, Any]:
+    """Return the entries of run.json: all flags, the datasets, and --snapshot, whose hash is `digest`."""
+    loaders: Any = trainer.loaders
     used = {"train": loaders.train, "target": loaders.target} | loaders.val
     parent = {"file": args.snapshot, "iteration": trainer.iteration, "continued": args.restore_optimizer}
     return {
         "flags": trainer.settings,
         "images": {name: len(loader.dataset) for name, loader in used.items() if loader},
         "roots": {name: str(args.roots(get_dataset_class(name))) for name in [*args.dataset, *loaders.val]},
-        "parent": parent | {"sha256": sha256(args.snapshot)} if args.snapshot else None,
+        "parent": parent | {"sha256": digest} if args.snapshot else None,
     }
 
 

@@ -24,6 +24,7 @@ from utils.errors import MissingFile, UserError
 from utils.evaluation import loop
 from utils.evaluation.recorder import Recorder
 from utils.exit import exit_cleanly
+from utils.files import sha256
 from utils.pixels import IMAGENET_MEAN, IMAGENET_STD
 
 Output = namedtuple("Output", "logits")
@@ -780,6 +781,35 @@ def test_a_checkpoint_that_is_replaced_while_it_is_read(town, monkeypatch):
     monkeypatch.setattr(evaluation, "load_network", replaced)
     with pytest.raises(UserError, match="net.pth was replaced by another file while it was read"):
         evaluate(town, "--single_scale")
+
+
+def test_a_checkpoint_that_is_replaced_once_it_is_hashed(town, monkeypatch):
+    """By another network, before anything else is read."""
+    other = {"arch": "ColourReader", "wt_layer": [0] * 7, "image_in": True}
+    write_checkpoint(town / "other.pth", ColourReader().state_dict(), settings=other)
+
+    def replaced(*args):
+        digest = sha256(*args)
+        os.replace(town / "other.pth", town / "net.pth")
+        return digest
+
+    monkeypatch.setattr(evaluation, "sha256", replaced)
+    with pytest.raises(UserError, match="net.pth was replaced by another file while it was read"):
+        evaluate(town, "--single_scale")
+
+
+def compare_files(rank, world_size, file):
+    """Return what this process says of a file that has changed on the second one only."""
+    before = (0, 0, 0) if rank else evaluation.state_of_file(file)
+    with pytest.raises(UserError) as error:
+        evaluation.check_same_file(str(file), before, "the hash")
+    return str(error.value)
+
+
+def test_all_processes_know_that_the_checkpoint_was_replaced(town):
+    """None waits for one that has noticed it."""
+    said = run_processes(compare_files, 2, town / "net.pth")
+    assert "was replaced by another file" in said[0] and said[0] == said[1]
 
 
 def test_networks_from_synthia_are_scored_over_its_16_classes_too(town, capsys):

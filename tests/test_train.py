@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 import textwrap
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from tests.helpers import ISW, ROOT, events, flags, free_port, run, run_on_termi
 from transforms.joint import RandomHorizontalFlip
 from utils import checkpoint
 from utils.errors import UserError
+from utils.files import sha256
 from utils.training.events import NoWriter
 from utils.training.trainer import Trainer
 
@@ -285,8 +287,15 @@ def test_weights_of_another_architecture_start_nothing(finished, toy_town, tmp_p
     assert "arch DeepR18V3PlusD, not DeepMobileNetV3PlusD" in capsys.readouterr().err
 
 
-def test_only_weights_start_a_run_from_its_first_epoch(finished, toy_town, tmp_path, capsys):
-    run(flags(toy_town, tmp_path, "--max_epoch", "1", "--snapshot", str(the_checkpoint(finished))))
+def test_only_weights_start_a_run_from_its_first_epoch(finished, toy_town, tmp_path, capsys, monkeypatch):
+    """The checkpoint is replaced after it is loaded: the record has the hash of what was loaded."""
+    file, build = tmp_path / "start.pth", train.build
+    shutil.copyfile(the_checkpoint(finished), file)
+    digest = sha256(file)
+    monkeypatch.setattr(train, "build", lambda *args: (file.write_text("another"), build(*args))[1])
+    run(flags(toy_town, tmp_path, "--max_epoch", "1", "--snapshot", str(file)))
+    (record,) = tmp_path.glob("ckpt/**/run.json")
+    assert json.loads(record.read_text())["parent"]["sha256"] == digest
     # code 0 has a batch norm where the checkpoint has whitening: its 5 entries are missing, and said so
     assert "5 missing: layer0.1.weight" in capsys.readouterr().out
     assert checkpoint.load(the_checkpoint(tmp_path))["iteration"] == 4

@@ -63,9 +63,10 @@ def load_on_all(path: str | Path) -> dict:
     """Return what `load` returns; UserError if it is not the same on all processes, which call this together.
 
     Each process reads the file. Another program may replace it meanwhile, or each machine have a file of its
-    own.
+    own. The entry sha256 is the hash of the file that this process read.
     """
-    state, digest = load(path), hashlib.sha256()
+    state, sha256 = torch_files.read_hashed(find(path), "checkpoint")
+    state, digest = _with_weights(state, path) | {"sha256": sha256}, hashlib.sha256()
     for value in state["state_dict"].values() if distributed.world_size() > 1 else ():
         if isinstance(value, Tensor):
             digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)

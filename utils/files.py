@@ -221,13 +221,13 @@ def hash_fits(file: BinaryIO) -> bool | None:
     file.seek(0)
     if start < 0 or not note.startswith(HASH_MARK):
         return None
-    digest = _digest(file, size - HASH_DIGITS)
+    digest = digest_of(file, size - HASH_DIGITS)
     file.seek(0)
     return digest.encode() == note[len(HASH_MARK) :]
 
 
-def _digest(file: BinaryIO, size: int) -> str:
-    """Return the hash of the next `size` bytes of a file, in hexadecimal."""
+def digest_of(file: BinaryIO, size: int) -> str:
+    """Return the hash of the next `size` bytes of an open file, in hexadecimal."""
     digest = hashlib.sha256()
     while size > 0 and (chunk := file.read(min(2**20, size))):
         digest.update(chunk)
@@ -290,4 +290,4 @@ def sha256(path: str | Path, what: str = "file") -> str:
     if not os.path.isfile(path):
         raise MissingFile(f"no {what} at {path}")
     with open(path, "rb") as file:
-        return _digest(file, os.path.getsize(path))
+        return digest_of(file, os.path.getsize(path))

@@ -5,6 +5,8 @@ import os
 import re
 import struct
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,7 +14,7 @@ import numpy as np
 import torch
 
 from utils.errors import DamagedFile, DiskFull, MissingFile, UserError
-from utils.files import HashedWriter, free_room, hash_fits, replacing, sha256
+from utils.files import HashedWriter, digest_of, free_room, hash_fits, replacing, sha256
 
 logger = logging.getLogger("robustnet")
 
@@ -72,15 +74,43 @@ def read(path: str | Path, what: str) -> Any:
 
     `what` names the file's role in messages. Raises MissingFile if there is no file, DamagedFile for a file
     that `check` finds damaged or that is not of torch.save, and UserError for one that holds anything that
-    would run code. A file of a form without checksums is read with a warning.
+    would run code, or that another program writes to meanwhile. A file of a form without checksums is read
+    with a warning.
     """
-    with _opened(path, what) as file:  # once, so that what is checked is what is read
+    with _opened(path, what) as file:
+        return _read_checked(file, path, what)
+
+
+def read_hashed(path: str | Path, what: str) -> tuple[Any, str]:
+    """Return what `read` returns, and the hash of the file that it read, in hexadecimal."""
+    with _opened(path, what) as file, _unchanged(file, path, what):
+        content = _read_checked(file, path, what)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        return content, digest_of(file, size)
+
+
+def _read_checked(file: BinaryIO, path: str | Path, what: str) -> Any:
+    with _unchanged(file, path, what):  # what is checked is what is read
         sound = _check(file, path, what)
         file.seek(0)
         content = _read(file, path, what, sound)
     if not sound:
         logger.warning("%s %s is of a form without checksums: damaged numbers in it go unnoticed", what, path)
     return content
+
+
+@contextmanager
+def _unchanged(file: BinaryIO, path: str | Path, what: str) -> Iterator[None]:
+    """Raise UserError if another program has written to an open file at the end of the block.
+
+    A file that is replaced at its path stays as it is for those that have it open.
+    """
+    before = os.fstat(file.fileno())
+    yield
+    now = os.fstat(file.fileno())
+    if (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
+        raise UserError(f"{what} {path} was written to while it was read; start again once it is whole")
 
 
 def skim(path: Path, what: str) -> Any:

@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import resource
+import shutil
 import zipfile
 
 import numpy as np
@@ -57,6 +58,46 @@ def test_a_file_that_is_replaced_after_its_check_is_not_read(path, monkeypatch):
 
     monkeypatch.setattr(torch, "load", replaced)
     assert [torch_files.read(path, "checkpoint")["iteration"] for _ in range(2)] == [7, 8]
+
+
+@pytest.mark.parametrize("read", [torch_files.read, torch_files.read_hashed])
+def test_a_file_that_is_overwritten_after_its_check_is_not_read(read, path, monkeypatch):
+    write_ours(path)
+    os.utime(path, (1e9, 1e9))
+    torch_files.write(path.with_name("other.pth"), CONTENT | {"iteration": 8})
+    load = torch.load
+
+    def overwritten(*args, **options):
+        with path.open("r+b") as file:
+            file.write(path.with_name("other.pth").read_bytes())
+        return load(*args, **options)
+
+    monkeypatch.setattr(torch, "load", overwritten)
+    with pytest.raises(UserError, match=f"checkpoint {path} was written to while it was read"):
+        read(path, "checkpoint")
+
+
+@pytest.mark.parametrize("change", [os.replace, shutil.copyfile])
+def test_the_hash_is_that_of_the_file_that_is_read(change, path, monkeypatch):
+    """The file is replaced, or overwritten, between reading and hashing."""
+    write_ours(path)
+    os.utime(path, (1e9, 1e9))
+    digest, other = hashlib.sha256(path.read_bytes()).hexdigest(), path.with_name("other.pth")
+    torch_files.write(other, CONTENT | {"iteration": 8})
+    read = torch_files._read_checked
+
+    def changed(*args):
+        content = read(*args)
+        change(other, path)
+        return content
+
+    monkeypatch.setattr(torch_files, "_read_checked", changed)
+    if change is os.replace:
+        content, found = torch_files.read_hashed(path, "checkpoint")
+        assert (content["iteration"], found) == (7, digest)
+    else:
+        with pytest.raises(UserError, match="was written to while it was read"):
+            torch_files.read_hashed(path, "checkpoint")
 
 
 @pytest.mark.parametrize("write", [write_ours, write_torchs])

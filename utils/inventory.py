@@ -3,7 +3,9 @@
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +16,8 @@ from utils.errors import UserError, few
 logger = logging.getLogger("robustnet")
 
 
-class Inventory(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Inventory:
     """The images of a dataset in their order. Folders and times of files do not count, so copies are equal.
 
     `sizes` (images, 2), int64, has the bytes of each image and of its label, 0 where there is none.
@@ -23,10 +26,15 @@ class Inventory(NamedTuple):
     names: Sequence[str]
     sizes: Tensor
 
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the names."""
+        names = "\n".join(self.names).encode(errors="surrogatepass")
+        return hashlib.sha256(names).hexdigest()
+
     def record(self) -> dict[str, Any]:
         """Return what a checkpoint holds: a hash of the names, and the sizes."""
-        names = "\n".join(self.names).encode(errors="surrogatepass")
-        return {"names": hashlib.sha256(names).hexdigest(), "sizes": self.sizes}
+        return {"names": self.digest, "sizes": self.sizes}
 
 
 def inventory(dataset: Any) -> Inventory:
@@ -45,7 +53,7 @@ def differences(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Inven
     texts = []
     for name in sorted(before.keys() & now.keys()):
         old, new, images = before[name]["sizes"], now[name].sizes, now[name].names
-        if before[name]["names"] != now[name].record()["names"]:
+        if before[name]["names"] != now[name].digest:
             count = f"{len(images)}, not {len(old)}" if len(images) != len(old) else "of other names"
             texts.append(f"the images of {name} are others ({count})")
         elif not torch.equal(old, new):
@@ -67,11 +75,15 @@ def check(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Inventory],
 def check_alike(files: Mapping[str, Inventory], strict: bool) -> None:
     """Compare the files of all processes, which may be on several machines; all processes call this.
 
-    Raises UserError if their names are not the same. Other sizes are an error if `strict`, else a warning.
+    Raises UserError if their datasets or names are not the same. Other sizes are an error if `strict`, else a
+    warning.
     """
     first = distributed.broadcast_object({name: found.record() for name, found in files.items()})
-    same = all(found.record()["names"] == first[name]["names"] for name, found in files.items())
-    answers = distributed.all_gather_objects((same, differences(first, files)))
+    names = {name: record["names"] for name, record in first.items()}
+    same = names == {name: found.digest for name, found in files.items()}
+    others = ", ".join(sorted(files.keys() ^ first.keys()))
+    own = [f"the datasets are others ({others})"] if others else []
+    answers = distributed.all_gather_objects((same, own + differences(first, files)))
     texts = [f"on process {rank} {text}" for rank, (_, found) in enumerate(answers) for text in found]
     if texts and (strict or not all(same for same, _ in answers)):
         raise UserError(f"{'; '.join(texts)}: not those of process 0; give all machines the same data")

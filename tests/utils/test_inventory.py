@@ -78,6 +78,28 @@ def compared(rank, world_size):
     return said
 
 
+def compare_datasets(rank, world_size):
+    """Return what this process says when the second one has a dataset less or more, and the hashes made."""
+    hashed, said = [], []
+    sha256 = inventory.hashlib.sha256
+    inventory.hashlib = SimpleNamespace(sha256=lambda text: hashed.append(text) or sha256(text))
+    for datasets in (["gtav", "synthia"], ["gtav"]), (["gtav"], ["gtav", "synthia"]):
+        files = {name: inventory.Inventory([name], torch.tensor([[1, 0]])) for name in datasets[rank]}
+        with pytest.raises(UserError) as error:
+            inventory.check_alike(files, strict=False)
+        said.append(str(error.value))
+        assert len(hashed) == len(files)
+        hashed.clear()
+    return said
+
+
+def test_processes_that_have_other_datasets():
+    """Launched by hand on two machines with other flags. Every name is hashed once."""
+    text = "on process 1 the datasets are others (synthia): not those of process 0; "
+    said = [f"{text}give all machines the same data"] * 2
+    assert run_processes(compare_datasets, 2) == [said] * 2
+
+
 def test_processes_that_list_other_files():
     first, second = run_processes(compared, 2)
     sizes, names, number = (

@@ -1,6 +1,11 @@
 import pytest
+from torch.utils.data import _utils
 
 from datasets.toy_city import write_toy_city
+
+# Seconds that PyTorch waits for a loader process to end. It waits in vain where an error ended the loop and
+# the garbage collector frees the loader: the queue that should tell the process is closed first.
+_utils.MP_STATUS_CHECK_INTERVAL = 0.5
 
 
 def pytest_collection_modifyitems(items):

@@ -150,7 +150,7 @@ def build(
     """
     net = get_net(args, len(classes))
     whitening = Whitening.for_network(net, clusters=args.clusters, relax_denom=args.relax_denom)
-    vars(args).update(speed.choose(vars(args), device, distributed.world_size()))
+    vars(args).update(speed.choose(vars(args), device))
     record = settings.record(
         vars(args),
         classes=classes.to_dict(),

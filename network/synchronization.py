@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from network.dropout import JointDropout2d
-from utils.distributed import gather_rows, rank, sum_in_place, world_size
+from utils.distributed import gather_rows, sum_in_place, world_size
 from utils.precision import float32_or_better
 
 
 class JointBatchNorm(torch.autograd.Function):
     """Batch norm of x (B, C, H, W) by mean and variance of all processes' pixels, in float32 or better.
 
-    It sums over the processes once in the forward and once in the backward pass. The gradients of `weight`
-    and `bias` are those of this process's pixels, as in torch's SyncBatchNorm. A compiled network merges
+    Processes exchange values once in the forward and once in the backward pass. The gradients of `weight` and
+    `bias` are those of this process's pixels, as in torch's SyncBatchNorm. A compiled network merges
     everything else with its neighbours.
     """
 
@@ -29,13 +29,13 @@ class JointBatchNorm(torch.autograd.Function):
         values = float32_or_better(x)
         var, mean = torch.var_mean(values, (0, 2, 3), correction=0)
         pixels = values.new_full((1,), values.numel() / len(mean))
-        parts = of_all_processes(torch.cat([mean, var, pixels]))
-        means, variances, counts = parts.split([len(mean), len(mean), 1], 1)
+        rows = rows_of_all_processes(torch.cat([mean, var, pixels]))
+        means, variances, counts = rows.split([len(mean), len(mean), 1], 1)
         count = counts.sum()
         mean = (means * counts).sum(0) / count
         var = ((variances + (means - mean).square()) * counts).sum(0) / count
         scale = (var + eps).rsqrt()
-        normalized = (values - mean[:, None, None]) * (scale * weight)[:, None, None] + bias[:, None, None]
+        normalized = standardize(x, mean, scale) * weight[:, None, None] + bias[:, None, None]
         ctx.save_for_backward(x, weight, mean, scale, count)
         ctx.mark_non_differentiable(mean, var, count)
         return normalized, mean, var, count
@@ -43,15 +43,21 @@ class JointBatchNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, mean, scale, count = ctx.saved_tensors
-        grad = grads[0]
-        # x - mean, as the forward pass has it, would be kept in float32: a compiler does not compute a value
-        # again that it used after a collective. The mean less x is a value of its own, computed from x.
-        standardized = (mean[:, None, None] - float32_or_better(x)) * -scale[:, None, None]
-        here = torch.stack([grad.sum((0, 2, 3)), (grad * standardized).sum((0, 2, 3))])
-        means = sum_in_place(here.clone()) / count
+        grad, standardized = grads[0], standardize(x, mean, scale)
+        total, product = grad.sum((0, 2, 3)), (grad * standardized).sum((0, 2, 3))
+        means = sum_of_all_processes(torch.stack([total, product]) / count)
         slope = grad - means[0, :, None, None] - standardized * means[1, :, None, None]
         slope = slope * (scale * weight)[:, None, None]
-        return slope.to(x.dtype), here[1].to(weight.dtype), here[0].to(weight.dtype), None
+        return slope.to(x.dtype), product.to(weight.dtype), total.to(weight.dtype), None
+
+
+def standardize(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Return (x - mean) * scale of x (B, C, H, W), with mean and scale (C,), in the precision of these two.
+
+    x is not converted first, because a compiler saves for the backward pass what it used both before and
+    after a collective.
+    """
+    return (x - mean[:, None, None]) * scale[:, None, None]
 
 
 class JointBatchNormKernels(torch.autograd.Function):
@@ -93,11 +99,30 @@ def constant(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.full((1,), value, dtype=dtype, device=device)
 
 
-def of_all_processes(row: Tensor) -> Tensor:
-    """Return the rows (processes, n) of all processes, of which this one's is `row` (n,)."""
-    rows = row.new_zeros(world_size(), len(row))
-    rows[rank()] = row
-    return sum_in_place(rows)  # each process has zeros in the rows of the others
+@torch.library.custom_op("robustnet::rows_of_all_processes", mutates_args=())
+def rows_of_all_processes(row: Tensor) -> Tensor:
+    """Return the rows (processes, n) of all processes, of which this one's is `row` (n,).
+
+    A compiler leaves this operation as it is. Collectives that it knows get a stream of their own, and the
+    GPU waits between the two streams twice each time.
+    """
+    return gather_rows(row)
+
+
+@rows_of_all_processes.register_fake
+def _(row: Tensor) -> Tensor:
+    return row.new_empty(world_size(), len(row))
+
+
+@torch.library.custom_op("robustnet::sum_of_all_processes", mutates_args=())
+def sum_of_all_processes(values: Tensor) -> Tensor:
+    """Return the sum of `values` over all processes, as `rows_of_all_processes` does."""
+    return sum_in_place(values.clone())
+
+
+@sum_of_all_processes.register_fake
+def _(values: Tensor) -> Tensor:
+    return torch.empty_like(values)
 
 
 def memory_format(x: Tensor) -> torch.memory_format:

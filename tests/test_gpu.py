@@ -322,9 +322,7 @@ def test_mixed_precision_trains(toy_town, tmp_path):
     assert all(value.isfinite().all() for value in state["state_dict"].values())
 
 
-@pytest.mark.parametrize(
-    "more", ["--test_mode", "--cuda_graph --max_iter 6", "--fast --compile --cuda_graph --max_iter 6"]
-)
+@pytest.mark.parametrize("more", ["--test_mode", "--cuda_graph --max_iter 6", "--fast --max_iter 6"])
 def test_every_gpu_of_the_machine(more, toy_town, tmp_path):
     """The fourth step is captured, sums over the processes and gradients included; the program ends, too."""
     done = run_command(torchrun("gpu", "train.py", *flags(toy_town, tmp_path, *ISW, *more.split())))

@@ -130,7 +130,7 @@ def sum_in_place(tensor: Tensor) -> Tensor:
 def gather_rows(row: Tensor) -> Tensor:
     """Return the rows (processes, n) of all processes; this one's is `row` (n,). No gradient passes."""
     if not dist.is_initialized():
-        return row[None]
+        return row[None].clone()
     gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # torch before 2.14
     rows = row.new_empty(world_size() * len(row))
     gather(rows, row)
@@ -154,11 +154,15 @@ def differentiable_sum(x: Tensor) -> Tensor:
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
     """Give every gradient its mean over all processes, in one message. All have the same gradients."""
-    grads = [p.grad for p in parameters if p.grad is not None]
-    views = [in_memory_order(grad) for grad in grads]
-    flat = torch.cat(views)
-    sum_in_place(flat.div_(world_size()))
-    torch._foreach_copy_(views, flat.split([len(view) for view in views]))
+    views = [in_memory_order(p.grad) for p in parameters if p.grad is not None]
+    message = views[0].new_empty(sum(len(view) for view in views))
+    parts = message.split([len(view) for view in views])
+    torch._foreach_copy_(parts, views)
+    if dist.is_initialized() and dist.get_backend() == "nccl":  # gloo only sums
+        dist.all_reduce(message, dist.ReduceOp.AVG)
+    else:
+        sum_in_place(message.div_(world_size()))
+    torch._foreach_copy_(views, parts)
 
 
 def in_memory_order(tensor: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ import torch
 
 from network import get_net
 from network.folding import PRECISIONS, Folded
+from scripts.benchmark import scaling
 from scripts.benchmark.disk import measure_disk
 from scripts.benchmark.eval import eval_images, evaluated, loaded
 from scripts.benchmark.statistics import measure_statistics
@@ -54,7 +55,7 @@ STEPS = (
 SLIDING = Goal("sliding, ISW, 3 scales, mirrored: s/image", 5.3, 0.115, 0.085)
 WHOLE = Goal("whole images, ISW, 4 at once", 72, 150, 220)
 DISK = {"aug_device": 130, "cache_images": 220}
-PARTS = ("steps", "eval", "statistics", "disk")
+PARTS = ("steps", "eval", "statistics", "disk", "gpus")
 Measured = Mapping[str, Any]  # "default" and "fast" of a row, their "gib", and its goal
 
 
@@ -76,7 +77,13 @@ def run(args: argparse.Namespace) -> None:
     if not args.root.exists():
         write_streets(args.root)
     print(f"{machine()}\n{'':44}{'published':>10}{'default':>10}{'fast':>10}{'to reach':>16}{'GiB':>14}")
-    measures = {"steps": steps, "eval": evaluation, "statistics": statistics, "disk": disk}
+    measures = {
+        "steps": steps,
+        "eval": evaluation,
+        "statistics": statistics,
+        "disk": disk,
+        "gpus": several_gpus,
+    }
     rows = []
     for part in PARTS:
         for goal, found in measures[part](args) if part in args.parts else ():
@@ -216,3 +223,18 @@ def disk(args: argparse.Namespace) -> Iterator[tuple[Goal, Measured]]:
     for row in measure_disk(SimpleNamespace(**options, seconds=args.seconds)):  # type: ignore[arg-type]
         goal = Goal(f"from disk, ISW, batch {batch}: {row.title}", 7, None, DISK.get(row.title, 130))
         yield goal, {"fast": row.images_per_second, "waited": row.waited}
+
+
+def gpus(args: argparse.Namespace) -> Iterator[tuple[Goal, Measured]]:
+    """Yield the images per second of all GPUs, ISW, batch 8 each, as a share of n times those of one GPU."""
+    most = torch.cuda.device_count()
+    if most < 2:
+        return
+    options = {"arch": args.arch or Setting().arch, "wt_layer": list(ISW), "crop_size": args.crop_size}
+    rows = ["default", "default, cuda_graph", "fast"]
+    options |= {"batch": 8, "rows": rows, "steps": 20, "limit": 900}
+    one, several = (dict(scaling.measure(argparse.Namespace(**options), count)) for count in (1, most))
+    plain, captured, fast = (100 * one[row] / several[row] for row in rows)
+    title = f"{most} GPUs, ISW, batch 8 each"
+    yield Goal(f"{title}: % of {most} times one", None, 95, 95), {"default": plain, "fast": fast}
+    yield Goal(f"{title}: the same, --cuda_graph", None, 95), {"default": captured}

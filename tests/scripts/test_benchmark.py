@@ -3,6 +3,7 @@ import re
 import sys
 
 import pytest
+import torch
 
 from scripts.benchmark import goals
 from scripts.benchmark.__main__ import BENCHMARKS, main
@@ -82,6 +83,18 @@ def test_goals_table(tmp_path, capsys, monkeypatch):
     assert rows["cost of ISW over baseline, batch 4, %"]["default"] == pytest.approx(
         100 * (rates[0] / rates[1] - 1)
     )
+
+
+def test_goals_of_several_gpus(monkeypatch, capsys):
+    """A step that takes 0.1 s on one GPU and 0.125 s on each of two: 80% of twice one GPU."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    seconds = {1: 0.1, 2: 0.125}
+    monkeypatch.setattr(goals.scaling, "measure", lambda args, n: [(row, seconds[n]) for row in args.rows])
+    main(["goals", "--parts", "gpus", "--root", "."])
+    title = "^2 GPUs, ISW, batch 8 each: "
+    printed = capsys.readouterr().out
+    assert re.search(title + r"% of 2 times one +- +80\.0 +80\.0 +95\.0 / 95\.0", printed, re.M)
+    assert re.search(title + r"the same, --cuda_graph +- +80\.0 +-", printed, re.M)
 
 
 SCALING = ["scaling", "--arch", "DeepMobileNetV3PlusD", "--batch", "2", "--crop_size", "32", "--steps", "1"]

@@ -16,7 +16,7 @@ Losses = dict[str, Tensor]
 PARTS = ("amp", "channels_last", "compile", "cuda_graph")
 
 
-def choose(flags: Mapping[str, Any], device: torch.device, processes: int = 1) -> dict[str, Any]:
+def choose(flags: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
     """Return the values of PARTS, and of --num_workers with --fast; log what was chosen.
 
     A part that is named on the command line stays as it is named. What this machine or this training cannot
@@ -24,11 +24,7 @@ def choose(flags: Mapping[str, Any], device: torch.device, processes: int = 1) -
     """
     chosen = {name: flags[name] for name in (*PARTS, "num_workers")}
     if flags["fast"]:
-        parts = safe(device)
-        if processes > 1 and device.type == "cuda":
-            logger.info("--fast: --compile and --cuda_graph on several GPUs only if you name them")
-            parts |= {"compile": False, "cuda_graph": False}  # train.py was not seen with both on two GPUs
-        chosen |= {name: value for name, value in parts.items() if name not in flags["given"]}
+        chosen |= {name: value for name, value in safe(device).items() if name not in flags["given"]}
     if chosen["channels_last"] is None:  # the same arithmetic, faster
         chosen["channels_last"] = device.type == "cuda" and not flags["adapt_dataset"]
     if flags["fp16"]:

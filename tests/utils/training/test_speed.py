@@ -24,8 +24,8 @@ from utils.training.trainer import Trainer
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
-def parts(argv, device=CPU, processes=1):
-    return speed.choose(vars(config.parse_train_args(argv)), device, processes)
+def parts(argv, device=CPU):
+    return speed.choose(vars(config.parse_train_args(argv)), device)
 
 
 def test_fast_chooses_what_is_safe(monkeypatch, caplog):
@@ -45,11 +45,6 @@ def test_fast_chooses_what_is_safe(monkeypatch, caplog):
     assert parts(["--fast", "--amp", "none"], GPU) == fast | {"amp": "none"}
     assert parts(["--fast", "--fp16"], GPU) == fast | {"amp": "fp16"}
     assert parts(["--fast", "--num_workers", "5"], GPU) == fast | {"num_workers": 5}
-    several = fast | {"compile": False, "cuda_graph": False}
-    with caplog.at_level("INFO", "robustnet"):
-        assert parts(["--fast"], GPU, processes=2) == several
-    assert "on several GPUs only if you name them" in caplog.text
-    assert parts(["--fast", "--compile", "--cuda_graph"], GPU, processes=2) == fast
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     assert parts(["--fast"], GPU)["amp"] == "fp16"
 

@@ -77,13 +77,7 @@ def run(args: argparse.Namespace) -> None:
     if not args.root.exists():
         write_streets(args.root)
     print(f"{machine()}\n{'':44}{'published':>10}{'default':>10}{'fast':>10}{'to reach':>16}{'GiB':>14}")
-    measures = {
-        "steps": steps,
-        "eval": evaluation,
-        "statistics": statistics,
-        "disk": disk,
-        "gpus": several_gpus,
-    }
+    measures = {"steps": steps, "eval": evaluation, "statistics": statistics, "disk": disk, "gpus": gpus}
     rows = []
     for part in PARTS:
         for goal, found in measures[part](args) if part in args.parts else ():

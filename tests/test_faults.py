@@ -355,6 +355,27 @@ def test_a_folder_that_vanishes_ends_the_run(train, damaged_town, tmp_path):
     assert text.count("error: 20 training images in a row cannot be used; the last one: image") >= 1
 
 
+@pytest.mark.parametrize("place", ["ckpt", "tb"])
+def test_what_a_run_writes_may_be_removed(place, train, tmp_path):
+    """Warnings say so; what follows is written where it was, so that the run can be continued."""
+    gone = {"gone": str(tmp_path / place), "rank": 0, "step": 6, "slow": 0.3}
+    ended = train(tmp_path, "--save_every_iters", "1000", "--stop_after", "9", **gone)
+    assert ended["codes"] == [0] and ended["steps"][-1] == 9
+    (log,) = tmp_path.glob("ckpt/**/log.txt")
+    folder, text = log.parent, log.read_text()
+    assert {file.name for file in folder.iterdir()} > {".lock", "run.json"}
+    found = re.findall("(\\S+) was removed", text)
+    events = next(tmp_path.glob("tb/**/events*"))
+    assert found == {"ckpt": [str(log), str(folder / "run.json")], "tb": [str(events)]}[place]
+    assert train(tmp_path)["steps"] == [10, 11, 12]
+    torch.testing.assert_close(
+        *(checkpoint.load(the_checkpoint(run))["state_dict"] for run in (tmp_path, train.whole()[0])),
+        rtol=0,
+        atol=0,
+    )
+    assert event_list(tmp_path)[-1] == event_list(train.whole()[0])[-1]
+
+
 @pytest.fixture
 def changing_town(toy_town, tmp_path):
     """The toy town; and which files get which others' content: the first one keeps its size."""

@@ -31,7 +31,12 @@ def save(path: Path, state: dict) -> None:
     """
     require_finite(state.get("state_dict", {}))
     remove_stale(path.parent)
-    torch_files.write(path, {**state, "version": VERSION})
+    content = {**state, "version": VERSION}
+    try:
+        torch_files.write(path, content)
+    except MissingFile as error:
+        logger.warning("%s; it is written again", error)
+        torch_files.write(path, content)
 
 
 def require_finite(weights: Mapping[str, Tensor]) -> None:

@@ -100,7 +100,7 @@ def replacing(path: Path, flushed: bool = True) -> Iterator[Path]:
     Other processes see the old file or the whole new one, also after a power cut: file and folder are flushed
     to disk before and after the replacement, unless not `flushed`, which is much faster for many files whose
     damage is noticed. The folder is made. After an error the old file is unchanged.
-    Raises DiskFull when there is no room.
+    Raises DiskFull when there is no room, and MissingFile if someone removes the folder meanwhile.
     """
     with naming_full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,6 +113,10 @@ def replacing(path: Path, flushed: bool = True) -> Iterator[Path]:
             os.replace(temporary, path)
             if flushed:
                 flush(path.parent)
+        except FileNotFoundError as error:
+            if temporary.exists():
+                raise
+            raise MissingFile(f"{path.parent} was removed while {path.name} was written to it") from error
         finally:
             temporary.unlink(missing_ok=True)
             os.close(lock)

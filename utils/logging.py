@@ -22,11 +22,22 @@ class Console(logging.StreamHandler):
 
 
 class LogFile(logging.FileHandler):
-    """Writes to a file; where that fails, says so once and writes no more, as the console has every line."""
+    """Writes to a file; where that fails, says so once and writes no more, as the console has every line.
+
+    If someone removes the file, it is begun anew, once its folder is there.
+    """
 
     failed = False
 
     def emit(self, record: logging.LogRecord) -> None:
+        file = Path(self.baseFilename)
+        if not self.failed and not file.exists() and file.parent.is_dir():
+            try:
+                if removed := self.setStream(self._open()):
+                    removed.close()
+                own_logger.warning("%s was removed; it begins anew", file)
+            except OSError:
+                self.handleError(record)
         if not self.failed:
             super().emit(record)
 

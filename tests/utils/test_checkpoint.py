@@ -1,5 +1,6 @@
 import os
 import pickle
+import shutil
 import time
 from pathlib import Path
 
@@ -23,6 +24,21 @@ def test_round_trip_leaves_no_partial_file(tmp_path):
     assert os.listdir(tmp_path) == ["a.pth"]
     state = checkpoint.load(tmp_path / "a.pth")
     assert (state["epoch"], state["version"]) == (3, checkpoint.VERSION)
+
+
+def test_a_folder_that_is_removed_while_a_checkpoint_is_written(tmp_path, monkeypatch, caplog):
+    """It is made again, and the checkpoint written again."""
+    write = torch.save
+
+    def removed(*args):
+        write(*args)
+        monkeypatch.undo()
+        shutil.rmtree(tmp_path / "run")
+
+    monkeypatch.setattr(torch, "save", removed)
+    checkpoint.save(tmp_path / "run" / "a.pth", {"state_dict": {}, "epoch": 3})
+    assert checkpoint.load(tmp_path / "run" / "a.pth")["epoch"] == 3
+    assert "run was removed while a.pth was written to it; it is written again" in caplog.text
 
 
 def load_two_files(rank, world_size, folder):

@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -181,6 +182,12 @@ def test_every_changed_bit_of_an_array_is_found(tmp_path):
 def test_an_array_of_an_earlier_version_has_no_hash(tmp_path):
     np.save(tmp_path / "a.npy", np.arange(3))
     assert read_array(tmp_path / "a.npy").tolist() == [0, 1, 2]
+
+
+def test_a_folder_that_is_removed_while_a_file_is_written_is_named(tmp_path):
+    with pytest.raises(MissingFile, match="x was removed while a.txt was written to it"):
+        with replacing(tmp_path / "x" / "a.txt"):
+            shutil.rmtree(tmp_path / "x")
 
 
 def test_sha256(tmp_path):

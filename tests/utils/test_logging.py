@@ -1,6 +1,7 @@
 """Log lines on the console and in the file."""
 
 import os
+import shutil
 from pathlib import Path
 
 from utils.logging import logger, setup
@@ -12,6 +13,22 @@ def test_a_name_that_is_not_utf8_is_logged(tmp_path, capsys):
     setup()
     assert capsys.readouterr().err == ""
     assert (tmp_path / "log.txt").read_text().splitlines()[-1].endswith(r"left out: M\udcfcnchen.png")
+
+
+def test_a_log_that_is_removed_begins_anew(tmp_path, capsys):
+    """Once its folder is there again."""
+    file = tmp_path / "run" / "log.txt"
+    file.parent.mkdir()
+    setup(file)
+    shutil.rmtree(file.parent)
+    logger.info("line 0")
+    file.parent.mkdir()
+    logger.info("line 1")
+    logger.info("line 2")
+    setup()
+    assert capsys.readouterr().out.count(f"{file} was removed; it begins anew\n") == 1
+    found = [line.split(" ", 2)[2] for line in file.read_text().splitlines()]
+    assert found == [f"{file} was removed; it begins anew", "line 1", "line 2"]
 
 
 def test_a_full_disk_is_said_once(capsys):

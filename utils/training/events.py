@@ -27,7 +27,7 @@ class EventWriter:
 
     With the `position` of an earlier run, its file is continued from there: later events are removed. A
     warning says so if that file is not there. Every event is handed to the system when it is added. An event
-    that cannot be written is dropped, and one warning says so.
+    that cannot be written is dropped, and one warning says so. A file that someone removes is begun anew.
     """
 
     def __init__(self, folder: Path, position: Position | None = None) -> None:
@@ -41,8 +41,7 @@ class EventWriter:
         self.path, self.size, self.dropped = folder / name, 0, 0
         self.file: BinaryIO | None = None
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.file = self.path.open("ab", buffering=0)
+            self.file = self._opened()
             if position and position["file"] == name:
                 there = self.path.stat().st_size >= position["bytes"]
                 self.size = position["bytes"] if there else whole_records(self.path, position["bytes"])
@@ -50,7 +49,24 @@ class EventWriter:
         except OSError as error:
             self._drop(error)
         if not self.size:
-            self._write(event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2"))
+            self._write_version()
+
+    def _opened(self) -> BinaryIO:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self.path.open("ab", buffering=0)
+
+    def _begin_anew(self) -> None:
+        logger.warning("%s was removed: its curves lack what was before", self.path)
+        self.close()
+        self.size = 0
+        try:
+            self.file = self._opened()
+        except OSError as error:
+            self._drop(error)
+        self._write_version()
+
+    def _write_version(self) -> None:
+        self._write(event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def add_scalar(self, tag: str, value: float, step: int) -> None:
         """Add a point of a curve."""
@@ -67,8 +83,13 @@ class EventWriter:
     def position(self) -> Position:
         """Return the place after the last event; all before it is on disk then, as a checkpoint will be."""
         if self.file:
-            with suppress(OSError):
+            try:
+                self.path.stat()
                 os.fsync(self.file.fileno())
+            except FileNotFoundError:
+                self._begin_anew()
+            except OSError:  # of a full disk
+                pass
         return {"file": self.path.name, "bytes": self.size}
 
     def close(self) -> None:

@@ -53,7 +53,7 @@ class Run:
         again: bool = False,
     ) -> None:
         checkpoints, tensorboard = Path(ckpt, date, exp), Path(tb_path, date, exp)
-        self.is_new = continued is None
+        self.is_new, self.text = continued is None, ""  # of run.json, on the main process
 
         def place() -> Path:
             if continued is not None:
@@ -82,10 +82,21 @@ class Run:
             starts = []
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         starts.append({"time": now, "command": sys.argv, "launch": launch_id()})
-        text = json.dumps({**facts, **environment(), "starts": starts}, indent=1, default=str)
-        write_text(file, text + "\n")
+        self.text = json.dumps({**facts, **environment(), "starts": starts}, indent=1, default=str) + "\n"
+        write_text(file, self.text)
         if self.is_new:
-            self.writer.add_text("run", f"```\n{text}\n```")
+            self.writer.add_text("run", f"```\n{self.text}```")
+
+    def restore(self) -> None:
+        """Write the lock and run.json again, with a warning, if someone has removed them."""
+        file = self.checkpoints / "run.json"
+        if self.text and not file.exists():
+            if (lock := claimed.pop(self.checkpoints, None)) is not None:
+                os.close(lock)
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            claim(self.checkpoints)
+            write_text(file, self.text)
+            logger.warning("%s was removed: earlier checkpoints may be lost; the run goes on", file)
 
     def __enter__(self) -> "Run":
         return self

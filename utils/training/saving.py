@@ -71,6 +71,7 @@ class Keeper:
             self.events = self.run.writer.position()
         self.writer.wait()
         if distributed.is_main():
+            self.run.restore()
             self.keep_previous()
         select = [name for name in self.select if name in (scores or {})]
         data = {name: files.record() for name, files in self.trainer.loaders.files.items()}

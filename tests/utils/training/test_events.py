@@ -1,5 +1,7 @@
 """Events that are written at once and continued; a full disk costs only events."""
 
+import shutil
+
 import torch
 
 from tests.helpers import event_list
@@ -37,6 +39,22 @@ def test_a_continued_file_loses_what_came_after_the_position(tmp_path):
     write(again, 3, 4)
     again.close()
     assert tags(tmp_path) == [("loss", step) for step in (1, 2, 3, 4)]
+
+
+def test_a_folder_that_is_removed_is_made_again(tmp_path, capsys):
+    """With the next checkpoint, which counts what is in the new file."""
+    setup()
+    writer = EventWriter(tmp_path / "tb")
+    write(writer, 1)
+    shutil.rmtree(tmp_path / "tb")
+    position = writer.position()
+    write(writer, 2)
+    EventWriter(tmp_path / "tb", position).close()
+    assert tags(tmp_path) == []
+    write(writer, 3)
+    assert tags(tmp_path) == [("loss", 3)]
+    writer.close()
+    assert capsys.readouterr().out.count("was removed: its curves lack what was before") == 1
 
 
 def test_a_position_within_a_record_keeps_the_whole_ones(tmp_path):
@@ -82,4 +100,5 @@ def test_a_full_disk_drops_events_with_one_warning(tmp_path, capsys):
     write(writer, 3)
     writer.close()
     assert tags(tmp_path) == [("loss", 3)]
+    writer.close()
     assert capsys.readouterr().out.count("No space left on device") == 1

@@ -143,7 +143,8 @@ def test_events_are_flushed_before_the_checkpoint_that_counts_them_is_written(tm
 
     monkeypatch.setattr(os, "fsync", flush)
     monkeypatch.setattr(torch_files, "write", written)
-    with Keeper(trainer, SimpleNamespace(checkpoints=tmp_path, writer=writer), "gtav") as keeper:
+    run = SimpleNamespace(checkpoints=tmp_path, writer=writer, restore=lambda: None)
+    with Keeper(trainer, run, "gtav") as keeper:
         for trainer.epoch in range(3):
             writer.add_scalar("loss", 0.5, trainer.epoch)
             keeper.save()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from utils import pixels
 from utils.classes import IGNORE_LABEL
+from utils.files import naming_full_disk
 
 Palette = Sequence[Sequence[int]] | np.ndarray
 
@@ -36,7 +37,9 @@ def save_batch(images: Tensor, names: Sequence[str], prefix: Path, image_in: boo
     """Write normalized images (B, 3, H, W) to PREFIX_i_NAME.png."""
     prefix.parent.mkdir(parents=True, exist_ok=True)
     for i, (image, name) in enumerate(zip(images, names, strict=True)):
-        denormalize(image, image_in).save(f"{prefix}_{i}_{name.replace('/', '_')}.png")
+        file = Path(f"{prefix}_{i}_{name.replace('/', '_')}.png")
+        with naming_full_disk(file):
+            denormalize(image, image_in).save(file)
 
 
 def blend(photo: Image.Image, colors: Image.Image, alpha: float = 0.5) -> Image.Image:

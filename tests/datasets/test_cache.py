@@ -1,6 +1,7 @@
 """Decoded images on disk."""
 
 import os
+import resource
 import shutil
 import time
 
@@ -13,7 +14,7 @@ from datasets.cache import CachedImages, MappedImage, checksums, write_mapped
 from datasets.class_uniform import ClassUniform
 from tests.helpers import run_processes, save
 from transforms import presets
-from utils.errors import UserError
+from utils.errors import DiskFull, UserError
 
 
 def gtav(root):
@@ -22,6 +23,18 @@ def gtav(root):
 
 def same(first, second):
     return all(torch.equal(first[key], second[key]) for key in ("image", "label"))
+
+
+def test_a_full_disk_is_named(tmp_path):
+    """NumPy says only how much it could write."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**12, limits[1]))
+    try:
+        with pytest.raises(DiskFull, match="disk full: .*x.npy cannot be written, .* MiB are free"):
+            write_mapped(tmp_path / "x.npy", np.zeros(2**13, np.uint8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
 
 
 def test_samples_are_those_of_the_files(toy, tmp_path):

@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from utils import visualize
+from utils.errors import DiskFull
 from utils.pixels import IMAGENET_MEAN, IMAGENET_STD
 
 PALETTE = [(128, 64, 128), (244, 35, 232), (70, 70, 70)]
@@ -27,6 +29,12 @@ def test_denormalize_returns_the_photo():
     image = ((photo / 255 - mean) / std).permute(2, 0, 1)
     assert np.array_equal(np.asarray(visualize.denormalize(image)), photo.numpy())
     assert np.asarray(visualize.denormalize(image * 100)).max() == 255
+
+
+def test_a_full_disk_is_named(tmp_path):
+    (tmp_path / "step_0_a_b.png").symlink_to("/dev/full")
+    with pytest.raises(DiskFull, match="step_0_a_b.png cannot be written"):
+        visualize.save_batch(torch.zeros(1, 3, 8, 8), ["a/b"], tmp_path / "step")
 
 
 def test_blend_is_the_mean():

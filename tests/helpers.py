@@ -252,7 +252,7 @@ def flags(town, folder, *more):
     return [
         *["--dataset", "gtav", "--val_dataset", "gtav", "cityscapes", "--covstat_val_dataset", "gtav"],
         *["--data_root", str(town), "--arch", "network.deepv3.DeepR18V3PlusD", "--pretrained", "none"],
-        *["--crop_size", "64", "--bs_mult", "2", "--num_workers", "0", "--trials", "2", "--max_iter", "20"],
+        *["--crop_size", "32", "--bs_mult", "2", "--num_workers", "0", "--trials", "2", "--max_iter", "20"],
         *["--val_every", "1", "--ckpt", str(folder / "ckpt"), "--tb_path", str(folder / "tb"), *more],
     ]
 

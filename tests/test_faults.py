@@ -28,7 +28,7 @@ PARTS = (
 
 def argv(town, folder, *more):
     """Three epochs of four iterations, masks after the first; a kill loses at most EVERY."""
-    small = ["--crop_size", "32", "--max_iter", "12", "--cov_stat_epoch", "0", *ISW]
+    small = ["--max_iter", "12", "--cov_stat_epoch", "0", *ISW]
     every = ["--save_every_iters", str(EVERY), "--global_batch_size", "2"]
     return flags(town, folder, *small, *every, "--resume", "auto", *more)
 

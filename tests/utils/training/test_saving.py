@@ -19,10 +19,6 @@ from utils.training.saving import Keeper
 EPOCH = ["--max_iter", "2"]  # of 4 images
 
 
-def flags_of(town, folder, *more):
-    return flags(town, folder, "--crop_size", "32", *more)
-
-
 @pytest.fixture
 def town(tmp_path):
     """Four training images; of the two validation images of cityscapes one has a label that is unknown."""
@@ -35,7 +31,7 @@ def town(tmp_path):
 
 
 def test_an_image_that_cannot_be_read_is_left_out_of_the_validation(town, capsys):
-    run(flags_of(town, town, *EPOCH))
+    run(flags(town, town, *EPOCH))
     printed = capsys.readouterr().out
     assert re.search(r"left out of the validation: label \S+labelIds.png.*class id 77", printed)
     assert "cityscapes: 1 images were left out" in printed
@@ -48,12 +44,12 @@ def test_an_image_that_cannot_be_read_is_left_out_of_the_validation(town, capsys
 def test_a_validation_that_fails_costs_no_training(town, capsys):
     """Continued without --strict_data, the run needs only its validation."""
     with pytest.raises(SystemExit) as end:
-        run(flags_of(town, town / "a", *EPOCH, "--strict_data"))
+        run(flags(town, town / "a", *EPOCH, "--strict_data"))
     assert end.value.code == 2 and "class id 77" in capsys.readouterr().err
     saved = the_checkpoint(town / "a")
     assert saved.name == "last_gtav_epoch_0_mean-iu_nan.pth"
     assert checkpoint.load(saved)["iteration"] == 2
-    run(flags_of(town, town / "b", *EPOCH, "--snapshot", str(saved), "--restore_optimizer"))
+    run(flags(town, town / "b", *EPOCH, "--snapshot", str(saved), "--restore_optimizer"))
     printed = capsys.readouterr().out
     assert "[iter" not in printed and "[epoch 0], cityscapes: acc" in printed
     assert checkpoint.load(the_checkpoint(town / "b"))["iteration"] == 2
@@ -76,7 +72,7 @@ def test_a_full_disk_ends_the_run_before_its_validation(town, capsys, monkeypatc
     monkeypatch.setattr(Keeper, "watched", slow)
     monkeypatch.setattr(torch_files, "write", full)
     with pytest.raises(SystemExit) as end:
-        run(flags_of(town, town / "a", *EPOCH))
+        run(flags(town, town / "a", *EPOCH))
     printed = capsys.readouterr()
     assert end.value.code == 2 and printed.err.count("disk full: last") == 1
     assert "[iter 2" in printed.out and "left out of the validation" not in printed.out
@@ -85,7 +81,7 @@ def test_a_full_disk_ends_the_run_before_its_validation(town, capsys, monkeypatc
 def test_a_disk_with_little_room_is_said_at_the_start(town, capsys, monkeypatch):
     """Two files do not fit. The size that is foretold is that of the file, within a tenth."""
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(0, 0, 200 * 2**20))
-    run(flags_of(town, town / "a", "--max_iter", "1", "--val_dataset", "null"))
+    run(flags(town, town / "a", "--max_iter", "1", "--val_dataset", "null"))
     printed = re.search(r"room for 200 MiB, but a checkpoint takes about (\d+) MiB", capsys.readouterr().out)
     size = next(town.glob("a/ckpt/**/last_*.pth")).stat().st_size / 2**20
     assert abs(int(printed[1]) - size) < size / 10
@@ -97,12 +93,12 @@ def test_images_of_two_sizes_are_validated_together(town, capsys):
     for path in (image, label):
         with Image.open(path) as picture:
             picture.crop((0, 0, 64, 48)).save(path)
-    run(flags_of(town, town, *EPOCH, "--val_dataset", "gtav", "--bs_mult_val", "2"))
+    run(flags(town, town, *EPOCH, "--val_dataset", "gtav", "--bs_mult_val", "2"))
     assert re.search(r"gtav: acc 0\.\d+", capsys.readouterr().out)
 
 
 def test_the_only_source_is_validated_at_the_end_and_chooses(town, capsys):
-    run(flags_of(town, town, "--max_iter", "4", "--val_dataset", "cityscapes"))
+    run(flags(town, town, "--max_iter", "4", "--val_dataset", "cityscapes"))
     printed = capsys.readouterr().out
     assert re.findall(r"\[epoch (\d)\], (\w+): ", printed) == [
         ("0", "cityscapes"),
@@ -133,12 +129,12 @@ def test_labels_of_unseen_domains_choose_only_when_asked(argv, select, own):
 
 def test_an_epoch_limit_counts_only_when_it_is_given(town, capsys):
     assert config.parse_train_args([]).max_epoch is None
-    run(flags_of(town, town, "--max_epoch", "1", "--val_dataset", "null"))
+    run(flags(town, town, "--max_epoch", "1", "--val_dataset", "null"))
     assert "training ends after --max_epoch 1, at iteration 2 of --max_iter 20" in capsys.readouterr().out
 
 
 def test_validation_is_due_every_few_epochs_and_at_the_end(town, capsys):
-    run(flags_of(town, town, "--max_iter", "10", "--val_dataset", "gtav", "--val_every", "2"))
+    run(flags(town, town, "--max_iter", "10", "--val_dataset", "gtav", "--val_every", "2"))
     assert re.findall(r"\[epoch (\d)\], gtav: ", capsys.readouterr().out) == ["1", "3", "4"]
 
 
@@ -165,5 +161,5 @@ def test_three_images_are_validated_for_two_hundred_trained_on(argv, nets, epoch
 
 
 def test_a_run_without_training_images_validates(town, capsys):
-    run(flags_of(town, town, "--dataset", "null", "--val_dataset", "gtav", "--max_iter", "9"))
+    run(flags(town, town, "--dataset", "null", "--val_dataset", "gtav", "--max_iter", "9"))
     assert "[epoch 0], gtav: " in capsys.readouterr().out

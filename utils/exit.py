@@ -76,10 +76,9 @@ def exit_cleanly(launched: bool = False) -> Iterator[None]:
             if reason := distributed.told("why stopped"):
                 say_stopped(reason)
                 end_at_once(CONTINUE)
-            report = distributed.told("why failed") or report
+            write_to_file(distributed.told("why failed") or report)
         else:
-            distributed.tell("why failed", f"process {distributed.rank()}: {report}")
-        write_to_file(report)
+            leave_reason(report)
         if text and is_first_to_say(text, launched):
             print(f"error: {text}", file=sys.stderr, flush=True)
         if dist.is_initialized():
@@ -94,6 +93,7 @@ def exit_cleanly(launched: bool = False) -> Iterator[None]:
             end_as_user(end)
         raise
     except KeyboardInterrupt:
+        leave_reason("KeyboardInterrupt")
         if dist.is_initialized():
             traceback.print_exc()
             flush()
@@ -104,6 +104,12 @@ def exit_cleanly(launched: bool = False) -> Iterator[None]:
         distributed.finish()
 
 
+def leave_reason(text: str) -> None:
+    """Let the log file and the other processes know why this one ends."""
+    distributed.tell("why failed", f"process {distributed.rank()}: {text}")
+    write_to_file(text)
+
+
 def end_as_user(end: SystemExit) -> None:
     """Say where a user's code calls sys.exit; of several processes this one ends."""
     where = traceback.extract_tb(end.__traceback__)[-1]
@@ -111,8 +117,7 @@ def end_as_user(end: SystemExit) -> None:
         return
     outlast_launcher()
     report = f"error: sys.exit({end.code!r}) in {where.filename}, line {where.lineno}, ended the run"
-    distributed.tell("why failed", f"process {distributed.rank()}: {report}")
-    write_to_file(report)
+    leave_reason(report)
     print(report, file=sys.stderr, flush=True)
     if dist.is_initialized():
         end_at_once(end.code if isinstance(end.code, int) else int(end.code is not None))

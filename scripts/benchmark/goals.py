@@ -54,7 +54,7 @@ STEPS = (
 )
 SLIDING = Goal("sliding, ISW, 3 scales, mirrored: s/image", 5.3, 0.115, 0.085)
 WHOLE = Goal("whole images, ISW, 4 at once", 72, 150, 220)
-DISK = {"aug_device": 130, "cache_images": 220}
+DISK = {"bytes": 130, "aug_device": 130, "cache_images": 220, "both": 220}
 PARTS = ("steps", "eval", "statistics", "disk", "gpus")
 Measured = Mapping[str, Any]  # "default" and "fast" of a row, their "gib", and its goal
 
@@ -208,14 +208,14 @@ def disk(args: argparse.Namespace) -> Iterator[tuple[Goal, Measured]]:
     batch = 16 if args.device.type == "cuda" else 2
     options = {
         "root": args.root,
-        "rows": ["bytes", *DISK],
+        "rows": [*DISK],
         "images": 8 * batch,
         "steps": True,
         "batch": batch,
     }
     options |= {"arch": args.arch or Setting().arch, "crop_size": args.crop_size, "workers": args.workers}
     for row in measure_disk(SimpleNamespace(**options, seconds=args.seconds)):  # type: ignore[arg-type]
-        goal = Goal(f"from disk, ISW, batch {batch}: {row.title}", 7, None, DISK.get(row.title, 130))
+        goal = Goal(f"from disk, ISW, batch {batch}: {row.title}", 7, None, DISK[row.title])
         yield goal, {"fast": row.images_per_second, "waited": row.waited}
 
 

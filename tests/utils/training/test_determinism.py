@@ -38,7 +38,7 @@ def test_the_flag_reaches_a_training(toy_town, tmp_path):
 
 def test_nothing_is_compiled():
     flags = vars(config.parse_train_args(["--deterministic", "--compile"]))
-    assert not speed.choose(flags, torch.device("cpu"), 1)["compile"]
+    assert not speed.choose(flags, torch.device("cpu"))["compile"]
 
 
 def test_resizing_is_that_of_pytorch():

@@ -206,13 +206,7 @@ def statistics(args: argparse.Namespace) -> Iterator[tuple[Goal, Measured]]:
 def disk(args: argparse.Namespace) -> Iterator[tuple[Goal, Measured]]:
     """Yield images per second of steps on batches from disk, ISW, batch 16, with --fast."""
     batch = 16 if args.device.type == "cuda" else 2
-    options = {
-        "root": args.root,
-        "rows": [*DISK],
-        "images": 8 * batch,
-        "steps": True,
-        "batch": batch,
-    }
+    options = {"root": args.root, "rows": [*DISK], "images": 8 * batch, "steps": True, "batch": batch}
     options |= {"arch": args.arch or Setting().arch, "crop_size": args.crop_size, "workers": args.workers}
     for row in measure_disk(SimpleNamespace(**options, seconds=args.seconds)):  # type: ignore[arg-type]
         goal = Goal(f"from disk, ISW, batch {batch}: {row.title}", 7, None, DISK[row.title])

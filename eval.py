@@ -26,7 +26,7 @@ from datasets import DATASETS, common_classes, get_dataset_class
 from datasets.loaders import setup_eval_loader
 from utils import bars, checkpoint, distributed, settings
 from utils.classes import ClassTable
-from utils.errors import UserError
+from utils.errors import MissingFile, UserError
 from utils.evaluation import memory, report, robustness
 from utils.evaluation.counts import Measures
 from utils.evaluation.fingerprint import fingerprints
@@ -121,7 +121,9 @@ def evaluate_datasets(args: argparse.Namespace, folder: ResultFolder, device: to
 
 
 def state_of_file(file: str) -> tuple[int, int, int]:
-    """Return what changes when a file is replaced or written to."""
+    """Return what changes when a checkpoint is replaced or written to; MissingFile if there is none."""
+    if not os.path.isfile(file):
+        raise MissingFile(f"no checkpoint at {file}")
     state = os.stat(file)
     return state.st_ino, state.st_size, state.st_mtime_ns
 

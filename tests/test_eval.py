@@ -943,7 +943,7 @@ def test_a_large_image_stays_within_the_memory(town):
 def test_an_image_that_does_not_fit_is_named(town):
     """One pass over the whole image cannot be divided; its scores are 0.32 GiB."""
     out, left_out, peak = evaluate_large(town, 3000, 1500, 0.95, "--inference_mode", "whole")
-    assert left_out == 1 and peak < 0.96
+    assert left_out == 1 and peak < 0.95
     assert "folder: 1 images are too large for the memory: large" in out
     assert (town / "eval_folder" / "val" / "pred" / "small.png").is_file()
 

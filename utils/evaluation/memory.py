@@ -12,6 +12,7 @@ from utils.errors import UserError
 
 GIB = 2**30
 LEAST = 2**27  # bytes without which not even threads start
+LIBRARIES = 2**25  # bytes of libraries that are loaded later, which the limit of the system does not count
 M_MMAP_THRESHOLD = -3  # of malloc.h
 
 
@@ -43,7 +44,7 @@ def at_most(limit_gib: float | None) -> Iterator[None]:
         yield
         return
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    room = int(limit_gib * GIB) - resident()
+    room = int(limit_gib * GIB) - resident() - LIBRARIES
     if room < LEAST:
         raise UserError(
             f"--max_memory_gb {limit_gib} is too small: the process has {resident() / GIB:.2f} GiB when it "

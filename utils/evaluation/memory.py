@@ -48,7 +48,7 @@ def at_most(limit_gib: float | None) -> Iterator[None]:
     if room < LEAST:
         raise UserError(
             f"--max_memory_gb {limit_gib} is too small: the process has {resident() / GIB:.2f} GiB when it "
-            f"begins, and needs {LEAST / GIB:.2f} GiB more"
+            f"begins, and needs {(LEAST + LIBRARIES) / GIB:.2f} GiB more"
         )
     # Freed tensors go back to the system, and leave no holes in memory that is kept.
     with contextlib.suppress(AttributeError):

@@ -26,7 +26,7 @@ from datasets import DATASETS, common_classes, get_dataset_class
 from datasets.loaders import setup_eval_loader
 from utils import bars, checkpoint, distributed, settings
 from utils.classes import ClassTable
-from utils.errors import MissingFile, UserError
+from utils.errors import UserError
 from utils.evaluation import memory, report, robustness
 from utils.evaluation.counts import Measures
 from utils.evaluation.fingerprint import fingerprints
@@ -67,7 +67,7 @@ def main(args: argparse.Namespace) -> int:
 def evaluate_datasets(args: argparse.Namespace, folder: ResultFolder, device: torch.device) -> int:
     """Evaluate one dataset after the other; return how many images were left out."""
     classes_of(args.val_dataset)  # datasets that differ in their classes are found before any is listed
-    file_before = state_of_file(args.snapshot)  # before its hash, which then is that of what is loaded
+    file_before = state_of_file(args.snapshot)  # taken first, so that the hash is that of what is loaded
     snapshot_sha256 = sha256(args.snapshot, "checkpoint")
     folder.check_writable()
     use_recorded_roots(args)
@@ -120,20 +120,24 @@ def evaluate_datasets(args: argparse.Namespace, folder: ResultFolder, device: to
     return distributed.broadcast_object(sum(map(len, results.left_out.values())))  # after all is written
 
 
-def state_of_file(file: str) -> tuple[int, int, int]:
-    """Return what changes when a checkpoint is replaced or written to; MissingFile if there is none."""
-    if not os.path.isfile(file):
-        raise MissingFile(f"no checkpoint at {file}")
-    state = os.stat(file)
+def state_of_file(file: str) -> tuple[int, int, int] | None:
+    """Return what changes when a file is replaced or written to; None if there is no file."""
+    try:
+        state = os.stat(file)
+    except FileNotFoundError:
+        return None
     return state.st_ino, state.st_size, state.st_mtime_ns
 
 
-def check_same_file(file: str, before: tuple[int, int, int], digest: str) -> None:
-    """Raise UserError if the checkpoint `file` has changed since `before`, or has another hash elsewhere."""
+def check_same_file(file: str, before: tuple[int, int, int] | None, digest: str) -> None:
+    """Raise UserError unless the checkpoint `file` is as `before`, with one hash, on all processes.
+
+    All processes call this, so that none waits for one that has noticed a change.
+    """
     answers = distributed.all_gather_objects((state_of_file(file) == before, digest))
     if set(answers) != {(True, answers[0][1])}:
         raise UserError(
-            f"{file} was replaced by another file while it was read, or is another one on each machine; "
+            f"{file} was replaced or removed while it was read, or is another one on each machine; "
             "evaluate one file"
         )
 

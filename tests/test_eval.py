@@ -779,7 +779,7 @@ def test_a_checkpoint_that_is_replaced_while_it_is_read(town, monkeypatch):
         return load(*args)
 
     monkeypatch.setattr(evaluation, "load_network", replaced)
-    with pytest.raises(UserError, match="net.pth was replaced by another file while it was read"):
+    with pytest.raises(UserError, match="net.pth was replaced or removed while it was read"):
         evaluate(town, "--single_scale")
 
 
@@ -794,22 +794,28 @@ def test_a_checkpoint_that_is_replaced_once_it_is_hashed(town, monkeypatch):
         return digest
 
     monkeypatch.setattr(evaluation, "sha256", replaced)
-    with pytest.raises(UserError, match="net.pth was replaced by another file while it was read"):
+    with pytest.raises(UserError, match="net.pth was replaced or removed while it was read"):
         evaluate(town, "--single_scale")
 
 
-def compare_files(rank, world_size, file):
-    """Return what this process says of a file that has changed on the second one only."""
-    before = (0, 0, 0) if rank else evaluation.state_of_file(file)
+def compare_files(rank, world_size, folders):
+    """Return what this process says when the file that was in the first folder is now that of its own."""
+    before = evaluation.state_of_file(folders[0] / "net.pth")
+    os.chdir(folders[rank])
     with pytest.raises(UserError) as error:
-        evaluation.check_same_file(str(file), before, "the hash")
+        evaluation.check_same_file("net.pth", before, "the hash")
     return str(error.value)
 
 
-def test_all_processes_know_that_the_checkpoint_was_replaced(town):
+@pytest.mark.parametrize("there", [True, False])
+def test_all_processes_know_that_the_checkpoint_was_replaced_or_removed(there, town):
     """None waits for one that has noticed it."""
-    said = run_processes(compare_files, 2, town / "net.pth")
-    assert "was replaced by another file" in said[0] and said[0] == said[1]
+    other = town / "other"
+    other.mkdir()
+    if there:
+        (other / "net.pth").touch()
+    said = run_processes(compare_files, 2, [town, other])
+    assert "was replaced or removed" in said[0] and said[0] == said[1]
 
 
 def test_networks_from_synthia_are_scored_over_its_16_classes_too(town, capsys):

@@ -77,7 +77,7 @@ def read(path: str | Path, what: str) -> Any:
     would run code, or that another program writes to meanwhile. A file of a form without checksums is read
     with a warning.
     """
-    with _opened(path, what) as file:
+    with _opened(path, what) as file, _unchanged(file, path, what):  # what is checked is what is read
         return _read_checked(file, path, what)
 
 
@@ -91,10 +91,9 @@ def read_hashed(path: str | Path, what: str) -> tuple[Any, str]:
 
 
 def _read_checked(file: BinaryIO, path: str | Path, what: str) -> Any:
-    with _unchanged(file, path, what):  # what is checked is what is read
-        sound = _check(file, path, what)
-        file.seek(0)
-        content = _read(file, path, what, sound)
+    sound = _check(file, path, what)
+    file.seek(0)
+    content = _read(file, path, what, sound)
     if not sound:
         logger.warning("%s %s is of a form without checksums: damaged numbers in it go unnoticed", what, path)
     return content

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import shlex
 import sys
 import warnings
@@ -30,16 +31,24 @@ class LogFile(logging.FileHandler):
     failed = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        file = Path(self.baseFilename)
-        if not self.failed and not file.exists() and file.parent.is_dir():
+        if not self.failed and self._is_removed():
             try:
                 if removed := self.setStream(self._open()):
                     removed.close()
-                own_logger.warning("%s was removed; it begins anew", file)
+                own_logger.warning("%s was removed; it begins anew", self.baseFilename)
+            except FileNotFoundError:  # its folder is not there
+                pass
             except OSError:
                 self.handleError(record)
         if not self.failed:
             super().emit(record)
+
+    def _is_removed(self) -> bool:
+        try:
+            os.stat(self.baseFilename)
+        except OSError as error:  # another one is of the disk; writing fails then, too, and says so
+            return isinstance(error, FileNotFoundError)
+        return False
 
     def handleError(self, record: logging.LogRecord) -> None:
         self.failed = True

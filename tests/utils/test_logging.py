@@ -1,5 +1,6 @@
 """Log lines on the console and in the file."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -29,6 +30,22 @@ def test_a_log_that_is_removed_begins_anew(tmp_path, capsys):
     assert capsys.readouterr().out.count(f"{file} was removed; it begins anew\n") == 1
     found = [line.split(" ", 2)[2] for line in file.read_text().splitlines()]
     assert found == [f"{file} was removed; it begins anew", "line 1", "line 2"]
+
+
+def test_a_disk_that_does_not_answer_ends_no_run(tmp_path, capsys, monkeypatch):
+    """As one of the network: not even whether the file is there can be asked."""
+    file, stat = tmp_path / "log.txt", os.stat
+
+    def stale(path, **options):
+        if os.fspath(path) == str(file):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return stat(path, **options)
+
+    setup(file)
+    monkeypatch.setattr(os, "stat", stale)
+    logger.info("line 0")
+    setup()
+    assert "line 0" in capsys.readouterr().out
 
 
 def test_a_full_disk_is_said_once(capsys):

@@ -55,8 +55,8 @@ def exit_cleanly(launched: bool = False) -> Iterator[None]:
     process.
 
     A program that may be `launched` as several processes is told so: RANK in the environment of others means
-    nothing. It calls sys.exit nowhere within: a dataset or a network of a user may, and one sentence says
-    where. The exit code is that of sys.exit.
+    nothing. Its own code calls sys.exit only after this block. If a user's dataset or network does so within,
+    one sentence says where, and the exit code is that of sys.exit.
     """
     output.make_print_safe()
     try:
@@ -111,8 +111,9 @@ def leave_reason(text: str) -> None:
 
 
 def end_as_user(end: SystemExit) -> None:
-    """Say where a user's code calls sys.exit; of several processes this one ends."""
-    where = traceback.extract_tb(end.__traceback__)[-1]
+    """Say where a user's code called sys.exit, or exit; end a process of a group at once."""
+    frames = traceback.extract_tb(end.__traceback__)
+    where = [frame for frame in frames if "_sitebuiltins" not in frame.filename][-1]  # of exit itself
     if Path(where.filename).name == "argparse.py":  # --help
         return
     outlast_launcher()

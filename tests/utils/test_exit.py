@@ -1,5 +1,6 @@
 """A user's mistake is one sentence and exit code 2; a mistake in the code keeps its traceback."""
 
+import builtins
 import errno
 import os
 import resource
@@ -160,12 +161,15 @@ def test_the_log_file_says_why_another_process_failed(error, code, beginning, tm
     assert f" process 1: {beginning}" in log and ("what" in error) == ("what is wrong" in log)
 
 
-@pytest.mark.parametrize(("workers", "code"), [(0, 3), (1, 2)])
-def test_sys_exit_of_a_user_is_said(workers, code, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("leave", "workers", "code"), [(sys.exit, 0, 3), (builtins.exit, 0, 3), (sys.exit, 1, 2)]
+)
+def test_sys_exit_of_a_user_is_said(leave, workers, code, tmp_path, capsys, monkeypatch):
     """In the log file, too. A loader process says only that it has ended so."""
+    monkeypatch.setattr(sys, "stdin", None)  # which exit closes
     logging.setup(tmp_path / "log.txt")
     with pytest.raises(SystemExit) as end, exit_cleanly(launched=True):
-        next(iter(DataLoader(Zeros(lambda: sys.exit(3)), num_workers=workers)))
+        next(iter(DataLoader(Zeros(lambda: leave(3)), num_workers=workers)))
     logging.setup()
     text = capsys.readouterr().err
     said = "a loader process ended by itself" if workers else f"sys.exit(3) in {__file__}, line "

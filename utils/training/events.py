@@ -40,33 +40,27 @@ class EventWriter:
             )
         self.path, self.size, self.dropped = folder / name, 0, 0
         self.file: BinaryIO | None = None
+        self._open(position["bytes"] if position and position["file"] == name else None)
+
+    def _open(self, size: int | None = None) -> None:
+        """Open the file, which is made; of one that is there keep the whole events within `size` bytes."""
         try:
-            self.file = self._opened()
-            if position and position["file"] == name:
-                there = self.path.stat().st_size >= position["bytes"]
-                self.size = position["bytes"] if there else whole_records(self.path, position["bytes"])
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = self.path.open("ab", buffering=0)
+            if size is not None:
+                there = self.path.stat().st_size >= size
+                self.size = size if there else whole_records(self.path, size)
                 self.file.truncate(self.size)
         except OSError as error:
             self._drop(error)
         if not self.size:
-            self._write_version()
-
-    def _opened(self) -> BinaryIO:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return self.path.open("ab", buffering=0)
+            self._write(event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def _begin_anew(self) -> None:
         logger.warning("%s was removed: its curves lack what was before", self.path)
         self.close()
         self.size = 0
-        try:
-            self.file = self._opened()
-        except OSError as error:
-            self._drop(error)
-        self._write_version()
-
-    def _write_version(self) -> None:
-        self._write(event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2"))
+        self._open()
 
     def add_scalar(self, tag: str, value: float, step: int) -> None:
         """Add a point of a curve."""

@@ -260,7 +260,11 @@ def from_first_rank(compute: Callable[[], Value]) -> Value:
 
 
 def tell(key: str, text: str) -> None:
-    """Let the other processes of the group, if there are any, be `told` a text."""
+    """Let the other processes of the group, if there are any, be `told` a text.
+
+    The store takes only text that UTF-8 can express; bytes of names that are not UTF-8 become \\udcNN.
+    """
+    text = text.encode(errors="backslashreplace").decode()
     with suppress(RuntimeError, ValueError):  # no group, or its store ended with another process
         dist.distributed_c10d._get_default_store().set(key, text)
 

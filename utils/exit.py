@@ -200,6 +200,6 @@ def is_first_to_say(text: str, launched: bool = True) -> bool:
         return True
     try:
         store = dist.distributed_c10d._get_default_store()
-        return store.add(f"said: {text}", 1) == 1
+        return store.add(f"said: {text!a}", 1) == 1  # ASCII: see `distributed.tell`
     except RuntimeError:  # the store has ended with another process
         return True

@@ -125,6 +125,7 @@ def test_what_was_printed_is_written_when_another_process_was_stopped():
     ("error", "code", "beginning"),
     [
         ("UserError('what is wrong')", 2, "error: what is wrong"),
+        ("UserError('what is wrong in M\\udcfcnchen.png')", 2, r"error: what is wrong in M\udcfcnchen.png"),
         ("ValueError('what is wrong')", 1, "Traceback (most recent call last)"),
         ("SystemExit(3)", 3, "error: sys.exit(3) in "),
         ("SystemExit('what is wrong')", 1, "error: sys.exit('what is wrong') in "),

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from utils import distributed
 from utils.errors import UserError
 
 # Every flag of train.py, and every derived fact of the record, is in exactly one of three classes.
@@ -44,6 +45,7 @@ IGNORED = frozenset(
     sgd syncbn hardnm trunk scf start_epoch dist_url use_wtloss use_isw
     """.split()
 )
+SPEED = frozenset({"channels_last", "compile", "cuda_graph"})  # processes that differ wait for each other
 OPTIMIZER_FLAGS = frozenset({"lr", "momentum", "weight_decay", "weight_decay_bias", "lr_bias", "lr_head"})
 SCHEDULE_FLAGS = frozenset({"lr_schedule", "poly_exp", "rescale", "repoly", "max_iter"})
 ARCH_PREFIX = "network.deepv3."
@@ -60,10 +62,25 @@ EARLY_FLAGS = {
 
 
 def record(flags: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
-    """Return what a checkpoint records: the value of every flag, defaults included, and derived facts."""
+    """Return what a checkpoint records: the value of every flag, defaults included, and derived facts.
+
+    All processes call this. Raises UserError if they were started with flags that make them other runs.
+    """
     kept = REFUSED | APPLIED | IGNORED - {"local_rank"}
     record = {name: value for name, value in flags.items() if name in kept}
-    return record | {"arch": flags["arch"].removeprefix(ARCH_PREFIX)} | facts
+    record |= {"arch": flags["arch"].removeprefix(ARCH_PREFIX)} | facts
+    shared = {name: value for name, value in record.items() if name not in IGNORED - SPEED}
+    first = distributed.broadcast_object(shared)
+    others = [
+        f"{_title(name)} {_shown(value)}, not {_shown(first.get(name))}"
+        for name, value in shared.items()
+        if first.get(name) != value
+    ]
+    answers = distributed.all_gather_objects("; ".join(others))
+    texts = [f"process {rank} has {text}" for rank, text in enumerate(answers) if text]
+    if texts:
+        raise UserError(f"{'; '.join(texts)} as process 0; give all processes the same flags")
+    return record
 
 
 def compare(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

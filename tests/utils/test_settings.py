@@ -3,6 +3,7 @@
 import pytest
 
 import config
+from tests.helpers import run_processes
 from utils import settings
 from utils.classes import CITYSCAPES
 from utils.errors import UserError
@@ -33,9 +34,24 @@ def test_defaults_of_a_command_and_nothing_without_one():
 
 
 def record(*argv):
+    """Return the record of a training with these flags."""
     facts = {"optimizer": "SGD", "adaptation": "none", "images_per_step": 2, "processes": 1}
     flags = vars(config.parse_train_args(list(argv)))
     return settings.record(flags, classes=CITYSCAPES.to_dict(), **facts)
+
+
+def record_of_a_process(rank, world_size):
+    """Of two machines, launched by hand: what the second says of its own, then what may differ."""
+    with pytest.raises(UserError) as error:
+        record(*(["--lr", "0.1", "--cuda_graph"] if rank else ["--lr", "0.2"]))
+    return str(error.value), record("--data_root", f"data of {rank}")["data_root"]
+
+
+def test_processes_with_other_flags():
+    """The averaged gradients of other losses, and steps of other sizes, made weights differ in silence."""
+    text = "process 1 has --lr 0.1, not 0.2; --cuda_graph True, not False as process 0; "
+    text += "give all processes the same flags"
+    assert run_processes(record_of_a_process, 2) == [(text, f"data of {rank}") for rank in range(2)]
 
 
 def test_every_flag_of_training_is_in_exactly_one_class():

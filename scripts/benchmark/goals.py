@@ -83,8 +83,8 @@ def run(args: argparse.Namespace) -> None:
         for goal, found in measures[part](args) if part in args.parts else ():
             print(line(goal, found), flush=True)
             rows.append(goal._asdict() | {"measured": found})
-    if args.json:
-        args.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1, default=str))
+            if args.json:  # each time, because a later row may fail
+                args.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1, default=str))
 
 
 def line(goal: Goal, found: Measured) -> str:

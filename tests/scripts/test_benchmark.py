@@ -97,6 +97,16 @@ def test_goals_of_several_gpus(monkeypatch, capsys):
     assert re.search(title + r"the same, --cuda_graph +- +80\.0 +-", printed, re.M)
 
 
+def test_goals_that_were_measured_are_written_before_one_fails(tmp_path, monkeypatch):
+    measured = goals.Goal("a", None), {"default": 1.0}
+    monkeypatch.setattr(goals, "steps", lambda args: iter([measured]))
+    monkeypatch.setattr(goals, "gpus", lambda args: (1 / 0 for _ in "a"))
+    with pytest.raises(ZeroDivisionError):
+        main(["goals", "--parts", "steps", "gpus", "--root", ".", "--json", str(tmp_path / "goals.json")])
+    (row,) = json.loads((tmp_path / "goals.json").read_text())["rows"]
+    assert row["title"] == "a" and row["measured"] == {"default": 1.0}
+
+
 SCALING = ["scaling", "--arch", "DeepMobileNetV3PlusD", "--batch", "2", "--crop_size", "32", "--steps", "1"]
 
 

@@ -153,7 +153,10 @@ def differentiable_sum(x: Tensor) -> Tensor:
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
-    """Give every gradient its mean over all processes, in one message. All have the same gradients."""
+    """Give every gradient its mean over all processes, in one message.
+
+    All processes have gradients of the same parameters.
+    """
     views = [in_memory_order(p.grad) for p in parameters if p.grad is not None]
     message = views[0].new_empty(sum(len(view) for view in views))
     parts = message.split([len(view) for view in views])

@@ -173,7 +173,7 @@ def mendable(error: Exception) -> str | None:
     if isinstance(error, UserError) or named:
         return sentence(error)
     if isinstance(error, RuntimeError | OSError | MemoryError):
-        message = "\n".join([str(error) or type(error).__name__, str(error.__cause__)])
+        message = f"{str(error) or type(error).__name__}\n{error.__cause__}"
         for words, text in MENDABLE.items():
             if found := re.search(f".*(?:{words}).*", message, re.IGNORECASE | re.MULTILINE):
                 return f"{text} ({found[0].strip()[:200]})"

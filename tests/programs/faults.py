@@ -4,14 +4,14 @@ Each line of standard input is a run, in JSON: `argv` of train.py, its folder `l
 `processes`, and, to end one of them, `rank` sends itself the signal `number` within iteration `step`, at its
 event `last`, before it writes a checkpoint (`write`), after it has written one with `written` in its name or
 before it predicts the batch `validated`, or removes the folder `gone`, or writes the files `changed` ({path:
-the path of its new content, or null to remove it}) within `step`. With `rank` "all" each
-process does so, before the batch `validated` each `late` s after the one before. Each step takes `slow` s
-more; then the signal `second` follows the first one. Each checkpoint takes `writing` s more. With `launcher`,
-all get SIGTERM once one has failed, as from torchrun. Events are before and after each step, each batch of
-statistics and validation, each file, and each flush to disk. The answer to a line is {"codes": exit codes,
-"events": their number by rank, "steps": the iterations of rank 0}. The network is tiny. With `alone`, each
-process is a training of its own. A process that does not end within 60 s after another one failed is killed:
-its code is -9.
+the path of its new content, or null to remove it}) within `step`. With `rank` "all" each process does so;
+before the batch `validated`, process n first waits n times `late` s. Each step takes `slow` s more; then the
+signal `second` follows the first one. Each checkpoint takes `writing` s more. With `launcher`, all get
+SIGTERM once one has failed, as from torchrun. Events are before and after each step, each batch of statistics
+and validation, each file, and each flush to disk. The answer to a line is {"codes": exit codes, "events":
+their number by rank, "steps": the iterations of rank 0}. The network is tiny. With `alone`, each process is a
+training of its own. A process that does not end within 60 s after another one failed is killed: its code is
+-9.
 
 Started by torchrun with such a line as its argument, it is one process of that run; processes that torchrun
 starts again get no signal.

@@ -12,7 +12,7 @@ from utils.errors import UserError
 
 GIB = 2**30
 LEAST = 2**27  # bytes without which not even threads start
-LIBRARIES = 3 * 2**25  # bytes of code that is read later, which the limit of the system does not count
+LIBRARIES = 3 * 2**25  # bytes of libraries that are loaded later; RLIMIT_DATA does not count their code
 M_MMAP_THRESHOLD = -3  # of malloc.h
 
 

@@ -19,5 +19,5 @@ def set_deterministic(wanted: bool) -> None:
     torch.backends.cudnn.deterministic = wanted
     # takes time, and nothing here reads such memory
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if wanted != torch.are_deterministic_algorithms_enabled():  # the call alone imports for seconds
+    if wanted != torch.are_deterministic_algorithms_enabled():  # the call alone imports the compiler
         torch.use_deterministic_algorithms(wanted)

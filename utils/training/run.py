@@ -53,7 +53,8 @@ class Run:
         again: bool = False,
     ) -> None:
         checkpoints, tensorboard = Path(ckpt, date, exp), Path(tb_path, date, exp)
-        self.is_new, self.text = continued is None, ""  # of run.json, on the main process
+        self.is_new = continued is None
+        self.text = ""  # of run.json, once the main process has written it
 
         def place() -> Path:
             if continued is not None:

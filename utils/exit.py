@@ -175,6 +175,8 @@ def mendable(error: Exception) -> str | None:
     if isinstance(error, RuntimeError | OSError | MemoryError):
         message = f"{str(error) or type(error).__name__}\n{error.__cause__}"
         for words, text in MENDABLE.items():
+            if text.startswith(ENDED) and "MASTER_ADDR" not in os.environ:
+                continue  # no launcher, so the connection is the user's own
             if found := re.search(f".*(?:{words}).*", message, re.IGNORECASE | re.MULTILINE):
                 return f"{text} ({found[0].strip()[:200]})"
     return None

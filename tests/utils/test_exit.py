@@ -351,6 +351,12 @@ def lose_the_other_process(rank, world_size):
     return found
 
 
+def test_a_lost_connection_without_a_launcher_keeps_its_traceback(monkeypatch):
+    """There is no other process that could have ended."""
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    assert mendable(ConnectionResetError("Connection reset by peer")) is None
+
+
 def test_a_process_that_hangs_and_one_that_ended():
     hangs, ended = run_processes(lose_the_other_process, 2)[0]
     assert hangs.startswith("another process did not answer") and ended.startswith("another process ended")

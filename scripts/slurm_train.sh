@@ -7,11 +7,11 @@
 set -uo pipefail
 [ $# -ge 1 ] || { echo "usage: sbatch $0 SCRIPT [FLAGS]" >&2; exit 2; }
 
+requeue=
+trap 'requeue=1; [ -z "${!:-}" ] || kill -TERM "$!"' USR1 # $! is the training
+trap '[ -z "${!:-}" ] || kill -TERM "$!"' TERM
 bash "$@" --resume auto &
 training=$!
-requeue=
-trap 'requeue=1; kill -TERM "$training"' USR1
-trap 'kill -TERM "$training"' TERM
 wait "$training"
 code=$?
 while kill -0 "$training" 2> /dev/null; do # a signal ended the wait before the training has ended

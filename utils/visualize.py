@@ -39,7 +39,7 @@ def save_batch(images: Tensor, names: Sequence[str], prefix: Path, image_in: boo
     for i, (image, name) in enumerate(zip(images, names, strict=True)):
         file = Path(f"{prefix}_{i}_{name.replace('/', '_')}.png")
         with naming_full_disk(file):
-            denormalize(image, image_in).save(file)
+            denormalize(image, image_in).save(file, "PNG")
 
 
 def blend(photo: Image.Image, colors: Image.Image, alpha: float = 0.5) -> Image.Image:

@@ -69,18 +69,22 @@ def record(flags: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
     kept = REFUSED | APPLIED | IGNORED - {"local_rank"}
     record = {name: value for name, value in flags.items() if name in kept}
     record |= {"arch": flags["arch"].removeprefix(ARCH_PREFIX)} | facts
-    shared = {name: value for name, value in record.items() if name not in IGNORED - SPEED}
-    first = distributed.broadcast_object(shared)
+    _require_alike({name: value for name, value in record.items() if name not in IGNORED - SPEED})
+    return record
+
+
+def _require_alike(settings: Mapping[str, Any]) -> None:
+    """Raise UserError on all processes if `settings` of one are not those of the first."""
+    first = distributed.broadcast_object(settings)
     others = [
         f"{_title(name)} {_shown(value)}, not {_shown(first.get(name))}"
-        for name, value in shared.items()
+        for name, value in settings.items()
         if first.get(name) != value
     ]
     answers = distributed.all_gather_objects("; ".join(others))
     texts = [f"process {rank} has {text}" for rank, text in enumerate(answers) if text]
     if texts:
         raise UserError(f"{'; '.join(texts)} as process 0; give all processes the same flags")
-    return record
 
 
 def compare(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
